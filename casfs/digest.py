@@ -1,0 +1,69 @@
+"""Digest: the value that names a blob or a manifest; and the only place that computes hashes.
+
+A SHA-256 names and authenticates. XXH3-128 only finds bit rot: it is fast, but anyone can make two contents that share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NewType
+
+import xxhash
+
+from casfs.errors import InvalidValue
+
+Digest = NewType("Digest", str)
+"""SHA-256 in 64 lower-case hexadecimal digits."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+RECORD_ALGORITHMS = ("sha256", "sha384", "sha512")
+"""What RECORD may use: "sha256 or better" (binary distribution format specification)."""
+
+
+def parse_digest(text: str) -> Digest:
+    """`text` as a digest. Raises InvalidValue."""
+    if not _DIGEST.fullmatch(text):
+        raise InvalidValue(repr(text), "is not a SHA-256 in lower-case hexadecimal")
+    return Digest(text)
+
+
+def digest_bytes(content: bytes | memoryview) -> Digest:
+    """SHA-256 of `content`."""
+    return Digest(hashlib.sha256(content).hexdigest())
+
+
+def checksum_bytes(content: bytes | memoryview) -> str:
+    """XXH3-128 of `content` in 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+class ContentHasher:
+    """Digest, XXH3-128, size and, if asked, RECORD's own hash of a stream, in one pass."""
+
+    def __init__(self, record_algorithm: str = "sha256") -> None:
+        self._sha256 = hashlib.sha256()
+        self._xxh3 = xxhash.xxh3_128()
+        self._record = self._sha256 if record_algorithm == "sha256" else hashlib.new(record_algorithm)
+        self.size = 0
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        self._sha256.update(chunk)
+        self._xxh3.update(chunk)
+        if self._record is not self._sha256:
+            self._record.update(chunk)
+        self.size += len(chunk)
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self._sha256.hexdigest())
+
+    @property
+    def checksum(self) -> str:
+        return self._xxh3.hexdigest()
+
+    @property
+    def record_hash(self) -> bytes:
+        """The hash that RECORD's row for these bytes must hold."""
+        return self._record.digest()
