@@ -1,0 +1,121 @@
+"""Environments: named sequences of generations, of which one is current.
+
+Whoever changes an environment holds its lock from reading the current generation until the next one is published. Readers take no lock:
+`current` is a symbolic link that is replaced atomically, and a generation never changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+from casfs.errors import EnvironmentRefused, StoreDamaged
+from casfs.paths import parse_environment_name
+from casfs.store.generations import Generation, format_index, format_lock, parse_index, parse_lock
+from casfs.store.manifests import read_manifest
+from casfs.store.publish import Batch
+from casfs.store.store import Store
+
+
+class Environment:
+    """One environment of a store; it may not exist yet."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        """Raises InvalidValue for a name that can't be one."""
+        self.store = store
+        self.name = parse_environment_name(name)
+        self.directory = store.path("environments", name)
+
+    def current_number(self) -> int | None:
+        """Number of the current generation; None while there is none."""
+        try:
+            target = os.readlink(f"{self.directory}/current")
+        except FileNotFoundError:
+            return None
+        number = os.path.basename(target).removesuffix(".toml")
+        if not number.isdecimal():
+            raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is no generation")
+        return int(number)
+
+    def numbers(self) -> list[int]:
+        """Numbers of all generations, oldest first."""
+        try:
+            names = os.listdir(f"{self.directory}/generations")
+        except FileNotFoundError:
+            return []
+        stems = [name.removesuffix(".toml") for name in names if name.endswith(".toml")]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def current(self) -> Generation | None:
+        """The current generation; None while there is none. Raises StoreDamaged."""
+        number = self.current_number()
+        return None if number is None else self.read(number)
+
+    def require(self) -> Generation:
+        """The current generation. Raises EnvironmentRefused if the environment does not exist."""
+        if (generation := self.current()) is None:
+            raise EnvironmentRefused(self.name, "there is no environment of this name; `casfs add` makes one")
+        return generation
+
+    def path(self, number: int) -> str:
+        """The lock file of a generation."""
+        return f"{self.directory}/generations/{number}.toml"
+
+    def read(self, number: int) -> Generation:
+        """A generation: from its index or, where that does not fit, from its lock file and the manifests. Raises StoreDamaged."""
+        path = self.path(number)
+        try:
+            with open(path, "rb") as file:
+                lock = file.read()
+        except FileNotFoundError:
+            raise StoreDamaged(path, f"generation {number} of environment {self.name!r} is missing") from None
+        with contextlib.suppress(FileNotFoundError), open(self.index_path(number), "rb") as file:
+            if (generation := parse_index(file.read(), lock)) is not None:
+                return generation
+        return self.parse(number, lock)
+
+    def index_path(self, number: int) -> str:
+        """The index of a generation (derived)."""
+        return f"{self.directory}/generations/{number}.index"
+
+    def parse(self, number: int, lock: bytes) -> Generation:
+        """The generation as its lock file says. Raises StoreDamaged."""
+        try:
+            return parse_lock(lock, lambda digest: read_manifest(self.store, digest))
+        except ValueError as error:
+            raise StoreDamaged(self.path(number), str(error)) from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the right to publish the next generation; others wait."""
+        os.makedirs(self.directory, exist_ok=True)
+        fd = os.open(f"{self.directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def next_number(self) -> int:
+        """Number for the next generation: one that was never used. Call it with the lock held."""
+        return max(self.numbers(), default=0) + 1
+
+    def publish(self, generation: Generation) -> None:
+        """Make `generation` durable and current. Call it with the lock held, when all that it refers to is published."""
+        lock = format_lock(generation)
+        with self.store.batch() as batch:
+            batch.add(self.path(generation.number), lock, exclusive=True)
+            batch.add(self.index_path(generation.number), format_index(generation, lock))
+            batch.commit()
+            self._point_current_at(batch, generation.number)
+            batch.commit()
+
+    def _point_current_at(self, batch: Batch, number: int) -> None:
+        batch.add_link(f"{self.directory}/current", f"generations/{number}.toml")
+
+
+def list_environments(store: Store) -> list[Environment]:
+    """Every environment of a store, by name."""
+    return [Environment(store, name) for name in sorted(os.listdir(store.path("environments")))]

@@ -1,0 +1,202 @@
+"""Generation: one immutable state of an environment, and its two forms on disk.
+
+`<n>.toml` is the truth: a PEP 751 lock file with a [tool.casfs] table, so that any tool can read it. `<n>.index` is derived from it and
+from the manifests: the same facts as JSON, and each manifest's *outline*, which is what it holds in the few directories that every
+distribution shares (bin, site-packages, ...). With it, one small read shows where everything is, and no manifest of a distribution that
+nobody touches is opened. An index that does not belong to its lock file is made anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from casfs.digest import Digest, checksum_bytes, parse_digest
+from casfs.errors import InvalidValue
+from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES
+from casfs.store.manifests import Manifest
+
+SHARED_DIRECTORIES = ("", "bin", "include", "lib", f"lib/{PYTHON_COMPONENT}", SITE_PACKAGES)
+
+Names = Mapping[str, int]  # name -> row
+ReadManifest = Callable[[Digest], Manifest]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a manifest holds in the shared directories: for each that it has, its row, its directories and its files."""
+
+    directories: Mapping[int, tuple[Names, Names]]
+    paths: Mapping[str, int]  # path of a shared directory -> row
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A manifest's place in a generation."""
+
+    manifest: Digest
+    number: int
+    outline: Outline
+    size: int  # bytes of its files
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One installed project: what its wheel brings, and over it what installing adds (launchers, RECORD, ...)."""
+
+    project: str
+    name: str
+    version: str
+    wheel: Digest
+    wheel_size: int
+    origin: str  # path or URL that the wheel came from
+    requested: bool
+    files: Layer
+    installation: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class BaseInterpreter:
+    """The interpreter that a generation is for."""
+
+    executable: str
+    version: str
+    cache_tag: str
+    directory: str  # "python3.11"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One immutable state of an environment. Later distributions win where two claim one path."""
+
+    number: int
+    created: str  # ISO 8601, UTC
+    command: str  # what made it: "add numpy 2.4.6"
+    interpreter: BaseInterpreter
+    skeleton: Layer
+    distributions: tuple[Distribution, ...]
+
+    def find(self, project: str) -> Distribution | None:
+        """The distribution of a project, by canonical name."""
+        return next((one for one in self.distributions if one.project == project), None)
+
+
+def outline_manifest(manifest: Manifest) -> Outline:
+    """The manifest's outline."""
+    rows = {path: row for row, path in enumerate(manifest.directories) if path in SHARED_DIRECTORIES}
+    return Outline(
+        {
+            row: (dict(manifest.directories_in(row)), {manifest.names[index]: index for index in manifest.files_in(row)})
+            for row in rows.values()
+        },
+        rows,
+    )
+
+
+def format_lock(generation: Generation) -> bytes:
+    """The generation as a lock file (PEP 751)."""
+    import tomli_w
+
+    casfs = {
+        "generation": generation.number,
+        "created": generation.created,
+        "command": generation.command,
+        "interpreter": dataclasses.asdict(generation.interpreter),
+        "skeleton": _lock_layer(generation.skeleton),
+    }
+    packages = [_lock_package(one) for one in generation.distributions]
+    return tomli_w.dumps({"lock-version": "1.0", "created-by": "casfs", "packages": packages, "tool": {"casfs": casfs}}).encode()
+
+
+def _lock_layer(layer: Layer) -> dict[str, Any]:
+    return {"manifest": layer.manifest, "number": layer.number}
+
+
+def _lock_package(one: Distribution) -> dict[str, Any]:
+    place = "url" if "://" in one.origin else "path"
+    return {
+        "name": one.project,
+        "version": one.version,
+        "archive": {place: one.origin, "size": one.wheel_size, "hashes": {"sha256": one.wheel}},
+        "tool": {
+            "casfs": {
+                "name": one.name,
+                "requested": one.requested,
+                "files": _lock_layer(one.files),
+                "installation": _lock_layer(one.installation),
+            }
+        },
+    }
+
+
+def parse_lock(content: bytes, read: ReadManifest) -> Generation:
+    """The generation in a lock file that casfs wrote; `read` reads a manifest. Raises ValueError, and what `read` raises."""
+    try:
+        data = tomllib.loads(content.decode())
+        casfs = data["tool"]["casfs"]
+        return Generation(
+            casfs["generation"],
+            casfs["created"],
+            casfs["command"],
+            BaseInterpreter(**casfs["interpreter"]),
+            _parse_layer(casfs["skeleton"], read),
+            tuple(_parse_package(package, read) for package in data["packages"]),
+        )
+    except (KeyError, TypeError, AttributeError, InvalidValue) as error:
+        raise ValueError(f"is not a generation that casfs wrote: {error!r}") from None
+
+
+def _parse_layer(data: Mapping[str, Any], read: ReadManifest) -> Layer:
+    return build_layer(parse_digest(data["manifest"]), int(data["number"]), read(parse_digest(data["manifest"])))
+
+
+def build_layer(digest: Digest, number: int, manifest: Manifest) -> Layer:
+    """The manifest's place in a generation."""
+    return Layer(digest, number, outline_manifest(manifest), manifest.total_size)
+
+
+def _parse_package(data: Mapping[str, Any], read: ReadManifest) -> Distribution:
+    archive, casfs = data["archive"], data["tool"]["casfs"]
+    return Distribution(
+        data["name"],
+        casfs["name"],
+        data["version"],
+        parse_digest(archive["hashes"]["sha256"]),
+        archive["size"],
+        archive.get("url") or archive["path"],
+        casfs["requested"],
+        _parse_layer(casfs["files"], read),
+        _parse_layer(casfs["installation"], read),
+    )
+
+
+def format_index(generation: Generation, lock: bytes) -> bytes:
+    """The index that belongs to the lock file `lock`."""
+    body = json.dumps(dataclasses.asdict(generation), ensure_ascii=False, separators=(",", ":")).encode()
+    return f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}\n".encode() + body
+
+
+def parse_index(content: bytes, lock: bytes) -> Generation | None:
+    """The generation in an index, or None if the index is damaged, of another format, or of another lock file."""
+    head, _, body = content.partition(b"\n")
+    if head != f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}".encode():
+        return None
+    data = json.loads(body)
+    skeleton = _index_layer(data.pop("skeleton"))
+    distributions = tuple(_index_distribution(one) for one in data.pop("distributions"))
+    return Generation(**{**data, "interpreter": BaseInterpreter(**data["interpreter"])}, skeleton=skeleton, distributions=distributions)
+
+
+def _index_layer(data: dict[str, Any]) -> Layer:
+    outline = data.pop("outline")
+    rows = {int(row): (directories, files) for row, (directories, files) in outline["directories"].items()}
+    return Layer(**data, outline=Outline(rows, outline["paths"]))
+
+
+def _index_distribution(data: dict[str, Any]) -> Distribution:
+    files, installation = _index_layer(data.pop("files")), _index_layer(data.pop("installation"))
+    return Distribution(**data, files=files, installation=installation)

@@ -1,0 +1,254 @@
+"""Ingest: wheels to blobs and manifests.
+
+A wheel is read from a private copy, so that nobody changes it between the hash and the unpacking. Each member is hashed as it is written; the
+digest of what we wrote is the blob's name, and RECORD is compared with it. Nothing is published before every wheel has been read whole and
+found good; then blobs and manifests become durable together, and only after them the records that refer to them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
+from casfs.errors import InvalidValue, StoreDamaged, WheelRefused
+from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
+from casfs.store.numbers import assign_number
+from casfs.store.publish import Batch, write_all
+from casfs.store.stamps import file_facts, read_stamp, write_stamp
+from casfs.store.store import Store
+from casfs.wheels.inflate import iter_content
+from casfs.wheels.record import record_problem
+from casfs.wheels.source import FileSource
+from casfs.wheels.wheel import Wheel, WheelFile, read_wheel
+
+_COPY_SIZE = 1 << 20
+
+_ALONE_SIZE = 256 * 1024
+"""Members from this size on are unpacked in threads of their own. Below it threads hand the interpreter lock to and fro and lose: two of
+them unpacked Django (3,670 small files) at half the speed of one, and SciPy (large libraries) at 1.3 times."""
+
+_THREADS = 2
+
+_WHOLE_SIZE = 32 << 20
+"""Members up to this size are inflated whole in memory, and written only if the pool lacks them; larger ones are streamed."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with the wheel's file name, bytes done and bytes in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """A wheel that the store has."""
+
+    path: str
+    wheel: Digest
+    wheel_size: int
+    manifest: Digest
+    content: Manifest
+    number: int
+    was_known: bool
+    new_files: int
+    new_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller wants of an ingest: a check of each wheel before it is unpacked (it raises to refuse), and how to treat RECORD's lies."""
+
+    accept: Callable[[str, Description], None]
+    allow_record_mismatch: bool = False
+    progress: Progress = lambda name, done, total: None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A wheel on its way in."""
+
+    path: str
+    size: int
+    facts: list[int]
+    digest: Digest
+    manifest: Digest | None = None
+    content: Manifest | None = None
+    new_files: int = 0
+    new_bytes: int = 0
+
+
+def ingest_wheels(store: Store, paths: Sequence[str], request: Request) -> list[Ingested]:
+    """The wheels at `paths`, in the store, in their order. All of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
+    with store.batch() as batch:
+        drafts = [_ingest_one(store, batch, path, request) for path in paths]
+        known = [draft.manifest is not None for draft in drafts]
+        for draft in drafts:
+            if draft.manifest is None and draft.content is not None:
+                draft.manifest = stage_manifest(store, batch, draft.content)
+        batch.commit()
+    ingested = [_record(store, draft, was_known) for draft, was_known in zip(drafts, known, strict=True)]
+    _publish_wheels(store, ingested)
+    for draft in drafts:
+        write_stamp(store, draft.path, draft.facts, draft.digest)
+    return ingested
+
+
+def _record(store: Store, draft: _Draft, was_known: bool) -> Ingested:
+    assert draft.manifest is not None and draft.content is not None
+    number = assign_number(store, draft.manifest, draft.content)
+    return Ingested(
+        draft.path, draft.digest, draft.size, draft.manifest, draft.content, number, was_known, draft.new_files, draft.new_bytes
+    )
+
+
+def _publish_wheels(store: Store, ingested: Iterable[Ingested]) -> None:
+    """Let the store know these wheels again."""
+    with store.batch() as batch:
+        for one in ingested:
+            if not one.was_known:
+                batch.add(store.path("wheels", one.wheel), one.manifest.encode() + b"\n")
+        batch.commit()
+
+
+def _ingest_one(store: Store, batch: Batch, path: str, request: Request) -> _Draft:
+    path = os.path.abspath(path)
+    with ExitStack() as stack:
+        file = stack.enter_context(_open_wheel(path))
+        facts = file_facts(file.fileno())
+        if (digest := read_stamp(store, path, facts)) and (draft := _known(store, path, facts, digest, request)):
+            return draft
+        copy = stack.enter_context(tempfile.TemporaryFile(dir=store.path("tmp")))
+        digest, size = _copy_hashing(file, copy.fileno())
+        if file_facts(file.fileno()) != facts:
+            raise WheelRefused(path, "changed while it was read")
+        if draft := _known(store, path, facts, digest, request):
+            return draft
+        draft = _Draft(path, size, facts, digest)
+        _unpack_wheel(store, batch, copy.fileno(), draft, request)
+        return draft
+
+
+def _open_wheel(path: str) -> BinaryIO:
+    """The wheel, open for reading. A directory, a device or a FIFO is refused without waiting for it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        file = os.fdopen(fd, "rb", buffering=0)
+    except OSError as error:
+        raise WheelRefused(path, (error.strerror or str(error)).lower()) from None
+    if not os.path.isfile(f"/proc/self/fd/{fd}"):
+        file.close()
+        raise WheelRefused(path, "is not a plain file")
+    return file
+
+
+def _copy_hashing(file: BinaryIO, copy_fd: int) -> tuple[Digest, int]:
+    hasher = ContentHasher()
+    while chunk := file.read(_COPY_SIZE):
+        hasher.update(chunk)
+        write_all(copy_fd, chunk)
+    return hasher.digest, hasher.size
+
+
+def _known(store: Store, path: str, facts: list[int], digest: Digest, request: Request) -> _Draft | None:
+    """The wheel as the store has it already; None if it does not, or has lost its manifest."""
+    try:
+        with open(store.path("wheels", digest), "rb") as file:
+            manifest = parse_digest(file.read().decode("ascii", "replace").strip())
+        content = read_manifest(store, manifest)
+    except (FileNotFoundError, InvalidValue, StoreDamaged):
+        return None
+    if content.description.tolerated and not request.allow_record_mismatch:
+        raise WheelRefused(path, *content.description.tolerated)
+    request.accept(path, content.description)
+    return _Draft(path, facts[2], facts, digest, manifest, content)
+
+
+def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, request: Request) -> None:
+    """Stage the blobs of a wheel that the store has not seen, and draft its manifest. Raises WheelRefused with all that is wrong."""
+    source = FileSource(copy_fd, draft.path)
+    wheel = read_wheel(source, os.path.basename(draft.path), allow_record_mismatch=request.allow_record_mismatch)
+    about = _describe(wheel, draft.digest)
+    request.accept(draft.path, about)
+    problems: list[str] = []
+    done, total = 0, sum(file.member.size for file in wheel.files)
+    files: list[ManifestFile] = []
+    for unpacked in _iter_unpacked(store, batch, source, wheel):
+        files.append(unpacked.file)
+        if unpacked.problem:
+            problems.append(unpacked.problem)
+        draft.new_files += unpacked.is_new
+        draft.new_bytes += unpacked.is_new and unpacked.file.size
+        done += unpacked.file.size
+        request.progress(wheel.filename, done, total)
+    if problems and not request.allow_record_mismatch:
+        raise WheelRefused(draft.path, *problems)
+    draft.content = build_manifest(_describe(wheel, draft.digest, tuple(problems)), files)
+
+
+def _describe(wheel: Wheel, digest: Digest, problems: tuple[str, ...] = ()) -> Description:
+    return Description(
+        wheel.project,
+        wheel.name,
+        wheel.version,
+        digest,
+        wheel.tags,
+        wheel.requires_python,
+        wheel.dist_info,
+        tuple((point.name, point.module, point.attribute) for point in wheel.entry_points),
+        (*wheel.tolerated, *problems),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    file: ManifestFile
+    is_new: bool
+    problem: str | None
+
+
+def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel) -> Iterable[_Unpacked]:
+    """Every file of the wheel, staged: large ones in threads, small ones here meanwhile."""
+    large = [file for file in wheel.files if file.member.size >= _ALONE_SIZE]
+    small = [file for file in wheel.files if file.member.size < _ALONE_SIZE]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        futures = [threads.submit(_unpack, store, batch, source, file) for file in sorted(large, key=lambda file: -file.member.size)]
+        try:
+            for file in small:
+                yield _unpack(store, batch, source, file)
+            for future in futures:
+                yield future.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile) -> _Unpacked:
+    """Inflate, hash and stage one member."""
+    hasher = ContentHasher(file.record.algorithm if file.record else "sha256")
+    chunks = iter_content(source, file.member)
+    if file.member.size <= _WHOLE_SIZE:
+        content = b"".join(chunks)
+        hasher.update(content)
+        is_new = store.pool.stage(batch, content, hasher.digest)
+    else:
+        is_new = store.pool.stage_stream(batch, chunks, hasher)
+    kind = Kind.EXECUTABLE if file.executable else Kind.FILE
+    row = ManifestFile(file.path, hasher.digest, hasher.checksum, hasher.size, kind)
+    problem = record_problem(file.record, hasher.size, hasher.record_hash) if file.record else None
+    return _Unpacked(row, is_new, problem)
+
+
+def ingest_files(store: Store, about: Description, files: Iterable[NewFile], directories: Iterable[str] = ()) -> tuple[Digest, Manifest, int]:
+    """Digest, content and number of the manifest of files that casfs itself made; it and its blobs are published."""
+    with store.batch() as batch:
+        rows = []
+        for file in files:
+            digest = digest_bytes(file.content)
+            store.pool.stage(batch, file.content, digest)
+            rows.append(ManifestFile(file.path, digest, checksum_bytes(file.content), len(file.content), file.kind))
+        manifest = build_manifest(about, rows, directories)
+        digest = stage_manifest(store, batch, manifest)
+        batch.commit()
+    return digest, manifest, assign_number(store, digest, manifest)

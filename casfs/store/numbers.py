@@ -1,0 +1,131 @@
+"""Numbers of manifests: assigned once, never given to another manifest, so that inode numbers made of them mean one thing for ever.
+
+A manifest's number is the first 24 bits of its digest or, where another manifest has that number already, the next free one: the directory
+numbers/ is an open-addressing hash table in which a file is a slot. Taking a slot is one link(2), so two processes can't take the same, and
+both directions are one or two open()s: from a digest, probe from its first bits on; from a number, open its file.
+
+A number's file also says which rows have an older identity: a file that has the same path, bytes and kind in an earlier manifest of the
+same project keeps the number and row that it had there, so that the kernel keeps its pages when a distribution is upgraded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from casfs.digest import Digest, parse_digest
+from casfs.errors import InvalidValue, StoreDamaged
+from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.store import Store
+
+NUMBER_BITS = 24
+_SLOTS = 1 << NUMBER_BITS
+
+MAX_ANCESTORS = 64  # bounds the work for a project of which a store has seen hundreds of versions: about 1 ms each
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What a number stands for."""
+
+    manifest: Digest
+    inherited: Mapping[int, tuple[int, int]]  # row -> (number, row) that this file has had before
+
+
+def number_path(store: Store, number: int) -> str:
+    """Where a number is recorded."""
+    text = f"{number:06x}"
+    return store.path("numbers", text[:2], text[2:])
+
+
+def read_number(store: Store, number: int) -> Number | None:
+    """What `number` stands for, or None if it was never assigned. Raises StoreDamaged."""
+    path = number_path(store, number)
+    try:
+        with open(path, "rb") as file:
+            data = json.load(file)
+        return Number(parse_digest(data["manifest"]), {row: (number, old_row) for row, number, old_row in data["inherited"]})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, InvalidValue) as error:
+        raise StoreDamaged(path, f"the number's record can't be read: {error}") from None
+
+
+def find_number(store: Store, manifest: Digest) -> int | None:
+    """The number of a manifest, or None if it has none yet."""
+    number = _first_slot(manifest)
+    while (found := read_number(store, number)) is not None:
+        if found.manifest == manifest:
+            return number
+        number = _next_slot(number)
+    return None
+
+
+def assign_number(store: Store, digest: Digest, manifest: Manifest) -> int:
+    """The number of a published manifest; it is given one, durably, if it has none."""
+    if (number := find_number(store, digest)) is not None:
+        return number
+    project = manifest.description.project
+    inherited = _inherit(store, manifest, _ancestors(store, project))
+    content = json.dumps({"manifest": digest, "inherited": [(row, *old) for row, old in inherited.items()]}, separators=(",", ":")).encode()
+    number = _first_slot(digest)
+    while True:
+        if (found := read_number(store, number)) is None:
+            try:
+                _take_slot(store, number, project, content)
+                return number
+            except FileExistsError:
+                continue  # another process was faster: look at what it wrote
+        if found.manifest == digest:
+            return number
+        number = _next_slot(number)
+
+
+def _first_slot(digest: Digest) -> int:
+    return int(digest[:6], 16) or 1  # 0 is never a number: inode numbers made of it would be the kernel's own
+
+
+def _next_slot(number: int) -> int:
+    return (number + 1) % _SLOTS or 1
+
+
+def _take_slot(store: Store, number: int, project: str, content: bytes) -> None:
+    with store.batch() as batch:
+        batch.add(number_path(store, number), content, exclusive=True)
+        batch.add(_ancestor_path(store, project, number), b"")
+        batch.commit()
+
+
+def _ancestor_path(store: Store, project: str, number: int) -> str:
+    return store.path("numbers", "by-project", project, f"{number:06x}")
+
+
+def _ancestors(store: Store, project: str) -> list[int]:
+    """Numbers of the newest manifests of a project, newest first."""
+    directory = store.path("numbers", "by-project", project)
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    except FileNotFoundError:
+        return []
+    return [int(entry.name, 16) for entry in entries[:MAX_ANCESTORS]]
+
+
+def _inherit(store: Store, manifest: Manifest, ancestors: list[int]) -> dict[int, tuple[int, int]]:
+    """For each row that an ancestor has with the same path, bytes and kind: the identity that it has there."""
+    wanted = {(file.path, file.digest, file.kind): row for row, file in enumerate(manifest.iter_files())}
+    inherited: dict[int, tuple[int, int]] = {}
+    for number in ancestors:
+        try:
+            record = read_number(store, number)
+            older = read_manifest(store, record.manifest) if record else None
+        except StoreDamaged:
+            continue  # fsck's business; here it only costs a fresh identity
+        if record is None or older is None:
+            continue
+        for old_row, file in enumerate(older.iter_files()):
+            row = wanted.pop((file.path, file.digest, file.kind), None)
+            if row is not None:
+                inherited[row] = record.inherited.get(old_row, (number, old_row))
+    return inherited

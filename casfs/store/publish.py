@@ -1,0 +1,144 @@
+"""Publishing: the one way in which files become visible in a store.
+
+A batch stages its files in a directory of its own below tmp/, on the same file system. `commit` then
+
+    1. syncs the file system, so that what is staged is on the disk,
+    2. links or renames each file to its final name,
+    3. syncs again, so that the names are on the disk too.
+
+A reader sees all of a file or none of it, and what one batch published is durable before the next batch refers to it. The order is what
+survives a power cut: names that are synced before their bytes come back as empty files. A batch that fails leaves at most whole, durable
+files that nothing refers to yet; what a dead process left in tmp/ is swept by the next batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import itertools
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from types import TracebackType
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_file_system(fd: int) -> None:
+    """Flush everything of the file system that holds `fd` to its disk (syncfs(2)).
+
+    Raises OSError also for an earlier write-back error since `fd` was opened (Linux 5.8), so open `fd` before writing.
+    """
+    if _libc.syncfs(fd):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), "syncfs")
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write all of `content`: write(2) may take less than it is given."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class Batch:
+    """Files that are staged one by one and published together. A context manager: what is not committed is removed."""
+
+    def __init__(self, temporary: str) -> None:
+        """`temporary` is the store's tmp/ directory."""
+        _sweep(temporary)
+        self._directory, self._lock_fd = _own_directory(temporary)
+        self._staged: dict[str, str] = {}
+        self._exclusive: set[str] = set()
+        self._names = (f"{self._directory}/{count}" for count in itertools.count(1))
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        os.close(self._lock_fd)
+
+    def __contains__(self, target: str) -> bool:
+        return target in self._staged
+
+    @contextlib.contextmanager
+    def writing(self, mode: int = 0o444) -> Iterator[tuple[str, int]]:
+        """A new staged file: its name and a descriptor that is open for writing. It is published only if `place` is called."""
+        name = next(self._names)
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(fd, mode)  # whatever the umask
+            yield name, fd
+        finally:
+            os.close(fd)
+
+    def place(self, staged: str, target: str, *, exclusive: bool = False) -> None:
+        """Let `commit` publish the staged file as `target`. `exclusive`: commit raises FileExistsError if the name is taken by then."""
+        self._staged[target] = staged
+        if exclusive:
+            self._exclusive.add(target)
+
+    def add(self, target: str, content: bytes, *, mode: int = 0o444, exclusive: bool = False) -> None:
+        """Stage `content` for `target`."""
+        with self.writing(mode) as (name, fd):
+            write_all(fd, content)
+        self.place(name, target, exclusive=exclusive)
+
+    def add_link(self, target: str, points_to: str) -> None:
+        """Stage a symbolic link named `target`; it replaces an older one atomically."""
+        name = next(self._names)
+        os.symlink(points_to, name)
+        self.place(name, target)
+
+    def commit(self) -> None:
+        """Publish everything that was placed, durably. Raises OSError; then each file is either published whole or not at all."""
+        if not self._staged:
+            return
+        sync_file_system(self._lock_fd)
+        for target, staged in self._staged.items():
+            self._publish(staged, target)
+        sync_file_system(self._lock_fd)
+        self._staged.clear()
+        self._exclusive.clear()
+
+    def _publish(self, staged: str, target: str) -> None:
+        move = os.link if target in self._exclusive else os.rename
+        try:
+            move(staged, target)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            move(staged, target)
+
+
+def _own_directory(temporary: str) -> tuple[str, int]:
+    """A new directory below `temporary` and a descriptor that holds its lock: nobody sweeps it while we live."""
+    while True:
+        name = f"{temporary}/{secrets.token_hex(8)}"
+        os.mkdir(name, 0o700)
+        with contextlib.suppress(FileNotFoundError):  # swept between mkdir and open
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.exists(name):
+                return name, fd
+            os.close(fd)
+
+
+def _sweep(temporary: str) -> None:
+    """Remove what dead processes left in tmp/."""
+    for entry in os.listdir(temporary):
+        name = f"{temporary}/{entry}"
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            shutil.rmtree(name, ignore_errors=True)
+        finally:
+            os.close(fd)

@@ -1,0 +1,75 @@
+"""The store: one directory that holds pool, manifests and environments.
+
+    format                          version of this layout; an unknown one is refused, never guessed
+    blobs/ab/cdef...                immutable, 0444, named by the SHA-256 of the content; nothing else lives here
+    manifests/ab/cdef...            all files of one distribution; named by the SHA-256 of the manifest's own bytes
+    wheels/<wheel sha256>           holds the digest of the wheel's manifest: "have I seen this wheel?" is one open()
+    stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
+    interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
+    numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
+    environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock
+    leases/                         one file and one control socket per live mount
+    tmp/                            staging; leftovers are not damage
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from casfs.errors import StoreRefused
+from casfs.store.blobs import LocalPool
+from casfs.store.publish import Batch
+
+FORMAT = "casfs store 1\n"
+
+_DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "numbers", "environments", "leases", "tmp")
+
+
+class Store:
+    """An open store: where things are. It holds no state but its path."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.pool = LocalPool(f"{root}/blobs")
+
+    def path(self, *parts: str) -> str:
+        """Path of something in the store."""
+        return "/".join((self.root, *parts))
+
+    def batch(self) -> Batch:
+        """A new batch of files to publish."""
+        return Batch(self.path("tmp"))
+
+
+def open_store(root: Path, *, create: bool = False) -> Store:
+    """The store at `root`; with `create`, an absent or empty directory becomes one.
+
+    Raises StoreRefused for anything that is not a store of this format.
+    """
+    path = os.path.abspath(root)
+    try:
+        found = Path(path, "format").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        if not create:
+            raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None
+        _create(path)
+        return Store(path)
+    except NotADirectoryError:
+        raise StoreRefused(path, "is not a directory") from None
+    if found != FORMAT:
+        raise StoreRefused(path, f"has the format {found.strip()[:40]!r}; this casfs knows only {FORMAT.strip()!r}")
+    return Store(path)
+
+
+def _create(path: str) -> None:
+    """Make an empty store. Private to its owner: whoever may read a pool may read every wheel that was added to it."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    strangers = sorted(set(os.listdir(path)) - {*_DIRECTORIES, "format"})
+    if strangers:
+        raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
+    for name in _DIRECTORIES:
+        os.makedirs(f"{path}/{name}", exist_ok=True)
+    with Batch(f"{path}/tmp") as batch:
+        batch.add(f"{path}/format", FORMAT.encode(), mode=0o644)
+        batch.commit()
