@@ -1,0 +1,51 @@
+# Everything a newcomer needs: `make demo` and `make test`.
+
+PYTHON := .venv/bin/python
+# Extra words for pytest: make test ARGS="tests/test_layers.py -x"
+ARGS :=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install what is missing and leave a working casfs at .venv/bin/casfs
+	@scripts/setup
+
+.PHONY: setup-demo
+setup-demo: ## The same, and what the demo needs
+	@scripts/setup demo
+
+.PHONY: setup-test
+setup-test: ## The same, and what tests and linters need
+	@scripts/setup test
+
+.PHONY: demo
+demo: setup-demo ## Real wheels from the package index: add, mount, import, compute, clean up
+	@scripts/demo
+
+.PHONY: test
+test: setup-test ## All tests but the long ones, in under 15 minutes
+	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: test-long
+test-long: setup-test ## The long tests alone
+	$(PYTHON) -m pytest -m long $(ARGS)
+
+.PHONY: lint
+lint: setup-test ## Style, format and types
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+.PHONY: format
+format: setup-test ## Bring the code into shape
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+.PHONY: clean
+clean: ## Remove .venv, caches and build results
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find casfs tests -name __pycache__ -type d -prune -exec rm -rf {} +
