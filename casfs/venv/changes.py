@@ -1,0 +1,182 @@
+"""Changes: what `add`, `remove` and `rollback` make of an environment. Each plans a generation and publishes it while it holds the lock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
+from casfs.store.environments import Environment
+from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
+from casfs.store.ingest import Ingested, Progress, Request, ingest_files, ingest_wheels
+from casfs.store.manifests import Description, NewFile
+from casfs.store.store import Store
+from casfs.venv.differences import Conflict, iter_conflicts
+from casfs.venv.installation import build_installation, iter_scripts
+from casfs.venv.interpreter import Interpreter
+from casfs.venv.reading import LayerReader
+from casfs.venv.skeleton import build_skeleton
+from casfs.venv.tree import Tree
+
+SKELETON_PROJECT = "casfs-skeleton"
+
+
+@dataclass(frozen=True, slots=True)
+class AddOptions:
+    """How to add."""
+
+    is_strict: bool = False
+    allow_record_mismatch: bool = False
+    progress: Progress = lambda name, done, total: None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command did to an environment."""
+
+    before: Generation | None
+    after: Generation
+    ingested: tuple[Ingested, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+
+Check = Callable[[str, Description], None]
+
+
+def create_environment(environment: Environment, interpreter: Interpreter) -> Generation:
+    """The environment's current generation; an empty one is published if it has none."""
+    with environment.locked():
+        if (current := environment.current()) is not None:
+            return current
+        generation = _next(environment, _first(environment, interpreter), "create", ())
+        environment.publish(generation)
+        return generation
+
+
+def add_wheels(environment: Environment, interpreter: Interpreter, paths: Sequence[str], check: Check, options: AddOptions) -> Change:
+    """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
+    request = Request(check, options.allow_record_mismatch, options.progress)
+    ingested = ingest_wheels(environment.store, paths, request)
+    _refuse_twins(ingested)
+    with environment.locked():
+        before = environment.current()
+        base = before or _first(environment, interpreter)
+        added = [_install(environment.store, one, base.interpreter) for one in ingested]
+        if before and [_facts(before.find(one.project)) for one in added] == [_facts(one) for one in added]:
+            return Change(before, before, tuple(ingested))
+        distributions = _replace(base.distributions, added)
+        summary = ", ".join(f"{one.name} {one.version}" for one in added)
+        after = _next(environment, base, f"add {summary}", distributions)
+        conflicts = _conflicts(environment.store, after, added, options)
+        environment.publish(after)
+    return Change(before, after, tuple(ingested), conflicts)
+
+
+def _refuse_twins(ingested: Sequence[Ingested]) -> None:
+    """Two different wheels of one project in one command: nobody can mean both."""
+    seen: dict[str, Ingested] = {}
+    for one in ingested:
+        other = seen.setdefault(one.content.description.project, one)
+        if other.wheel != one.wheel:
+            raise WheelRefused(one.path, f"is another wheel of the same project as {other.path}")
+
+
+def _facts(one: Distribution | None) -> object:
+    """What makes an installed distribution the same."""
+    return one and (one.wheel, one.files.manifest, one.installation.manifest, one.requested)
+
+
+def _install(store: Store, one: Ingested, base: BaseInterpreter) -> Distribution:
+    about = one.content.description
+    scripts = iter_scripts(one.content, store.pool)
+    files = build_installation(one.content, scripts, origin=one.path, requested=True, python_directory=base.directory)
+    return Distribution(
+        about.project,
+        about.name,
+        about.version,
+        one.wheel,
+        one.wheel_size,
+        one.path,
+        True,
+        build_layer(one.manifest, one.number, one.content),
+        _publish_files(store, Description(about.project, about.name, about.version), files),
+    )
+
+
+def _publish_files(store: Store, about: Description, files: Sequence[NewFile], directories: Sequence[str] = ()) -> Layer:
+    digest, manifest, number = ingest_files(store, about, files, directories)
+    return build_layer(digest, number, manifest)
+
+
+def _replace(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:
+    """The distributions with those added at the end, in place of other versions of them: the last one installed wins, as with pip."""
+    latest = {one.project: one for one in added}
+    return (*(one for one in old if one.project not in latest), *latest.values())
+
+
+def _conflicts(store: Store, after: Generation, added: Sequence[Distribution], options: AddOptions) -> tuple[Conflict, ...]:
+    """The disputes in which an added distribution takes part. Raises EnvironmentRefused for those that can't be, or, if strict, any."""
+    projects = {one.project for one in added}
+    every = iter_conflicts(Tree(after), LayerReader(store).fill)
+    found = [one for one in every if {one.loser.project, one.winner.project} & projects]
+    if refused := [str(one) for one in found if one.is_impossible or options.is_strict]:
+        raise EnvironmentRefused("conflict", *refused)
+    return tuple(found)
+
+
+def remove_distributions(environment: Environment, names: Sequence[str]) -> Change:
+    """Publish a generation without these projects (canonical names). Raises EnvironmentRefused for one that is not there."""
+    with environment.locked():
+        before = environment.require()
+        present = {one.project: one for one in before.distributions}
+        if missing := [name for name in names if name not in present]:
+            raise EnvironmentRefused(environment.name, *(f"{name} is not in the environment" for name in missing))
+        distributions = tuple(one for one in before.distributions if one.project not in names)
+        summary = ", ".join(f"{present[name].name} {present[name].version}" for name in dict.fromkeys(names))
+        after = _next(environment, before, f"remove {summary}", distributions)
+        environment.publish(after)
+    return Change(before, after)
+
+
+def roll_back(environment: Environment, number: int | None) -> Change:
+    """Publish a generation equal to generation `number`, by default to the one before the current one."""
+    with environment.locked():
+        before = environment.require()
+        if number is None:
+            number = max((one for one in environment.numbers() if one < before.number), default=None)
+            if number is None:
+                raise EnvironmentRefused(environment.name, f"there is no generation before {before.number}")
+        if number not in environment.numbers():
+            raise EnvironmentRefused(environment.name, f"there is no generation {number}; `casfs generations` lists them")
+        wanted = environment.read(number)
+        after = _next(environment, wanted, f"rollback to {number}", wanted.distributions)
+        environment.publish(after)
+    return Change(before, after)
+
+
+def _next(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return dataclasses.replace(
+        base, number=environment.next_number(), created=created, command=command, distributions=distributions
+    )
+
+
+def _first(environment: Environment, interpreter: Interpreter) -> Generation:
+    """What the first generation is made from: a skeleton and nothing else."""
+    files, directories = build_skeleton(interpreter)
+    about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)
+    skeleton = _publish_files(environment.store, about, files, directories)
+    base = BaseInterpreter(interpreter.executable, interpreter.version, interpreter.cache_tag, interpreter.python_directory)
+    return Generation(0, "", "", base, skeleton, ())
+
+
+def parse_project(text: str) -> str:
+    """Canonical name of a project as a user types it (PEP 503). Raises InvalidValue."""
+    from packaging.utils import InvalidName, canonicalize_name
+
+    try:
+        return canonicalize_name(text, validate=True)
+    except InvalidName:
+        raise InvalidValue(repr(text), "is not the name of a project") from None

@@ -1,0 +1,128 @@
+"""What differs between trees, and what distributions dispute: found by comparing the parts of directories, so equal ones are never entered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from casfs.digest import Digest
+from casfs.store.generations import Distribution
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
+
+ReadLayers = Callable[[Tree, list[int]], None]
+"""Reads these layers and gives the tree what they hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedEntry:
+    """A name that is new, is gone, or means something else now."""
+
+    directory: DirectoryNode  # of the old tree
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedDirectory:
+    """A directory that stays and whose entries differ."""
+
+    directory: DirectoryNode  # of the old tree
+
+
+def iter_differences(old: Tree, new: Tree, read: ReadLayers) -> Iterator[ChangedEntry | ChangedDirectory]:
+    """What a kernel that knows `old` must forget to see `new`."""
+    yield from _compare(old, old.root, new, new.root, read)
+
+
+def _compare(
+    old: Tree, before: DirectoryNode, new: Tree, after: DirectoryNode, read: ReadLayers
+) -> Iterator[ChangedEntry | ChangedDirectory]:
+    if _parts(old, before) == _parts(new, after):
+        return
+    yield ChangedDirectory(before)
+    was, now = read_entries(old, before, read), read_entries(new, after, read)
+    for name in sorted(was.keys() | now.keys()):
+        one, other = was.get(name), now.get(name)
+        if isinstance(one, DirectoryNode) and isinstance(other, DirectoryNode) and one.identity == other.identity:
+            yield from _compare(old, one, new, other, read)
+        elif _identity(old, one, read) != _identity(new, other, read):
+            yield ChangedEntry(before, name)
+
+
+def _parts(tree: Tree, directory: DirectoryNode) -> list[tuple[Digest, int]]:
+    return [(tree.layers[part.layer].layer.manifest, part.row) for part in directory.parts]
+
+
+def read_entries(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> dict[str, DirectoryNode | FileEntry]:
+    """The entries of a directory, after reading what they need."""
+    if layers := tree.unread_for_entries(directory):
+        read(tree, layers)
+    return tree.entries(directory)
+
+
+def read_file(tree: Tree, entry: FileEntry, read: ReadLayers) -> FileNode:
+    """The file at an entry, after reading what it needs."""
+    if layers := tree.unread_for_files([entry]):
+        read(tree, layers)
+    return tree.file(entry)
+
+
+def _identity(tree: Tree, entry: DirectoryNode | FileEntry | None, read: ReadLayers) -> object:
+    if isinstance(entry, FileEntry):
+        return read_file(tree, entry, read).identity
+    return ("directory", entry.identity) if entry else None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two distributions claim one path: with different bytes, or one as a file and the other as a directory."""
+
+    path: str
+    loser: Distribution
+    winner: Distribution
+    is_impossible: bool  # a file and a directory of one name can't both be shown
+
+    def __str__(self) -> str:
+        what = "as a file and as a directory" if self.is_impossible else "with different contents"
+        return f"{self.path} is claimed by {self.loser.name} {self.loser.version} and by {self.winner.name} {self.winner.version} {what}"
+
+
+def iter_conflicts(tree: Tree, read: ReadLayers) -> Iterator[Conflict]:
+    """Every path that two distributions dispute, below directories that two distributions share."""
+    waiting = [tree.root]
+    while waiting:
+        directory = waiting.pop()
+        if len({_owner(tree, part.layer) for part in directory.parts}) < 2:
+            continue
+        entries = read_entries(tree, directory, read)
+        yield from _conflicts_in(tree, directory, read)
+        waiting += [entry for entry in entries.values() if isinstance(entry, DirectoryNode)]
+
+
+def _owner(tree: Tree, layer: int) -> str | None:
+    distribution = tree.layers[layer].distribution
+    return distribution.project if distribution else None
+
+
+def _conflicts_in(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> Iterator[Conflict]:
+    claims: dict[str, list[tuple[int, FileEntry | None]]] = {}
+    for part in directory.parts:
+        directories, files = tree.layers[part.layer].names(part.row)
+        for name in directories:
+            claims.setdefault(name, []).append((part.layer, None))
+        for name, row in files.items():
+            claims.setdefault(name, []).append((part.layer, FileEntry(part.layer, row, part.row)))
+    for name, claimants in claims.items():
+        if len(claimants) > 1 and any(entry for _, entry in claimants):
+            yield from _disputes(tree, f"{directory.path}/{name}".lstrip("/"), claimants, read)
+
+
+def _disputes(tree: Tree, path: str, claimants: list[tuple[int, FileEntry | None]], read: ReadLayers) -> Iterator[Conflict]:
+    for (one, before), (other, after) in zip(claimants, claimants[1:], strict=False):
+        loser, winner = tree.layers[one].distribution, tree.layers[other].distribution
+        if loser is None or winner is None or loser.project == winner.project:
+            continue
+        if before is None or after is None:
+            if before is not after:
+                yield Conflict(path, loser, winner, True)
+        elif read_file(tree, before, read).digest != read_file(tree, after, read).digest:
+            yield Conflict(path, loser, winner, False)

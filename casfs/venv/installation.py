@@ -1,0 +1,91 @@
+"""Installation: what installing a wheel adds to its files.
+
+Launchers for its entry points, scripts that find their interpreter, INSTALLER, REQUESTED, direct_url.json (PEP 610) and the installed RECORD,
+as the specification "Recording installed projects" asks. All of it depends only on the wheel, where it came from, and whether it was asked
+for by name, so equal installations are shared like everything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import posixpath
+import urllib.parse
+from collections.abc import Iterable
+
+from casfs.digest import Digest, digest_bytes
+from casfs.errors import EnvironmentRefused
+from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES
+from casfs.store.blobs import BlobSource
+from casfs.store.manifests import Kind, Manifest, NewFile
+from casfs.venv.launchers import build_launcher, rewrite_script
+
+INSTALLER = b"casfs\n"
+
+_SCRIPT_START = b"#!python"
+_MAX_SCRIPT = 16 << 20  # a script with `#!python` is text; nothing larger is rewritten
+
+RecordRow = tuple[str, Digest, int]
+
+
+def build_installation(
+    manifest: Manifest, scripts: Iterable[NewFile], *, origin: str, requested: bool, python_directory: str
+) -> list[NewFile]:
+    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `origin` is the path or URL of the wheel."""
+    about = manifest.description
+    information = f"{SITE_PACKAGES}/{about.dist_info}"
+    files = {file.path: file for file in scripts}
+    for name, module, attribute in about.entry_points:
+        files[f"bin/{name}"] = NewFile(f"bin/{name}", build_launcher(name, module, attribute), Kind.EXECUTABLE)
+    made = [*files.values(), NewFile(f"{information}/INSTALLER", INSTALLER)]
+    if requested:
+        made.append(NewFile(f"{information}/REQUESTED", b""))
+    made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel))))
+    record = format_record(manifest, made, f"{about.dist_info}/RECORD", python_directory)
+    return [*made, NewFile(f"{information}/RECORD", record)]
+
+
+def iter_scripts(manifest: Manifest, blobs: BlobSource) -> Iterable[NewFile]:
+    """The wheel's own scripts that begin with `#!python`, rewritten to find the environment's interpreter."""
+    if "bin" not in manifest.directories:
+        return
+    directory = manifest.directories.index("bin")
+    for index in manifest.files_in(directory):
+        row = manifest.row(index, directory)
+        with open(blobs.open_blob(row.digest, row.size), "rb") as file:
+            start = file.read(len(_SCRIPT_START))
+            if start != _SCRIPT_START:
+                continue
+            if row.size > _MAX_SCRIPT:
+                raise EnvironmentRefused(row.path, f"is a script of more than {_MAX_SCRIPT} bytes")
+            if (content := rewrite_script(start + file.read())) is not None:
+                yield NewFile(row.path, content, Kind.EXECUTABLE)
+
+
+def format_direct_url(origin: str, wheel: Digest) -> bytes:
+    """direct_url.json for an archive (PEP 610), in the form that pip writes."""
+    url = origin if "://" in origin else f"file://{urllib.parse.quote(origin)}"
+    hashes = {"hash": f"sha256={wheel}", "hashes": {"sha256": wheel}}
+    return json.dumps({"archive_info": hashes, "url": url}, sort_keys=True).encode()
+
+
+def format_record(manifest: Manifest, made: Iterable[NewFile], record: str, python_directory: str) -> bytes:
+    """The installed RECORD: every file relative to site-packages, with its hash and size, and RECORD itself with neither."""
+    rows: dict[str, RecordRow] = {file.path: (file.path, file.digest, file.size) for file in manifest.iter_files()}
+    rows |= {file.path: (file.path, digest_bytes(file.content), len(file.content)) for file in made}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for path, digest, size in sorted(rows.values()):
+        encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
+        writer.writerow((_record_path(path, python_directory), f"sha256={encoded}", size))
+    writer.writerow((record, "", ""))
+    return text.getvalue().encode()
+
+
+def _record_path(path: str, python_directory: str) -> str:
+    if path.startswith(f"{SITE_PACKAGES}/"):
+        return path.removeprefix(f"{SITE_PACKAGES}/")
+    shown = path.replace(PYTHON_COMPONENT, python_directory, 1)
+    return posixpath.relpath(shown, SITE_PACKAGES.replace(PYTHON_COMPONENT, python_directory))

@@ -1,0 +1,204 @@
+"""Tree: the whole file view of one generation, built directory by directory when somebody looks.
+
+A tree never changes. It is a stack of layers, each a manifest: at the bottom the skeleton, then for each distribution its files and what
+installing adds to them. A directory is the list of its parts, that is of the layers that have it; where two layers claim one file, the
+later one wins, but none wins against the skeleton. What the distributions hold in the directories that all of them share comes from the
+generation's outlines, so nothing is read of a distribution until somebody enters one of its own directories or asks about one of its files.
+
+This module knows no kernel, no disk and no event loop. Reading is given to it: `unread_*` say which layers must be read before a question
+can be answered, and `add_content` takes what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from casfs.digest import Digest, checksum_bytes
+from casfs.paths import PYTHON_COMPONENT
+from casfs.store.generations import Distribution, Generation, Layer, Names
+from casfs.store.manifests import Kind, Manifest, ManifestFile
+
+_PYTHON_PARENTS = ("lib", "include/site")  # only here the component {python} stands for pythonX.Y
+
+Identity = tuple[int, int]
+"""(number of a manifest, row): names a file or a directory for ever; inode numbers are made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was read of a layer: its manifest, and the rows that have an older identity."""
+
+    manifest: Manifest
+    inherited: Mapping[int, Identity]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A layer's share of a directory."""
+
+    layer: int
+    row: int
+
+
+@dataclass(slots=True)
+class DirectoryNode:
+    """A directory of the tree. Its time changes whenever one of its parts does, so that importlib looks again."""
+
+    path: str
+    parts: tuple[Part, ...]
+    identity: Identity
+    mtime_ns: int
+    entries: dict[str, DirectoryNode | FileEntry] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file's place in a directory: enough to know that it exists."""
+
+    layer: int
+    row: int
+    directory: int  # its row
+
+
+@dataclass(frozen=True, slots=True)
+class FileNode:
+    """All that there is to know about a file."""
+
+    identity: Identity
+    digest: Digest
+    size: int
+    kind: Kind
+
+
+@dataclass(slots=True)
+class TreeLayer:
+    """One layer: what the generation says of it, whose it is, and its content once that is read."""
+
+    layer: Layer
+    distribution: Distribution | None  # None: the skeleton
+    content: Content | None = None
+    files: dict[int, FileNode] = field(default_factory=dict)
+
+    def names(self, row: int) -> tuple[Names, Names]:
+        """(directories, files) of a directory, each name -> row."""
+        if (outlined := self.layer.outline.directories.get(row)) is not None:
+            return outlined
+        manifest = self.require().manifest
+        return dict(manifest.directories_in(row)), {manifest.names[index]: index for index in manifest.files_in(row)}
+
+    def require(self) -> Content:
+        """Its content. A layer that is not read yet is a mistake of the caller."""
+        if self.content is None:
+            raise LookupError(f"manifest {self.layer.manifest} was not read")
+        return self.content
+
+
+class Tree:
+    """The file view of a generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.layers = [TreeLayer(generation.skeleton, None)]
+        for one in generation.distributions:
+            self.layers += [TreeLayer(one.files, one), TreeLayer(one.installation, one)]
+        self.by_number = {layer.layer.number: index for index, layer in enumerate(self.layers)}
+        self.root = self._directory("", [Part(index, 0) for index in range(len(self.layers))])
+
+    def _directory(self, path: str, parts: list[Part]) -> DirectoryNode:
+        first = parts[0]
+        seed = "".join(f"{self.layers[part.layer].layer.manifest}{part.row:x}," for part in parts)
+        mtime_ns = time_from_content(checksum_bytes(seed.encode()))
+        return DirectoryNode(path, tuple(parts), (self.layers[first.layer].layer.number, first.row), mtime_ns)
+
+    def add_content(self, layer: int, content: Content) -> None:
+        """Remember what was read of a layer."""
+        self.layers[layer].content = content
+
+    def unread_for_entries(self, directory: DirectoryNode) -> list[int]:
+        """Layers that must be read before `entries` of this directory can be answered."""
+        return [
+            part.layer
+            for part in directory.parts
+            if self.layers[part.layer].content is None and part.row not in self.layers[part.layer].layer.outline.directories
+        ]
+
+    def unread_for_files(self, entries: Iterable[DirectoryNode | FileEntry]) -> list[int]:
+        """Layers that must be read before `file` can be answered for all of these entries."""
+        layers = {entry.layer for entry in entries if isinstance(entry, FileEntry)}
+        return [layer for layer in layers if self.layers[layer].content is None]
+
+    def entries(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
+        """What the directory holds, by name."""
+        if directory.entries is None:
+            directory.entries = self._build_entries(directory)
+        return directory.entries
+
+    def _build_entries(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
+        parts_of: dict[str, list[Part]] = {}
+        entries: dict[str, DirectoryNode | FileEntry] = {}
+        for part in _skeleton_last(directory.parts):
+            directories, files = self.layers[part.layer].names(part.row)
+            for name, row in directories.items():
+                shown = self._shown(directory.path, name)
+                parts_of.setdefault(shown, []).append(Part(part.layer, row))
+                entries.pop(shown, None)
+            for name, row in files.items():
+                entries[name] = FileEntry(part.layer, row, part.row)
+                parts_of.pop(name, None)
+        prefix = f"{directory.path}/" if directory.path else ""
+        for name, parts in parts_of.items():
+            entries[name] = self._directory(prefix + name, sorted(parts, key=lambda part: part.layer))
+        return entries
+
+    def _shown(self, parent: str, name: str) -> str:
+        return self.generation.interpreter.directory if name == PYTHON_COMPONENT and parent in _PYTHON_PARENTS else name
+
+    def shown_path(self, path: str) -> str:
+        """A manifest's path as this tree shows it."""
+        for parent in _PYTHON_PARENTS:
+            if path == f"{parent}/{PYTHON_COMPONENT}" or path.startswith(f"{parent}/{PYTHON_COMPONENT}/"):
+                return path.replace(PYTHON_COMPONENT, self.generation.interpreter.directory, 1)
+        return path
+
+    def file(self, entry: FileEntry) -> FileNode:
+        """The file at an entry."""
+        layer = self.layers[entry.layer]
+        if (node := layer.files.get(entry.row)) is None:
+            content = layer.require()
+            row = content.manifest.row(entry.row, entry.directory)
+            identity = content.inherited.get(entry.row, (layer.layer.number, entry.row))
+            node = layer.files[entry.row] = build_file(identity, row)
+        return node
+
+    def distribution(self, entry: FileEntry) -> Distribution | None:
+        """Whose file it is; None: the skeleton's."""
+        return self.layers[entry.layer].distribution
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files."""
+        return sum(layer.layer.size for layer in self.layers)
+
+
+def build_file(identity: Identity, row: ManifestFile) -> FileNode:
+    """The node of a manifest's row."""
+    return FileNode(identity, row.digest, row.size, row.kind)
+
+
+def _skeleton_last(parts: tuple[Part, ...]) -> Iterator[Part]:
+    """The order in which later parts win: nobody wins against bin/python."""
+    yield from (part for part in parts if part.layer)
+    yield from (part for part in parts if not part.layer)
+
+
+_FIRST_SECOND = 315_532_800  # 1980-01-01, the first date that a zip file can hold
+
+
+def time_from_content(digest: str) -> int:
+    """A modification time in nanoseconds, between 1980 and 2014, that differs when the content does: bytecode, make and rsync compare it.
+
+    Whole seconds alone have 30 bits, since bytecode keeps no more (PEP 552).
+    """
+    bits = int(digest[:15], 16)  # 60 bits
+    return (_FIRST_SECOND + (bits >> 30)) * 1_000_000_000 + (bits & 0x3FFFFFFF) % 1_000_000_000
