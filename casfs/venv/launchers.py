@@ -1,0 +1,79 @@
+r"""Launchers: scripts that find their interpreter beside themselves, so that the same bytes serve wherever the environment is mounted.
+
+A script of a usual environment names its interpreter in the first line, by an absolute path. Ours begins with two lines that the shell
+runs and Python takes for comments; what the wheel or pip would have after the first line follows unchanged:
+
+    #!/bin/sh -
+    <FF># >/dev/null 2>&1; ...; exec "${casfs_launcher%/*}/python" "$0" "$@"
+    import sys
+    ...
+
+- The second line begins with a form feed. To Python that is white space (language reference, "Indentation"), so the line is a comment and
+  neither a docstring nor a statement: `__doc__`, `from __future__ import` and the line that declares an encoding work as in any script. To
+  a shell a form feed is a letter: the line calls a command of that odd name, which does not exist and says so to /dev/null, and goes on.
+- `exec` gives Python the path as it was called, so `sys.argv[0]` is what it would be with an interpreter in the first line, and runs
+  bin/python, so `sys.prefix` is the mountpoint.
+- Only a symlink to a launcher, and a path with `.` or `..`, cost a call of `readlink`; all else happens inside the shell.
+- `casfs_launcher` is a variable of the shell alone and does not reach Python's environment.
+- A path that begins with a dash must not be taken for an option: hence the `-` of the first line and the second `exec`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from casfs.errors import InvalidValue
+
+_SHELL = (
+    "case $0 in /*) casfs_launcher=$0 ;; *) casfs_launcher=$PWD/$0 ;; esac",
+    'case $casfs_launcher in */./* | */../*) false ;; *) [ ! -L "$casfs_launcher" ] ;; esac || casfs_launcher=$(readlink -f "$casfs_launcher")',
+    'case $0 in -*) exec "${casfs_launcher%/*}/python" -- "$0" "$@" ;; esac',
+    'exec "${casfs_launcher%/*}/python" "$0" "$@"',
+)
+
+_ENTRY_POINT_BODY = """\
+import sys
+from {module} import {imported}
+if __name__ == '__main__':
+    sys.argv[0] = sys.argv[0].removesuffix('.exe')
+    sys.exit({attribute}())
+"""
+"""What pip 26 writes, word for word: whoever compares an environment with pip's finds only the lines above it changed."""
+
+_DOTTED_NAME = re.compile(r"\w+(\.\w+)*")  # what pip takes in an entry point
+
+_WANTS_PYTHON = b"#!python"  # also `#!pythonw`: binary distribution format, "Recommended installer features"
+
+_ENCODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
+
+
+def build_launcher(name: str, module: str, attribute: str) -> bytes:
+    """The script `name` that calls the entry point `module:attribute`. Raises InvalidValue if these are not dotted names."""
+    for part in (module, attribute):
+        if not _DOTTED_NAME.fullmatch(part):
+            raise InvalidValue(f"entry point {name!r}", f"{part!r} is not a dotted name")
+    body = _ENTRY_POINT_BODY.format(module=module, imported=attribute.partition(".")[0], attribute=attribute)
+    return _preamble() + body.encode()
+
+
+def rewrite_script(content: bytes) -> bytes | None:
+    """A wheel's script whose first line asks for Python, made to find it; None if its first line asks for nothing of the kind.
+
+    As with pip, what stands after `#!python` is dropped.
+    """
+    if not content.startswith(_WANTS_PYTHON):
+        return None
+    rest = content.partition(b"\n")[2]
+    return _preamble(_declared_encoding(rest)) + rest
+
+
+def _declared_encoding(rest: bytes) -> bytes:
+    """What the script's second line declares, or nothing. Python looks at two lines only, and our second line comes first."""
+    declaration = _ENCODING.match(rest.partition(b"\n")[0])
+    return declaration[1] if declaration else b""
+
+
+def _preamble(encoding: bytes = b"") -> bytes:
+    shell = "; ".join(["\f# >/dev/null 2>&1", *_SHELL]).encode()
+    comment = b" # -*- coding: " + encoding + b" -*-" if encoding else b""
+    return b"#!/bin/sh -\n" + shell + comment + b"\n"
