@@ -1,0 +1,46 @@
+"""What a wheel's file name says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casfs.errors import InvalidValue, WheelRefused
+from casfs.paths import MAX_COMPONENT, parse_path
+from casfs.wheels.problems import quote
+
+
+@dataclass(frozen=True, slots=True)
+class WheelFilename:
+    """The parts of NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl, normalised."""
+
+    filename: str
+    project: str
+    version: str
+    tags: tuple[str, ...]
+
+    def is_stem(self, stem: str) -> bool:
+        """Whether `stem` (of a .dist-info or .data directory) means this project and version, however it is spelt."""
+        from packaging.utils import canonicalize_name
+        from packaging.version import InvalidVersion, Version
+
+        name, _, version = stem.rpartition("-")
+        try:
+            return canonicalize_name(name) == self.project and Version(version) == Version(self.version)
+        except InvalidVersion:
+            return False
+
+
+def parse_wheel_filename(filename: str) -> WheelFilename:
+    """The parts of `filename`, tags expanded and sorted. Raises WheelRefused. (Binary distribution format specification.)"""
+    from packaging.utils import InvalidWheelFilename
+    from packaging.utils import parse_wheel_filename as parse
+
+    try:
+        if "/" in parse_path(filename) or len(filename) > MAX_COMPONENT:
+            raise WheelRefused(quote(filename), "is not a file name")
+        project, version, _, tags = parse(filename)
+    except InvalidValue as error:
+        raise WheelRefused(quote(filename), *error.reasons) from None
+    except InvalidWheelFilename:
+        raise WheelRefused(quote(filename), "is not named as a wheel is: NAME-VERSION-PYTHON-ABI-PLATFORM.whl") from None
+    return WheelFilename(filename, project, str(version), tuple(sorted(str(tag) for tag in tags)))
