@@ -18,7 +18,7 @@ from typing import BinaryIO
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged, WheelRefused
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
-from casfs.store.numbers import assign_number
+from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch, write_all
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
@@ -89,19 +89,22 @@ def ingest_wheels(store: Store, paths: Sequence[str], request: Request) -> list[
             if draft.manifest is None and draft.content is not None:
                 draft.manifest = stage_manifest(store, batch, draft.content)
         batch.commit()
-    ingested = [_record(store, draft, was_known) for draft, was_known in zip(drafts, known, strict=True)]
+    numbers = assign_numbers(store, [_finished(draft) for draft in drafts])
+    ingested = [_record(draft, number, was_known) for draft, number, was_known in zip(drafts, numbers, known, strict=True)]
     _publish_wheels(store, ingested)
     for draft in drafts:
         write_stamp(store, draft.path, draft.facts, draft.digest)
     return ingested
 
 
-def _record(store: Store, draft: _Draft, was_known: bool) -> Ingested:
+def _finished(draft: _Draft) -> tuple[Digest, Manifest]:
     assert draft.manifest is not None and draft.content is not None
-    number = assign_number(store, draft.manifest, draft.content)
-    return Ingested(
-        draft.path, draft.digest, draft.size, draft.manifest, draft.content, number, was_known, draft.new_files, draft.new_bytes
-    )
+    return draft.manifest, draft.content
+
+
+def _record(draft: _Draft, number: int, was_known: bool) -> Ingested:
+    manifest, content = _finished(draft)
+    return Ingested(draft.path, draft.digest, draft.size, manifest, content, number, was_known, draft.new_files, draft.new_bytes)
 
 
 def _publish_wheels(store: Store, ingested: Iterable[Ingested]) -> None:
@@ -240,15 +243,27 @@ def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile) -> 
     return _Unpacked(row, is_new, problem)
 
 
-def ingest_files(store: Store, about: Description, files: Iterable[NewFile], directories: Iterable[str] = ()) -> tuple[Digest, Manifest, int]:
-    """Digest, content and number of the manifest of files that casfs itself made; it and its blobs are published."""
+@dataclass(frozen=True, slots=True)
+class MadeFiles:
+    """Files that casfs itself made for one distribution, and directories that must be there even if empty."""
+
+    about: Description
+    files: Sequence[NewFile]
+    directories: Sequence[str] = ()
+
+
+def ingest_files(store: Store, groups: Iterable[MadeFiles]) -> list[tuple[Digest, Manifest, int]]:
+    """For each group the digest, the content and the number of its manifest. All of it is published."""
+    staged = []
     with store.batch() as batch:
-        rows = []
-        for file in files:
-            digest = digest_bytes(file.content)
-            store.pool.stage(batch, file.content, digest)
-            rows.append(ManifestFile(file.path, digest, checksum_bytes(file.content), len(file.content), file.kind))
-        manifest = build_manifest(about, rows, directories)
-        digest = stage_manifest(store, batch, manifest)
+        for group in groups:
+            manifest = build_manifest(group.about, [_stage_file(store, batch, file) for file in group.files], group.directories)
+            staged.append((stage_manifest(store, batch, manifest), manifest))
         batch.commit()
-    return digest, manifest, assign_number(store, digest, manifest)
+    return [(*one, number) for one, number in zip(staged, assign_numbers(store, staged), strict=True)]
+
+
+def _stage_file(store: Store, batch: Batch, file: NewFile) -> ManifestFile:
+    digest = digest_bytes(file.content)
+    store.pool.stage(batch, file.content, digest)
+    return ManifestFile(file.path, digest, checksum_bytes(file.content), len(file.content), file.kind)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.publish import Batch
 from casfs.store.store import Store
 
 NUMBER_BITS = 24
@@ -63,24 +64,37 @@ def find_number(store: Store, manifest: Digest) -> int | None:
     return None
 
 
-def assign_number(store: Store, digest: Digest, manifest: Manifest) -> int:
-    """The number of a published manifest; it is given one, durably, if it has none."""
-    if (number := find_number(store, digest)) is not None:
-        return number
-    project = manifest.description.project
-    inherited = _inherit(store, manifest, _ancestors(store, project))
-    content = json.dumps({"manifest": digest, "inherited": [(row, *old) for row, old in inherited.items()]}, separators=(",", ":")).encode()
-    number = _first_slot(digest)
+def assign_numbers(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -> list[int]:
+    """The numbers of published manifests, in their order; those that have none are given one, durably."""
     while True:
-        if (found := read_number(store, number)) is None:
-            try:
-                _take_slot(store, number, project, content)
-                return number
-            except FileExistsError:
-                continue  # another process was faster: look at what it wrote
-        if found.manifest == digest:
+        try:
+            return _assign(store, manifests)
+        except FileExistsError:
+            continue  # another process was faster: look at what it took
+
+
+def _assign(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -> list[int]:
+    numbers: dict[Digest, int] = {}
+    with store.batch() as batch:
+        for digest, manifest in manifests:
+            if digest not in numbers:
+                numbers[digest] = _find_or_stage(store, batch, digest, manifest, set(numbers.values()))
+        batch.commit()
+    return [numbers[digest] for digest, _ in manifests]
+
+
+def _find_or_stage(store: Store, batch: Batch, digest: Digest, manifest: Manifest, taken: set[int]) -> int:
+    number = _first_slot(digest)
+    while number in taken or (found := read_number(store, number)) is not None:
+        if number not in taken and found and found.manifest == digest:
             return number
         number = _next_slot(number)
+    project = manifest.description.project
+    inherited = _inherit(store, manifest, _ancestors(store, project))
+    record = {"manifest": digest, "inherited": [(row, *old) for row, old in inherited.items()]}
+    batch.add(number_path(store, number), json.dumps(record, separators=(",", ":")).encode(), exclusive=True)
+    batch.add(_ancestor_path(store, project, number), b"")
+    return number
 
 
 def _first_slot(digest: Digest) -> int:
@@ -89,13 +103,6 @@ def _first_slot(digest: Digest) -> int:
 
 def _next_slot(number: int) -> int:
     return (number + 1) % _SLOTS or 1
-
-
-def _take_slot(store: Store, number: int, project: str, content: bytes) -> None:
-    with store.batch() as batch:
-        batch.add(number_path(store, number), content, exclusive=True)
-        batch.add(_ancestor_path(store, project, number), b"")
-        batch.commit()
 
 
 def _ancestor_path(store: Store, project: str, number: int) -> str:

@@ -52,7 +52,7 @@ class Batch:
         self._directory, self._lock_fd = _own_directory(temporary)
         self._staged: dict[str, str] = {}
         self._exclusive: set[str] = set()
-        self._names = (f"{self._directory}/{count}" for count in itertools.count(1))
+        self._count = itertools.count(1)  # next() of it is atomic: threads stage side by side
 
     def __enter__(self) -> Batch:
         return self
@@ -67,7 +67,7 @@ class Batch:
     @contextlib.contextmanager
     def writing(self, mode: int = 0o444) -> Iterator[tuple[str, int]]:
         """A new staged file: its name and a descriptor that is open for writing. It is published only if `place` is called."""
-        name = next(self._names)
+        name = f"{self._directory}/{next(self._count)}"
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
         try:
             os.fchmod(fd, mode)  # whatever the umask
@@ -89,7 +89,7 @@ class Batch:
 
     def add_link(self, target: str, points_to: str) -> None:
         """Stage a symbolic link named `target`; it replaces an older one atomically."""
-        name = next(self._names)
+        name = f"{self._directory}/{next(self._count)}"
         os.symlink(points_to, name)
         self.place(name, target)
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
-from casfs.store.ingest import Ingested, Progress, Request, ingest_files, ingest_wheels
-from casfs.store.manifests import Description, NewFile
+from casfs.store.ingest import Ingested, MadeFiles, Progress, Request, ingest_files, ingest_wheels
+from casfs.store.manifests import Description
 from casfs.store.store import Store
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
@@ -63,7 +63,7 @@ def add_wheels(environment: Environment, interpreter: Interpreter, paths: Sequen
     with environment.locked():
         before = environment.current()
         base = before or _first(environment, interpreter)
-        added = [_install(environment.store, one, base.interpreter) for one in ingested]
+        added = _install(environment.store, ingested, base.interpreter)
         if before and [_facts(before.find(one.project)) for one in added] == [_facts(one) for one in added]:
             return Change(before, before, tuple(ingested))
         distributions = _replace(base.distributions, added)
@@ -88,26 +88,25 @@ def _facts(one: Distribution | None) -> object:
     return one and (one.wheel, one.files.manifest, one.installation.manifest, one.requested)
 
 
-def _install(store: Store, one: Ingested, base: BaseInterpreter) -> Distribution:
+def _install(store: Store, ingested: Sequence[Ingested], base: BaseInterpreter) -> list[Distribution]:
+    """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
+    made = ingest_files(store, [_made_files(store, one, base) for one in ingested])
+    return [_distribution(one, build_layer(digest, number, manifest)) for one, (digest, manifest, number) in zip(ingested, made, strict=True)]
+
+
+def _made_files(store: Store, one: Ingested, base: BaseInterpreter) -> MadeFiles:
     about = one.content.description
     scripts = iter_scripts(one.content, store.pool)
     files = build_installation(one.content, scripts, origin=one.path, requested=True, python_directory=base.directory)
+    return MadeFiles(Description(about.project, about.name, about.version), files)
+
+
+def _distribution(one: Ingested, installation: Layer) -> Distribution:
+    about = one.content.description
+    files = build_layer(one.manifest, one.number, one.content)
     return Distribution(
-        about.project,
-        about.name,
-        about.version,
-        one.wheel,
-        one.wheel_size,
-        one.path,
-        True,
-        build_layer(one.manifest, one.number, one.content),
-        _publish_files(store, Description(about.project, about.name, about.version), files),
+        about.project, about.name, about.version, one.wheel, one.wheel_size, one.path, True, files, installation
     )
-
-
-def _publish_files(store: Store, about: Description, files: Sequence[NewFile], directories: Sequence[str] = ()) -> Layer:
-    digest, manifest, number = ingest_files(store, about, files, directories)
-    return build_layer(digest, number, manifest)
 
 
 def _replace(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:
@@ -167,7 +166,8 @@ def _first(environment: Environment, interpreter: Interpreter) -> Generation:
     """What the first generation is made from: a skeleton and nothing else."""
     files, directories = build_skeleton(interpreter)
     about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)
-    skeleton = _publish_files(environment.store, about, files, directories)
+    [(digest, manifest, number)] = ingest_files(environment.store, [MadeFiles(about, files, directories)])
+    skeleton = build_layer(digest, number, manifest)
     base = BaseInterpreter(interpreter.executable, interpreter.version, interpreter.cache_tag, interpreter.python_directory)
     return Generation(0, "", "", base, skeleton, ())
 

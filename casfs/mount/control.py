@@ -1,0 +1,99 @@
+"""Control: what a casfs command says to the daemon of a mount, and hears from it.
+
+One JSON object and a newline each way over a Unix socket that lies beside the lease; one request a connection. The client here is plain
+blocking code, so that commands need no event loop; the server is in `daemon`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from casfs.errors import CasfsError, MountRefused
+from casfs.store.leases import Lease
+from casfs.store.store import Store
+
+VERSION = 1
+MAX_MESSAGE = 65536  # bytes; a status of every kind of request takes about 1,000
+
+_TIMEOUT_S = 30.0  # a switch of generations reads manifests; on a slow disk it takes its time
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command wants: "status", or "switch" to the generation that is current now."""
+
+    command: str
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the daemon says. `problem` is empty when it did what was asked."""
+
+    problem: str = ""
+    generation: int = 0
+    uptime_s: float = 0.0
+    requests: dict[str, int] = field(default_factory=dict)
+    open_blobs: int = 0
+    resident_bytes: int = 0
+
+
+def format_message(message: Request | Reply) -> bytes:
+    """One line."""
+    return json.dumps(asdict(message)).encode() + b"\n"
+
+
+def parse_request(line: bytes) -> Request:
+    """The request in a line. Raises ValueError."""
+    request = Request(**_fields(line))
+    if request.version != VERSION:
+        raise ValueError(f"speaks version {request.version}, not {VERSION}")
+    return request
+
+
+def parse_reply(line: bytes) -> Reply:
+    """The reply in a line. Raises ValueError."""
+    return Reply(**_fields(line))
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    known = {"command": str, "version": int, "problem": str, "generation": int, "uptime_s": float, "requests": dict, "open_blobs": int}
+    known["resident_bytes"] = int
+    if not isinstance(data, dict) or any(not isinstance(value, known.get(name, ())) for name, value in data.items()):
+        raise ValueError("has an unknown field or one of the wrong type")
+    return data
+
+
+def socket_path(directory_fd: int, lease_id: str) -> str:
+    """Path of a control socket through a descriptor of leases/: a socket's address has room for 107 bytes only (unix(7))."""
+    return f"/proc/self/fd/{directory_fd}/{lease_id}.sock"
+
+
+def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:
+    """The reply of the daemon that holds `lease`. Raises MountRefused if there is none."""
+    directory_fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(socket_path(directory_fd, lease.id))
+            connection.sendall(format_message(request))
+            with connection.makefile("rb") as answer:
+                return parse_reply(answer.readline(MAX_MESSAGE))
+    except (OSError, ValueError) as error:
+        raise MountRefused(lease.mountpoint, f"its daemon (process {lease.pid}) does not answer: {error}") from None
+    finally:
+        os.close(directory_fd)
+
+
+def raise_problem(lease: Lease, reply: Reply) -> None:
+    """Raises CasfsError if the daemon could not do what was asked."""
+    if reply.problem:
+        raise CasfsError(lease.mountpoint, reply.problem)

@@ -1,0 +1,42 @@
+"""Inode numbers: 64 bits from which a freshly started daemon finds the node, without any table that look-ups filled.
+
+    bit 63        0: some programs take st_ino for a signed number
+    bit 62        1: a directory, 0: a file
+    bits 61..44   the view, for now always 0: room to show many trees in one mount
+    bits 43..20   number of a manifest (see casfs.store.numbers)
+    bits 19..0    row: of a file among the manifest's files, of a directory among its directories
+
+The root is 1, as FUSE demands. A manifest's number is never 0, so no other node has a number below 2^20. Both numbers are given once and a
+manifest never changes, hence an inode number never means other bytes. A file handle is the inode number of what was opened.
+"""
+
+from __future__ import annotations
+
+from casfs.venv.tree import Identity
+
+ROOT = 1
+
+ROW_BITS = 20
+_NUMBER_BITS = 24
+_DIRECTORY = 1 << 62
+
+
+def encode_file(identity: Identity) -> int:
+    """Inode number of a file."""
+    number, row = identity
+    return number << ROW_BITS | row
+
+
+def encode_directory(identity: Identity) -> int:
+    """Inode number of a directory that is not the root."""
+    return _DIRECTORY | encode_file(identity)
+
+
+def is_directory(ino: int) -> bool:
+    """Whether a number is a directory's."""
+    return ino == ROOT or bool(ino & _DIRECTORY)
+
+
+def decode(ino: int) -> Identity:
+    """The identity that a number other than the root's was made of."""
+    return ino >> ROW_BITS & (1 << _NUMBER_BITS) - 1, ino & (1 << ROW_BITS) - 1

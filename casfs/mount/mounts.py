@@ -1,0 +1,134 @@
+"""Mounts as the kernel sees them: which there are, which are dead, who uses one, and how to end it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from casfs.errors import MountRefused
+
+FILE_SYSTEM = "casfs"
+
+_MNT_DETACH = 2  # umount(2)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of mountinfo (proc_pid_mountinfo(5))."""
+
+    path: str
+    type: str
+    options: str
+
+
+def iter_mounts() -> Iterator[Mount]:
+    """Every mount of this namespace; of those at one path, the last one is on top."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            fields = before.split(" ")
+            yield Mount(_unescape(fields[4]), after.split(" ")[0], fields[5])
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def find_mount(path: str) -> Mount | None:
+    """The mount whose mountpoint is exactly `path`, the topmost one."""
+    found = [mount for mount in iter_mounts() if mount.path == path]
+    return found[-1] if found else None
+
+
+def is_ours(mount: Mount | None) -> bool:
+    """Whether it is a mount of casfs."""
+    return mount is not None and mount.type == f"fuse.{FILE_SYSTEM}"
+
+
+def resolve_mountpoint(path: str) -> str:
+    """`path` as the kernel names it. The last component may be a dead mount, so it is not looked at."""
+    parent, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(parent), name)
+
+
+def is_dead(path: str) -> bool:
+    """Whether the daemon that served `path` is gone."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
+def prepare_mountpoint(path: str) -> None:
+    """Make `path` an empty directory to mount on: clear a dead mount of ours, make it if it is absent. Raises MountRefused."""
+    if is_dead(path) and is_ours(find_mount(path)):
+        detach(path)
+    try:
+        os.makedirs(path, exist_ok=True)
+        entries = os.listdir(path)
+    except FileExistsError:
+        raise MountRefused(path, "is not a directory") from None
+    except OSError as error:
+        raise MountRefused(path, (error.strerror or str(error)).lower()) from None
+    if entries:
+        raise MountRefused(path, f"is not empty (it holds {sorted(entries)[0]!r}); mount on an empty or a new directory")
+
+
+def detach(path: str) -> None:
+    """Unmount lazily: it disappears at once, and ends when its last user is gone. Raises OSError."""
+    _unmount(path, is_lazy=True)
+
+
+def unmount(path: str) -> None:
+    """Unmount. Raises MountRefused that names who uses it."""
+    try:
+        _unmount(path, is_lazy=False)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise MountRefused(path, (error.strerror or str(error)).lower()) from None
+        users = ", ".join(f"{name} (process {pid})" for pid, name in iter_users(path))
+        raise MountRefused(path, f"is in use by {users or 'a process that is not yours'}; end it, or use `casfs umount --lazy`") from None
+
+
+def _unmount(path: str, *, is_lazy: bool) -> None:
+    if os.geteuid() == 0:
+        if _libc.umount2(os.fsencode(path), _MNT_DETACH if is_lazy else 0):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+        return
+    command = ["fusermount3", "-u", *(["-z"] if is_lazy else []), "--", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"LC_ALL": "C", "PATH": os.defpath})
+    if done.returncode:
+        code = errno.EBUSY if "busy" in done.stderr.lower() else errno.EPERM
+        raise OSError(code, done.stderr.strip() or os.strerror(code), path)
+
+
+def iter_users(path: str) -> Iterator[tuple[int, str]]:
+    """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look."""
+    for entry in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
+        if any(_is_below(used, path) for used in _iter_used(f"/proc/{entry}")):
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as file:
+                yield int(entry), file.read().strip()
+
+
+def _iter_used(process: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        links = [f"{process}/{name}" for name in ("cwd", "root", "exe")] + [f"{process}/fd/{fd}" for fd in os.listdir(f"{process}/fd")]
+        for link in links:
+            with contextlib.suppress(OSError):
+                yield os.readlink(link)
+    with contextlib.suppress(OSError), open(f"{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            yield line.rstrip("\n").partition("/")[1] + line.rstrip("\n").partition("/")[2]
+
+
+def _is_below(used: str, path: str) -> bool:
+    return used == path or used.startswith(f"{path}/")

@@ -1,0 +1,204 @@
+"""View: what one mount shows, as plain functions. It knows inode numbers and trees, but neither pyfuse3 nor trio.
+
+A question that needs a manifest which was not read yet raises Unread; whoever asks runs its `read` where blocking is allowed, and asks
+again. So no question blocks, and after each wait the question is put to the tree that is current then.
+
+Nothing here must remember what the kernel was told: `node` finds the node of any number that a mount of this store has ever given out.
+"""
+
+from __future__ import annotations
+
+import bisect
+import posixpath
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from casfs.errors import StoreDamaged
+from casfs.mount.inodes import ROOT, decode, encode_directory, encode_file, is_directory
+from casfs.store.generations import Generation
+from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.numbers import read_number
+from casfs.store.store import Store
+from casfs.venv.differences import ChangedDirectory, ChangedEntry, iter_differences
+from casfs.venv.reading import LayerReader
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, build_file
+
+Node = DirectoryNode | FileNode
+
+_REMEMBERED = 65536
+"""Nodes kept at hand. Any can be found again from its number; one costs about 400 bytes."""
+
+
+class Unread(Exception):
+    """The question can be answered once `read` has run."""
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        super().__init__(read)
+        self.read = read
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of a listing. Entries are in the order of their numbers, which are also positions: they hold while others come and go."""
+
+    ino: int
+    name: bytes
+    node: Node
+
+
+class View:
+    """The current tree of one environment, by inode number."""
+
+    def __init__(self, store: Store, generation: Generation) -> None:
+        self._store = store
+        self._reader = LayerReader(store)
+        self._stray: dict[int, Manifest] = {}  # manifests of older generations that the kernel still asks about, by number
+        self.tree = Tree(generation)
+        self._nodes: dict[int, Node] = {}
+        self._listings: dict[int, list[Listed]] = {}
+
+    def node(self, ino: int) -> Node:
+        """The node of an inode number. Raises StoreDamaged if the store no longer knows what the number stands for."""
+        if ino == ROOT:
+            return self.tree.root
+        if (node := self._nodes.get(ino)) is None:
+            node = self._recover_directory(ino) if is_directory(ino) else self._recover_file(ino)
+            self._remember(ino, node)
+        return node
+
+    def directory(self, ino: int) -> DirectoryNode:
+        """The directory of an inode number. Raises NotADirectoryError."""
+        node = self.node(ino)
+        if not isinstance(node, DirectoryNode):
+            raise NotADirectoryError
+        return node
+
+    def file(self, ino: int) -> FileNode:
+        """The file of an inode number. Raises IsADirectoryError."""
+        node = self.node(ino)
+        if not isinstance(node, FileNode):
+            raise IsADirectoryError
+        return node
+
+    def look_up(self, parent: int, name: bytes) -> tuple[int, Node] | None:
+        """Number and node of an entry of a directory; None if there is none of that name."""
+        entry = self._entries(self.directory(parent)).get(name.decode("utf-8", "surrogateescape"))
+        return None if entry is None else self._enter(entry)
+
+    def listing(self, ino: int, after: int) -> Iterable[Listed]:
+        """The entries of a directory whose number is greater than `after`."""
+        if (listing := self._listings.get(ino)) is None:
+            entries = self._entries(self.directory(ino))
+            self._need(self.tree.unread_for_files(entries.values()))
+            numbered = [(name.encode("utf-8", "surrogateescape"), self._enter(entry)) for name, entry in entries.items()]
+            listing = [Listed(number, name, node) for name, (number, node) in numbered]
+            listing.sort(key=lambda one: one.ino)
+            self._listings[ino] = listing
+        return listing[bisect.bisect_right(listing, after, key=lambda one: one.ino) :]
+
+    def parent(self, ino: int) -> tuple[int, DirectoryNode]:
+        """Number and node of the directory above a directory; the root's is the root."""
+        path = posixpath.dirname(self.directory(ino).path)
+        node = self._find(path)
+        if not path or not isinstance(node, DirectoryNode):
+            return ROOT, self.tree.root
+        return encode_directory(node.identity), node
+
+    def owner(self, ino: int) -> tuple[str, str] | None:
+        """Name and version of the distribution that a file belongs to; None: the environment itself."""
+        number, row = decode(ino)
+        manifest = self._manifest(number)
+        entry = self._find(self._shown(manifest, row))
+        if isinstance(entry, FileEntry):
+            self._need(self.tree.unread_for_files([entry]))
+            if encode_file(self.tree.file(entry).identity) == ino:
+                distribution = self.tree.distribution(entry)
+                return (distribution.name, distribution.version) if distribution else None
+        return manifest.description.name, manifest.description.version
+
+    def prepare(self, generation: Generation) -> tuple[Tree, list[ChangedEntry | ChangedDirectory]]:
+        """The tree of another generation, and how it differs from the current one. It reads, so run it where blocking is allowed."""
+        tree = Tree(generation)
+        return tree, list(iter_differences(self.tree, tree, self._reader.fill))
+
+    def show(self, tree: Tree) -> None:
+        """Answer from `tree` from now on."""
+        self.tree = tree
+        self._nodes.clear()
+        self._listings.clear()
+        self._stray.clear()
+        self._reader.keep_only(tree)
+
+    def forget(self, ino: int) -> None:
+        """Drop what the kernel is done with; it may still ask about it."""
+        self._nodes.pop(ino, None)
+
+    def _remember(self, ino: int, node: Node) -> None:
+        if len(self._nodes) >= _REMEMBERED:
+            self._nodes.clear()
+        self._nodes[ino] = node
+
+    def _enter(self, entry: DirectoryNode | FileEntry) -> tuple[int, Node]:
+        node: Node
+        if isinstance(entry, FileEntry):
+            self._need(self.tree.unread_for_files([entry]))
+            node = self.tree.file(entry)
+            ino = encode_file(node.identity)
+        else:
+            node, ino = entry, encode_directory(entry.identity)
+        self._remember(ino, node)
+        return ino, node
+
+    def _entries(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
+        self._need(self.tree.unread_for_entries(directory))
+        return self.tree.entries(directory)
+
+    def _need(self, layers: list[int]) -> None:
+        if layers:
+            tree = self.tree
+            raise Unread(lambda: self._reader.fill(tree, layers))
+
+    def _find(self, path: str) -> DirectoryNode | FileEntry | None:
+        """The entry at a path of the current tree."""
+        entry: DirectoryNode | FileEntry | None = self.tree.root
+        for name in path.split("/") if path else ():
+            if not isinstance(entry, DirectoryNode):
+                return None
+            entry = self._entries(entry).get(name)
+        return entry
+
+    def _manifest(self, number: int) -> Manifest:
+        """The manifest of a number, whether or not the current tree uses it."""
+        if (index := self.tree.by_number.get(number)) is not None:
+            if (content := self.tree.layers[index].content) is None:
+                self._need([index])
+            else:
+                return content.manifest
+        if (manifest := self._stray.get(number)) is None:
+            raise Unread(lambda: self._read_stray(number))
+        return manifest
+
+    def _read_stray(self, number: int) -> None:
+        if (record := read_number(self._store, number)) is None:
+            raise StoreDamaged(self._store.root, f"nothing has the number {number:06x}")
+        self._stray[number] = read_manifest(self._store, record.manifest)
+
+    def _shown(self, manifest: Manifest, row: int) -> str:
+        return self.tree.shown_path(manifest.row(row, manifest.directory_of(row)).path)
+
+    def _recover_file(self, ino: int) -> FileNode:
+        number, row = decode(ino)
+        manifest = self._manifest(number)
+        if row >= len(manifest.names):
+            raise StoreDamaged(self._store.root, f"manifest {number:06x} has no row {row}")
+        return build_file((number, row), manifest.row(row, manifest.directory_of(row)))
+
+    def _recover_directory(self, ino: int) -> DirectoryNode:
+        """The directory of that number; an empty one where the current tree has none there, as for one that was removed under a process."""
+        number, row = decode(ino)
+        manifest = self._manifest(number)
+        if row >= len(manifest.directories):
+            raise StoreDamaged(self._store.root, f"manifest {number:06x} has no directory {row}")
+        path = self.tree.shown_path(manifest.directories[row])
+        entry = self._find(path)
+        return entry if isinstance(entry, DirectoryNode) else DirectoryNode(path, (), (number, row), 0)
