@@ -1,0 +1,88 @@
+"""add, remove, rollback."""
+
+from __future__ import annotations
+
+import argparse
+
+from casfs.cli.context import choose_interpreter, open_context, tell_daemons
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
+from casfs.errors import WheelRefused
+from casfs.store.generations import Distribution, Generation
+from casfs.store.manifests import Description
+from casfs.venv.changes import AddOptions, Change, add_wheels, parse_project, remove_distributions, roll_back
+from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
+
+
+def run_add(arguments: argparse.Namespace) -> None:
+    """casfs add"""
+    environment = open_context(arguments, create=True)
+    interpreter = choose_interpreter(environment, arguments.python)
+
+    def check(path: str, about: Description) -> None:
+        _refuse_misfit(interpreter, path, about)
+
+    with progress_of_wheels() as progress:
+        options = AddOptions(arguments.strict, arguments.allow_record_mismatch, progress)
+        change = add_wheels(environment, interpreter, arguments.wheels, check, options)
+    tell_daemons(environment)
+    _say_added(change)
+
+
+def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> None:
+    problems = [tags_problem(interpreter, about.tags), requires_python_problem(interpreter, about.requires_python)]
+    if found := [problem for problem in problems if problem]:
+        raise WheelRefused(path, *found)
+
+
+def _say_added(change: Change) -> None:
+    _say_difference(change.before, change.after)
+    for one in change.ingested:
+        about = one.content.description
+        if change.before is not None and change.before.number == change.after.number:
+            say(f"= {about.name} {about.version}")
+        for problem in about.tolerated:
+            warn(f"{about.name} {about.version}: {problem}")
+    for conflict in change.conflicts:
+        warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
+    files = sum(len(one.content.names) for one in change.ingested)
+    size = sum(one.content.total_size for one in change.ingested)
+    new_files, new_bytes = sum(one.new_files for one in change.ingested), sum(one.new_bytes for one in change.ingested)
+    new = f"{format_count(new_files, 'file')}, {format_size(new_bytes)}" if new_files else "nothing"
+    note(f"{format_count(files, 'file')}, {format_size(size)}; new to the pool: {new}")
+
+
+def run_remove(arguments: argparse.Namespace) -> None:
+    """casfs remove"""
+    environment = open_context(arguments)
+    change = remove_distributions(environment, [parse_project(name) for name in arguments.names])
+    tell_daemons(environment)
+    _say_difference(change.before, change.after)
+
+
+def run_rollback(arguments: argparse.Namespace) -> None:
+    """casfs rollback"""
+    environment = open_context(arguments)
+    change = roll_back(environment, arguments.generation)
+    tell_daemons(environment)
+    _say_difference(change.before, change.after)
+    note(f"generation {change.after.number}: {change.after.command}")
+
+
+def _say_difference(before: Generation | None, after: Generation) -> None:
+    """One line for each distribution that came, went or changed: +, - or ~."""
+    old = {one.project: one for one in before.distributions} if before else {}
+    new = {one.project: one for one in after.distributions}
+    for project in sorted(old.keys() | new.keys()):
+        if line := _describe(old.get(project), new.get(project)):
+            say(line)
+
+
+def _describe(was: Distribution | None, now: Distribution | None) -> str | None:
+    if was is None:
+        return f"+ {now.name} {now.version}" if now else None
+    if now is None:
+        return f"- {was.name} {was.version}"
+    if was.version != now.version:
+        return f"~ {now.name} {was.version} -> {now.version}"
+    is_same = (was.wheel, was.installation.manifest) == (now.wheel, now.installation.manifest)
+    return None if is_same else f"~ {now.name} {now.version} (from {now.origin})"

@@ -1,0 +1,62 @@
+"""What every command needs: which store, which environment, and who serves it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from casfs.cli.output import warn
+from casfs.errors import CasfsError, EnvironmentRefused
+from casfs.store.environments import Environment
+from casfs.store.store import open_store
+from casfs.venv.interpreter import Interpreter
+
+DEFAULT_ENVIRONMENT = "default"
+
+
+def store_directory(arguments: argparse.Namespace) -> Path:
+    """--store, else CASFS_STORE, else /var/lib/casfs for root and the user's data directory (XDG) for others."""
+    if given := arguments.store or os.environ.get("CASFS_STORE"):
+        return Path(given).expanduser()
+    if os.geteuid() == 0:
+        return Path("/var/lib/casfs")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "casfs"
+
+
+def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:
+    """The environment that a command is about."""
+    name = arguments.env or os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
+    return Environment(open_store(store_directory(arguments), create=create), name)
+
+
+def choose_interpreter(environment: Environment, request: str | None) -> Interpreter:
+    """The environment's interpreter; for a new environment the one asked for, else the `python3` of PATH."""
+    from casfs.venv.known import know_base, know_interpreter
+
+    current = environment.current()
+    if current is None:
+        return know_interpreter(environment.store, _search(request))
+    interpreter = know_base(environment.store, current.interpreter)
+    if request is not None and (wanted := _search(request)) != interpreter.executable:
+        raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable} and can't be changed to {wanted}")
+    return interpreter
+
+
+def _search(request: str | None) -> str:
+    from casfs.venv.search import find_interpreter
+
+    return find_interpreter(request, os.environ.get("PATH", os.defpath), Path.home())
+
+
+def tell_daemons(environment: Environment) -> None:
+    """Let every mount of the environment show its current generation before the command returns."""
+    from casfs.mount.control import Request, ask_daemon, raise_problem
+    from casfs.store.leases import iter_leases
+
+    for lease in iter_leases(environment.store):
+        if lease.environment == environment.name:
+            try:
+                raise_problem(lease, ask_daemon(environment.store, lease, Request("switch")))
+            except CasfsError as error:
+                warn(f"{error}; it may still show the generation before")

@@ -1,0 +1,135 @@
+"""The command line: what there is to type, and how a command ends.
+
+Exit codes: 0 fine, 1 an error that is the user's to mend, 2 wrong usage, 3 `fsck` found damage. A bug shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from casfs import __version__
+from casfs.cli.output import note
+from casfs.errors import CasfsError
+
+_DESCRIPTION = """Give a Python project its environment by writing a manifest.
+
+The files of every wheel live once, in a pool; a mount shows them as an ordinary virtual environment."""
+
+_EXAMPLE = """example:
+  casfs add numpy-2.4.6-*.whl
+  casfs mount ~/project/.venv
+  ~/project/.venv/bin/python -c 'import numpy'"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except CasfsError as error:
+        note(f"casfs: {error}")
+        code = 1
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        note(f"casfs: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
+        code = 1
+    except KeyboardInterrupt:
+        note("casfs: interrupted; nothing was changed")
+        code = 130
+    sys.exit(code)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command's function, which is imported only now: most commands need little of the program."""
+    module, _, function = arguments.run.partition(":")
+    return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = argparse.ArgumentParser(
+        "casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"casfs {__version__}")
+    _add_places(parser, None)
+    commands = _Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    _add_change_commands(commands)
+    _add_query_commands(commands)
+    _add_mount_commands(commands)
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser, default: object) -> None:
+    """Where a command works; the options may stand before or after its name."""
+    parser.add_argument("--store", metavar="DIR", default=default, help="the store (default: CASFS_STORE, or the user's data directory)")
+    parser.add_argument("--env", metavar="NAME", default=default, help="the environment (default: CASFS_ENV, or 'default')")
+
+
+class _Commands:
+    """Adds commands that look alike: one line of help, an example, and the places."""
+
+    def __init__(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        self._subparsers = subparsers
+
+    def add(self, name: str, run: str, text: str, example: str) -> argparse.ArgumentParser:
+        parser = self._subparsers.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        _add_places(parser, argparse.SUPPRESS)
+        parser.set_defaults(run=run)
+        return parser
+
+
+def _add_change_commands(commands: _Commands) -> None:
+    add = commands.add("add", "changes:run_add", "add wheels to the environment", "casfs add numpy-2.4.6-*.whl --python 3.12")
+    add.add_argument("wheels", nargs="+", metavar="WHEEL", help="path of a .whl file")
+    add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    add.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
+    add.add_argument(
+        "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
+    )
+    remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
+    remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
+    rollback = commands.add("rollback", "changes:run_rollback", "return to an earlier generation", "casfs rollback 3")
+    rollback.add_argument("generation", nargs="?", type=int, metavar="N", help="the generation (default: the one before the current one)")
+
+
+def _add_query_commands(commands: _Commands) -> None:
+    for name, run, text in (
+        ("list", "queries:run_list", "list the distributions of the environment"),
+        ("generations", "queries:run_generations", "list the generations of the environment"),
+        ("status", "mounts:run_status", "show what is mounted, by which process, and what it was asked"),
+    ):
+        commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
+    show = commands.add("show", "queries:run_show", "show a distribution: where it comes from, and its files", "casfs show numpy")
+    show.add_argument("name", metavar="NAME", help="name of a project")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
+    fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
+    fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+
+
+def _add_mount_commands(commands: _Commands) -> None:
+    mount = commands.add("mount", "mounts:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
+    mount.add_argument("mountpoint", metavar="PATH", help="an empty directory; it is made if it is absent")
+    mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
+    mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    umount = commands.add("umount", "mounts:run_umount", "end a mount", "casfs umount ~/project/.venv")
+    umount.add_argument("mountpoint", metavar="PATH", help="where it is mounted")
+    umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""How commands speak: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+_SLOW_BYTES = 50 << 20
+"""A wheel that unpacks to less takes under a second: a bar for it would only flash."""
+
+
+def say(text: str = "") -> None:
+    """A line of the result."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """A line beside the result."""
+    print(text, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """Something that went on but should be known."""
+    note(f"casfs: warning: {text}")
+
+
+def say_json(value: object) -> None:
+    """The result for programs."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def format_size(size: float) -> str:
+    """Bytes for people: 1.5 MB is 1,500,000 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def format_count(count: int, thing: str) -> str:
+    """`1 file`, `1,166 files`."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+
+
+def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as what they hold, as pip prints them."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for row in (head, ["-" * width for width in widths], *rows):
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextlib.contextmanager
+def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
+    """Something to call with a wheel's name, bytes done and bytes in all; on a terminal it shows bars for what takes long."""
+    if not sys.stderr.isatty():
+        yield lambda name, done, total: None
+        return
+    bars: dict[str, Callable[[int], None]] = {}
+    with contextlib.ExitStack() as stack:
+
+        def show(name: str, done: int, total: int) -> None:
+            if total >= _SLOW_BYTES:
+                if name not in bars:
+                    bars[name] = stack.enter_context(_bar(name, total))
+                bars[name](done)
+
+        yield show
+
+
+@contextlib.contextmanager
+def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda done: progress.update(task, completed=done)
