@@ -51,11 +51,12 @@ def _search(request: str | None) -> str:
 
 def tell_daemons(environment: Environment) -> None:
     """Let every mount of the environment show its current generation before the command returns."""
-    from casfs.mount.control import Request, ask_daemon, raise_problem
     from casfs.store.leases import iter_leases
 
     for lease in iter_leases(environment.store):
         if lease.environment == environment.name:
+            from casfs.mount.control import Request, ask_daemon, raise_problem
+
             try:
                 raise_problem(lease, ask_daemon(environment.store, lease, Request("switch")))
             except CasfsError as error:

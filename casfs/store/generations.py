@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +134,8 @@ def _lock_package(one: Distribution) -> dict[str, Any]:
 
 def parse_lock(content: bytes, read: ReadManifest) -> Generation:
     """The generation in a lock file that casfs wrote; `read` reads a manifest. Raises ValueError, and what `read` raises."""
+    import tomllib  # 6 ms, and where the index fits nobody needs it
+
     try:
         data = tomllib.loads(content.decode())
         casfs = data["tool"]["casfs"]

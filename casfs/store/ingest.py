@@ -10,22 +10,22 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged, WheelRefused
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
 from casfs.store.numbers import assign_numbers
+from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch, write_all
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
-from casfs.wheels.inflate import iter_content
-from casfs.wheels.record import record_problem
-from casfs.wheels.source import FileSource
-from casfs.wheels.wheel import Wheel, WheelFile, read_wheel
+
+if TYPE_CHECKING:  # a wheel that is known is never opened, and then all of casfs.wheels would be loaded for nothing
+    from casfs.wheels.source import FileSource
+    from casfs.wheels.wheel import Wheel, WheelFile
 
 _COPY_SIZE = 1 << 20
 
@@ -158,8 +158,7 @@ def _copy_hashing(file: BinaryIO, copy_fd: int) -> tuple[Digest, int]:
 def _known(store: Store, path: str, facts: list[int], digest: Digest, request: Request) -> _Draft | None:
     """The wheel as the store has it already; None if it does not, or has lost its manifest."""
     try:
-        with open(store.path("wheels", digest), "rb") as file:
-            manifest = parse_digest(file.read().decode("ascii", "replace").strip())
+        manifest = parse_digest(read_plain_file(store.path("wheels", digest)).decode("ascii", "replace").strip())
         content = read_manifest(store, manifest)
     except (FileNotFoundError, InvalidValue, StoreDamaged):
         return None
@@ -171,6 +170,9 @@ def _known(store: Store, path: str, facts: list[int], digest: Digest, request: R
 
 def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, request: Request) -> None:
     """Stage the blobs of a wheel that the store has not seen, and draft its manifest. Raises WheelRefused with all that is wrong."""
+    from casfs.wheels.source import FileSource
+    from casfs.wheels.wheel import read_wheel
+
     source = FileSource(copy_fd, draft.path)
     wheel = read_wheel(source, os.path.basename(draft.path), allow_record_mismatch=request.allow_record_mismatch)
     about = _describe(wheel, draft.digest)
@@ -214,6 +216,8 @@ class _Unpacked:
 
 def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel) -> Iterable[_Unpacked]:
     """Every file of the wheel, staged: large ones in threads, small ones here meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
     large = [file for file in wheel.files if file.member.size >= _ALONE_SIZE]
     small = [file for file in wheel.files if file.member.size < _ALONE_SIZE]
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -229,6 +233,9 @@ def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel)
 
 def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile) -> _Unpacked:
     """Inflate, hash and stage one member."""
+    from casfs.wheels.inflate import iter_content
+    from casfs.wheels.record import record_problem
+
     hasher = ContentHasher(file.record.algorithm if file.record else "sha256")
     chunks = iter_content(source, file.member)
     if file.member.size <= _WHOLE_SIZE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -144,12 +145,18 @@ def _accepts(interpreter: Interpreter) -> str:
     return "accepts " + ", ".join(filter(None, kinds)) + "".join(f"; up to {one}" for one in newest if one)
 
 
+def _is_met_plainly(interpreter: Interpreter, requires_python: str) -> bool:
+    """Whether it says ">=X.Y" and no more, and that is met: what nearly every wheel says, without the 15 ms that `packaging` takes to load."""
+    plain = re.fullmatch(r">=\s*(\d+)\.(\d+)", requires_python)
+    return plain is not None and tuple(map(int, plain.groups())) <= tuple(map(int, interpreter.release.split(".")))
+
+
 def requires_python_problem(interpreter: Interpreter, requires_python: str | None) -> str | None:
     """Why a distribution with this Requires-Python can't be used; None if it can, or if the text is no valid specifier.
 
     As with pip, a pre-release of Python counts as the release, and an invalid specifier is ignored.
     """
-    if not requires_python:
+    if not requires_python or _is_met_plainly(interpreter, requires_python):
         return None
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import Version
