@@ -11,9 +11,8 @@ from typing import Protocol
 
 from casfs.digest import ContentHasher, Digest, digest_bytes
 from casfs.errors import StoreDamaged
+from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import Batch, write_all
-
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO or a device must not block the reader
 
 _SYSTEM_IS_SHORT = frozenset({errno.ENFILE, errno.EMFILE, errno.ENOMEM})  # these say nothing about the blob
 
@@ -48,7 +47,7 @@ class LocalPool:
         """See BlobSource."""
         path = self.path(digest)
         try:
-            fd = os.open(path, _OPEN_FLAGS)
+            fd = os.open(path, OPEN_FLAGS)
         except FileNotFoundError:
             raise StoreDamaged(path, "the blob is missing") from None
         except OSError as error:

@@ -15,6 +15,7 @@ from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.paths import parse_environment_name
 from casfs.store.generations import Generation, format_index, format_lock, parse_index, parse_lock
 from casfs.store.manifests import read_manifest
+from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 
@@ -34,6 +35,8 @@ class Environment:
             target = os.readlink(f"{self.directory}/current")
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreDamaged(f"{self.directory}/current", f"is no symbolic link: {error.strerror}") from None
         number = os.path.basename(target).removesuffix(".toml")
         if not number.isdecimal():
             raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is no generation")
@@ -67,12 +70,11 @@ class Environment:
         """A generation: from its index or, where that does not fit, from its lock file and the manifests. Raises StoreDamaged."""
         path = self.path(number)
         try:
-            with open(path, "rb") as file:
-                lock = file.read()
+            lock = read_plain_file(path)
         except FileNotFoundError:
             raise StoreDamaged(path, f"generation {number} of environment {self.name!r} is missing") from None
-        with contextlib.suppress(FileNotFoundError), open(self.index_path(number), "rb") as file:
-            if (generation := parse_index(file.read(), lock)) is not None:
+        with contextlib.suppress(FileNotFoundError, StoreDamaged):
+            if (generation := parse_index(read_plain_file(self.index_path(number)), lock)) is not None:
                 return generation
         return self.parse(number, lock)
 

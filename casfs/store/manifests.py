@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.paths import path_problem
+from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 
@@ -230,9 +231,8 @@ def read_manifest(store: Store, digest: Digest) -> Manifest:
     """The manifest of that digest, compared with it. Raises StoreDamaged."""
     path = manifest_path(store, digest)
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        content = read_plain_file(path)
+    except FileNotFoundError:
         raise StoreDamaged(path, "the manifest is missing") from None
     if digest_bytes(content) != digest:
         raise StoreDamaged(path, "the manifest does not have the bytes that its name promises")

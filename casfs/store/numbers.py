@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 
@@ -45,8 +46,7 @@ def read_number(store: Store, number: int) -> Number | None:
     """What `number` stands for, or None if it was never assigned. Raises StoreDamaged."""
     path = number_path(store, number)
     try:
-        with open(path, "rb") as file:
-            data = json.load(file)
+        data = json.loads(read_plain_file(path))
         return Number(parse_digest(data["manifest"]), {row: (number, old_row) for row, number, old_row in data["inherited"]})
     except FileNotFoundError:
         return None
