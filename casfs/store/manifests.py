@@ -1,6 +1,6 @@
 """Manifest: all files of one distribution, by digest.
 
-On disk a manifest is one JSON object (UTF-8), named by the SHA-256 of its bytes, in a tree of its own: no blob is ever taken for a manifest.
+On disk a manifest is one JSON object (UTF-8), named by the SHA-256 of its bytes, in a tree of its own: no blob is taken for a manifest.
 Files are rows; the rows of a directory lie side by side, sorted by name, so that one directory is built without looking at the others:
 
     directories  ["", "bin", "lib", ...]    every directory, parents before children; its index is its row among the directories
@@ -17,7 +17,9 @@ A JSON array of 10,000 names and sizes decodes in 2 ms, and anyone can read it.
 from __future__ import annotations
 
 import enum
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -174,7 +176,10 @@ def format_manifest(manifest: Manifest) -> bytes:
 
 def parse_manifest(content: bytes) -> Manifest:
     """The manifest in `content`. Raises ValueError if it is none, or not whole."""
-    data = json.loads(content)
+    try:
+        data = json.loads(content)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
     if not isinstance(data, dict) or data.pop("casfs-manifest", None) != _FORMAT:
         raise ValueError("is not a manifest that this casfs knows")
     try:
@@ -191,8 +196,12 @@ def parse_manifest(content: bytes) -> Manifest:
 
 def _shape_problem(manifest: Manifest) -> str | None:
     """Why the columns of a manifest don't belong together; cheap, since a manifest is read far more often than written."""
+    for names, kind in ((_LISTS, list), (_TEXTS, str)):
+        if strange := next((name for name in names if not isinstance(getattr(manifest, name), kind)), None):
+            return f"has {strange} of a strange type"
     count = len(manifest.names)
-    if not len(manifest.sizes) == len(manifest.kinds) == len(manifest.digests) // 64 == len(manifest.checksums) // 32 == count:
+    is_whole = len(manifest.digests) == 64 * count and len(manifest.checksums) == 32 * count
+    if not is_whole or not len(manifest.sizes) == len(manifest.kinds) == count:
         return "has columns of different lengths"
     if len(manifest.starts) != len(manifest.directories) + 1 or manifest.starts[0] != 0 or manifest.starts[-1] != count:
         return "has directories that do not cover its files"
@@ -203,10 +212,38 @@ def _shape_problem(manifest: Manifest) -> str | None:
 
 def manifest_problems(manifest: Manifest) -> list[str]:
     """What is wrong inside a manifest that decoded: for `casfs fsck`, which believes nothing."""
-    problems = [f"{file.path!r} {problem}" for file in manifest.iter_files() if (problem := path_problem(file.path))]
+    if problems := list(_iter_strange_columns(manifest)):
+        return problems  # what follows believes their types
+    paths = [file.path for file in manifest.iter_files()]
+    problems = [f"{path!r} {problem}" for path in (*manifest.directories[1:], *paths) if (problem := path_problem(path))]
     if sorted(manifest.starts) != manifest.starts or sorted(set(manifest.directories)) != manifest.directories:
         problems.append("its directories are not in order")
+    known = set(manifest.directories)
+    problems += [f"{path!r} lacks its parent directory" for path in manifest.directories[1:] if path.rpartition("/")[0] not in known]
+    if len(known.union(paths)) != len(manifest.directories) + len(paths) or any("/" in name for name in manifest.names):
+        problems.append("two of its rows have one path")
     return problems
+
+
+_STRANGE_KINDS = re.compile(r"[^012]")
+_STRANGE_HEX = re.compile(r"[^0-9a-f]")
+
+
+def _iter_strange_columns(manifest: Manifest) -> Iterator[str]:
+    """Columns that hold what no such column may."""
+    for name, kind in (("directories", str), ("starts", int), ("names", str), ("sizes", int)):
+        values = getattr(manifest, name)
+        if not all(type(value) is kind for value in values):
+            yield f"its {name} have a strange type"
+        elif kind is int and min(values, default=0) < 0:
+            yield f"its {name} are negative"
+    for name, strange in (("kinds", _STRANGE_KINDS), ("digests", _STRANGE_HEX), ("checksums", _STRANGE_HEX)):
+        if strange.search(getattr(manifest, name)):
+            yield f"its {name} have strange characters"
+    about = manifest.description
+    texts = (about.project, about.name, about.version, about.wheel, about.dist_info, about.requires_python or "")
+    if not all(isinstance(text, str) for text in (*texts, *about.tags, *about.tolerated, *itertools.chain(*about.entry_points))):
+        yield "its description has a strange type"
 
 
 def manifest_path(store: Store, digest: Digest) -> str:
