@@ -10,9 +10,10 @@ same project keeps the number and row that it had there, so that the kernel keep
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
@@ -50,17 +51,16 @@ def read_number(store: Store, number: int) -> Number | None:
         return Number(parse_digest(data["manifest"]), {row: (number, old_row) for row, number, old_row in data["inherited"]})
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, InvalidValue) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, InvalidValue) as error:
         raise StoreDamaged(path, f"the number's record can't be read: {error}") from None
 
 
 def find_number(store: Store, manifest: Digest) -> int | None:
     """The number of a manifest, or None if it has none yet."""
-    number = _first_slot(manifest)
-    while (found := read_number(store, number)) is not None:
-        if found.manifest == manifest:
-            return number
-        number = _next_slot(number)
+    for number in iter_slots(manifest):
+        found = read_number(store, number)
+        if found is None or found.manifest == manifest:
+            return number if found else None
     return None
 
 
@@ -84,11 +84,14 @@ def _assign(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -> list[
 
 
 def _find_or_stage(store: Store, batch: Batch, digest: Digest, manifest: Manifest, taken: set[int]) -> int:
-    number = _first_slot(digest)
-    while number in taken or (found := read_number(store, number)) is not None:
-        if number not in taken and found and found.manifest == digest:
+    number = 0
+    for number in iter_slots(digest):
+        if number in taken:
+            continue
+        if (found := read_number(store, number)) is None:
+            break
+        if found.manifest == digest:
             return number
-        number = _next_slot(number)
     project = manifest.description.project
     inherited = _inherit(store, manifest, _ancestors(store, project))
     record = {"manifest": digest, "inherited": [(row, *old) for row, old in inherited.items()]}
@@ -97,12 +100,12 @@ def _find_or_stage(store: Store, batch: Batch, digest: Digest, manifest: Manifes
     return number
 
 
-def _first_slot(digest: Digest) -> int:
-    return int(digest[:6], 16) or 1  # 0 is never a number: inode numbers made of it would be the kernel's own
-
-
-def _next_slot(number: int) -> int:
-    return (number + 1) % _SLOTS or 1
+def iter_slots(manifest: Digest) -> Iterator[int]:
+    """The numbers that a manifest may have, best first: it has the first of them that no other manifest has."""
+    first = int(manifest[:6], 16)
+    for number in itertools.chain(range(first, _SLOTS), range(first)):
+        if number:  # 0 is never a number: inode numbers made of it would be the kernel's own
+            yield number
 
 
 def _ancestor_path(store: Store, project: str, number: int) -> str:
