@@ -32,14 +32,25 @@ _SHELL = (
     'exec "${casfs_launcher%/*}/python" "$0" "$@"',
 )
 
-_ENTRY_POINT_BODY = """\
+_BODY = """\
 import sys
 from {module} import {imported}
 if __name__ == '__main__':
     sys.argv[0] = sys.argv[0].removesuffix('.exe')
     sys.exit({attribute}())
 """
-"""What pip 26 writes, word for word: whoever compares an environment with pip's finds only the lines above it changed."""
+"""What pip 26 writes, word for word: who compares an environment with pip's finds only the lines above it changed."""
+
+_BODY_OF_3_8 = """\
+# -*- coding: utf-8 -*-
+import re
+import sys
+from {module} import {imported}
+if __name__ == '__main__':
+    sys.argv[0] = re.sub(r'(-script\\.pyw|\\.exe)?$', '', sys.argv[0])
+    sys.exit({attribute}())
+"""
+"""What the last pip for Python 3.8 writes: `removesuffix` came with 3.9."""
 
 _DOTTED_NAME = re.compile(r"\w+(\.\w+)*")  # what pip takes in an entry point
 
@@ -48,13 +59,16 @@ _WANTS_PYTHON = b"#!python"  # also `#!pythonw`: binary distribution format, "Re
 _ENCODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 
 
-def build_launcher(name: str, module: str, attribute: str) -> bytes:
-    """The script `name` that calls the entry point `module:attribute`. Raises InvalidValue if these are not dotted names."""
+def build_launcher(name: str, module: str, attribute: str, python_directory: str = "") -> bytes:
+    """The script `name` that calls the entry point `module:attribute`, for any Python, or for "python3.8".
+
+    Raises InvalidValue if module or attribute is not a dotted name.
+    """
     for part in (module, attribute):
         if not _DOTTED_NAME.fullmatch(part):
             raise InvalidValue(f"entry point {name!r}", f"{part!r} is not a dotted name")
-    body = _ENTRY_POINT_BODY.format(module=module, imported=attribute.partition(".")[0], attribute=attribute)
-    return _preamble() + body.encode()
+    body = _BODY_OF_3_8 if python_directory == "python3.8" else _BODY
+    return _preamble() + body.format(module=module, imported=attribute.partition(".")[0], attribute=attribute).encode()
 
 
 def rewrite_script(content: bytes) -> bytes | None:

@@ -8,7 +8,9 @@ alias deactivate 'test $?_OLD_VIRTUAL_PATH = 1 && setenv PATH "$_OLD_VIRTUAL_PAT
 
 deactivate nondestructive
 
-setenv VIRTUAL_ENV "`sh -c 'pid=$PPID; for level in 1 2 3; do for fd in /proc/$pid/fd/*; do file=$(readlink $fd); case $file in (*/bin/activate.csh) echo ${file%/bin/activate.csh}; exit;; esac; done; while read -r name value; do case $name in (PPid:) pid=$value;; esac; done < /proc/$pid/status; done'`"
+setenv _CASFS_FIND 'pid=$PPID; for level in 1 2 3; do for fd in /proc/$pid/fd/*; do file=$(readlink $fd); case $file in (*/bin/activate.csh) echo "${file%/bin/activate.csh}"; exit;; esac; done; while read -r name value; do case $name in (PPid:) pid=$value;; esac; done < /proc/$pid/status; done'
+setenv VIRTUAL_ENV "`printenv _CASFS_FIND | sh`"
+unsetenv _CASFS_FIND
 
 if ( "$VIRTUAL_ENV" == "" ) then
     echo "activate.csh: this shell does not keep open what it reads; put the environment's bin in front of PATH instead"
@@ -27,8 +29,8 @@ else
 
     if ( ! $?VIRTUAL_ENV_DISABLE_PROMPT && $?prompt ) then
         set _OLD_VIRTUAL_PROMPT = "$prompt:q"
-        # % and ! would be expanded each time the prompt is shown.
-        set prompt = "(`printf %s "\""$VIRTUAL_ENV_PROMPT"\"" | tr -d '%\\041'`) $prompt:q"
+        # %, ! and a backslash would be expanded each time the prompt is shown.
+        set prompt = "(`printenv VIRTUAL_ENV_PROMPT | tr -d '%\041\134'`) $prompt:q"
     endif
 
     rehash

@@ -38,7 +38,13 @@ if test -L $casfs_file
 else
     set casfs_file (realpath -s $casfs_file 2> /dev/null; or realpath $casfs_file)
 end
-set -gx VIRTUAL_ENV (string replace -r '/bin/[^/]*$' '' $casfs_file)
+set -l casfs_environment (string replace -r '/bin/[^/]*$' '' $casfs_file)
+if not test -f $casfs_environment/pyvenv.cfg
+    echo "activate.fish: fish does not say which file it is reading; source it by its path" >&2
+    functions -e deactivate
+    return 1
+end
+set -gx VIRTUAL_ENV $casfs_environment
 set -gx VIRTUAL_ENV_PROMPT (string replace -r '^.*/' '' $VIRTUAL_ENV)
 
 set -g _OLD_VIRTUAL_PATH $PATH
