@@ -146,7 +146,7 @@ def _accepts(interpreter: Interpreter) -> str:
 
 
 def _is_met_plainly(interpreter: Interpreter, requires_python: str) -> bool:
-    """Whether it says ">=X.Y" and no more, and that is met: what nearly every wheel says, without the 15 ms that `packaging` takes to load."""
+    """Whether it says ">=X.Y" and no more, and that is met: so say nearly all wheels, and `packaging` takes 15 ms to load."""
     plain = re.fullmatch(r">=\s*(\d+)\.(\d+)", requires_python)
     return plain is not None and tuple(map(int, plain.groups())) <= tuple(map(int, interpreter.release.split(".")))
 

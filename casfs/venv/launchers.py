@@ -26,8 +26,8 @@ from casfs.errors import InvalidValue
 
 _SHELL = (
     "case $0 in /*) casfs_launcher=$0 ;; *) casfs_launcher=$PWD/$0 ;; esac",
-    'case $casfs_launcher in */./* | */../*) false ;; *) [ ! -L "$casfs_launcher" ] ;; esac'
-    ' || casfs_launcher=$(readlink -f "$casfs_launcher")',
+    'case $casfs_launcher in */./* | */../*) casfs_launcher=$(readlink -f "$casfs_launcher") ;; esac',
+    'if [ -L "$casfs_launcher" ]; then casfs_launcher=$(readlink -f "$casfs_launcher"); fi',
     'case $0 in -*) exec "${casfs_launcher%/*}/python" -- "$0" "$@" ;; esac',
     'exec "${casfs_launcher%/*}/python" "$0" "$@"',
 )

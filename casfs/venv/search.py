@@ -44,7 +44,7 @@ class Wanted:
 def find_interpreter(request: str | None, search_path: str, home: Path, root: Path = Path("/")) -> str:
     """Path of the base interpreter for a path ("/usr/bin/python3", ".venv"), a version ("3.12", "python3.12.1", "3.13t") or a name.
 
-    None asks for the `python3` of the search path. What does not start is passed over, such as a pyenv shim of a version that is not active.
+    None asks for the `python3` of the search path. What does not start is passed over, such as a shim of pyenv for a version that is off.
     A version that is not on the search path is looked for in well-known places below `home` and `root`. Raises InterpreterRefused, which
     says what was found instead.
     """

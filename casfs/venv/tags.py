@@ -122,12 +122,12 @@ def read_elf_header(path: str) -> ElfHeader | None:
     try:
         with open(path, "rb") as file:
             return _parse_elf_header(file)
-    except (KeyError, OSError, struct.error, UnicodeDecodeError):
+    except (LookupError, OSError, struct.error, UnicodeDecodeError):
         return None
 
 
 def _parse_elf_header(file: BinaryIO) -> ElfHeader | None:
-    """What the format says (System V ABI, "Object files"). Raises KeyError or struct.error if it is cut short or unknown."""
+    """What the format says (System V ABI, "Object files"). Raises LookupError or struct.error if it is cut short or unknown."""
     head = file.read(64)
     if head[:4] != b"\x7fELF":
         return None
