@@ -34,7 +34,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
         note(f"{mountpoint} already shows environment {environment.name!r}")
         return
     prepare_mountpoint(mountpoint)
-    if environment.current() is None:
+    if environment.current_number() is None:
         made = create_environment(environment, choose_interpreter(environment, arguments.python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
     if arguments.foreground:
@@ -71,7 +71,6 @@ def _start_daemon(environment: Environment, mountpoint: str) -> None:
             if not ready.read():
                 sys.exit(daemon.wait() or 1)  # it has said why on the standard error that it shares with us
         daemon.returncode = 0  # it lives on; nobody waits for it
-    os.stat(mountpoint)
 
 
 def _serve(environment: Environment, mountpoint: str, ready_fd: int | None) -> None:

@@ -61,7 +61,7 @@ def serve(served: Served, when_ready: Callable[[str], None]) -> None:
         lease = HeldLease(served.store, new_lease(served.environment.name, served.mountpoint, _now()))
         stack.callback(lease.end)
         listener = _listen(served.store, lease.lease.id, stack)
-        view = View(served.store, served.environment.require())
+        view = View(served.store, served.environment.require)
         descriptors = Descriptors(served.store.pool, _descriptor_limit())
         owner = os.stat(served.environment.directory)
         operations = Operations(view, descriptors, (owner.st_uid, owner.st_gid))
@@ -158,16 +158,18 @@ class _Daemon:
                 await self.switch()
             elif request.command != "status":
                 return Reply(f"unknown command {request.command!r}")
-            return self._status()
+            return await self._status()
         except (CasfsError, ValueError, TypeError) as error:
             return Reply(str(error))
         except Exception:
             log.exception("a command failed")
             return Reply("failed; the daemon's log says why")
 
-    def _status(self) -> Reply:
+    async def _status(self) -> Reply:
+        view = self._operations.view
+        await trio.to_thread.run_sync(view.read_tree)
         return Reply(
-            generation=self._operations.view.tree.generation.number,
+            generation=view.tree.generation.number,
             uptime_s=round(time.monotonic() - self._began, 1),
             requests=dict(self._operations.requests),
             open_blobs=len(self._descriptors),
@@ -179,6 +181,7 @@ class _Daemon:
         async with self._switching:
             view = self._operations.view
             generation = await trio.to_thread.run_sync(self._environment.require)
+            await trio.to_thread.run_sync(view.read_tree)
             if generation.number == view.tree.generation.number:
                 return
             tree, differences = await trio.to_thread.run_sync(view.prepare, generation)

@@ -190,7 +190,8 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: object) -> pyfuse3.StatvfsData:
         total = pyfuse3.StatvfsData()
         total.f_bsize = total.f_frsize = _BLOCK
-        total.f_blocks = -(-self.view.tree.total_size // _BLOCK)
+        size = await self._ask(lambda: self.view.tree.total_size)
+        total.f_blocks = -(-size // _BLOCK)
         total.f_namemax = 255
         return total
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import posixpath
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -49,13 +50,29 @@ class Listed:
 class View:
     """The current tree of one environment, by inode number."""
 
-    def __init__(self, store: Store, generation: Generation) -> None:
+    def __init__(self, store: Store, read_generation: Callable[[], Generation]) -> None:
+        """`read_generation` reads the generation to begin with; it is called when the first question is asked, so mounting reads nothing."""
         self._store = store
+        self._read_generation = read_generation
+        self._tree: Tree | None = None
+        self._reading = threading.Lock()
         self._reader = LayerReader(store)
         self._stray: dict[int, Manifest] = {}  # manifests of older generations that the kernel still asks about, by number
-        self.tree = Tree(generation)
         self._nodes: dict[int, Node] = {}
         self._listings: dict[int, list[Listed]] = {}
+
+    @property
+    def tree(self) -> Tree:
+        """The current tree."""
+        if self._tree is None:
+            raise Unread(self.read_tree)
+        return self._tree
+
+    def read_tree(self) -> None:
+        """Read the generation to begin with, if that has not happened yet. A tree that is shown meanwhile stays."""
+        with self._reading:
+            if self._tree is None:
+                self._tree = Tree(self._read_generation())
 
     def node(self, ino: int) -> Node:
         """The node of an inode number. Raises StoreDamaged if the store no longer knows what the number stands for."""
@@ -123,7 +140,7 @@ class View:
 
     def show(self, tree: Tree) -> None:
         """Answer from `tree` from now on."""
-        self.tree = tree
+        self._tree = tree
         self._nodes.clear()
         self._listings.clear()
         self._stray.clear()

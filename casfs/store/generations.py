@@ -177,7 +177,11 @@ def _parse_package(data: Mapping[str, Any], read: ReadManifest) -> Distribution:
 
 def format_index(generation: Generation, lock: bytes) -> bytes:
     """The index that belongs to the lock file `lock`."""
-    body = json.dumps(dataclasses.asdict(generation), ensure_ascii=False, separators=(",", ":")).encode()
+    data = {name: getattr(generation, name) for name in _SCALARS}
+    data["interpreter"] = dataclasses.asdict(generation.interpreter)
+    data["skeleton"] = _dump_layer(generation.skeleton)
+    data["distributions"] = [_dump_distribution(one) for one in generation.distributions]
+    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}\n".encode() + body
 
 
@@ -187,17 +191,26 @@ def parse_index(content: bytes, lock: bytes) -> Generation | None:
     if head != f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}".encode():
         return None
     data = json.loads(body)
-    skeleton = _index_layer(data.pop("skeleton"))
-    distributions = tuple(_index_distribution(one) for one in data.pop("distributions"))
-    return Generation(**{**data, "interpreter": BaseInterpreter(**data["interpreter"])}, skeleton=skeleton, distributions=distributions)
+    distributions = tuple(Distribution(*facts, _load_layer(files), _load_layer(made)) for *facts, files, made in data["distributions"])
+    interpreter = BaseInterpreter(**data["interpreter"])
+    return Generation(*(data[name] for name in _SCALARS), interpreter, _load_layer(data["skeleton"]), distributions)
 
 
-def _index_layer(data: dict[str, Any]) -> Layer:
-    outline = data.pop("outline")
-    rows = {int(row): (directories, files) for row, (directories, files) in outline["directories"].items()}
-    return Layer(**data, outline=Outline(rows, outline["paths"]))
+_SCALARS = ("number", "created", "command")
 
 
-def _index_distribution(data: dict[str, Any]) -> Distribution:
-    files, installation = _index_layer(data.pop("files")), _index_layer(data.pop("installation"))
-    return Distribution(**data, files=files, installation=installation)
+def _dump_distribution(one: Distribution) -> list[Any]:
+    facts = [one.project, one.name, one.version, one.wheel, one.wheel_size, one.origin, one.requested]
+    return [*facts, _dump_layer(one.files), _dump_layer(one.installation)]
+
+
+def _dump_layer(layer: Layer) -> list[Any]:
+    outline = layer.outline
+    shared = [(path, row, *outline.directories[row]) for path, row in outline.paths.items()]
+    return [layer.manifest, layer.number, layer.size, shared]
+
+
+def _load_layer(data: list[Any]) -> Layer:
+    manifest, number, size, shared = data
+    directories = {row: (directories, files) for _, row, directories, files in shared}
+    return Layer(manifest, number, Outline(directories, {path: row for path, row, _, _ in shared}), size)
