@@ -23,6 +23,9 @@ _HEADER = struct.Struct("<4sBBHHHHHLLLHHHHHLL")
 _SIGNATURE = b"PK\1\2"
 _DOS_DIRECTORY = 0x10
 
+# APPNOTE.TXT 6.3; the later ones are about other ways of packing. A byte of its own, in tenths.
+_MAX_VERSION = 63
+
 # tensorflow has 15,632 members, torch 13,187. A bomb of members costs memory before one byte of content is read.
 MAX_MEMBERS = 100_000
 # tensorflow's directory has 1.8 MB, 114 bytes a member; 32 MiB is three times that for each of MAX_MEMBERS.
@@ -74,7 +77,8 @@ def _read_entry(directory: bytes, position: int, problems: Problems) -> tuple[En
     if position + _HEADER.size > len(directory) or not directory.startswith(_SIGNATURE, position):
         problems.refuse(f"its central directory has no entry at byte {position}")
     header = _HEADER.unpack_from(directory, position)
-    _, _, _, _, flags, method, _, _, crc, compressed, size, name_length, extra_length, comment_length, disk, _, attributes, local = header
+    _, _, _, needed, flags, method, _, _, crc, compressed, size, *lengths, disk, _, attributes, local = header
+    name_length, extra_length, comment_length = lengths
     name_end = position + _HEADER.size + name_length
     extra_end = name_end + extra_length
     if extra_end + comment_length > len(directory):
@@ -96,6 +100,8 @@ def _read_entry(directory: bytes, position: int, problems: Problems) -> tuple[En
         problems.add(name, "is on another disk")
     if attributes & _DOS_DIRECTORY and not entry.is_directory:
         problems.add(name, "is a directory by its attributes and a file by its name")
+    if needed & 0xFF > _MAX_VERSION:
+        problems.add(name, f"needs version {(needed & 0xFF) / 10} of the ZIP format")
     _check_kind(entry, problems)
     _check_packing(entry, problems)
     return entry, extra_end + comment_length

@@ -76,7 +76,7 @@ def _inflate(source: WheelSource, member: Member, stream: isal_zlib.Decompress, 
     # One byte more than the whole member is enough to see that it lies, and a small one needs no large buffer.
     try:
         return stream.decompress(packed, min(_STEP_OUT, member.size + 1))
-    except igzip_lib.IsalError as error:
+    except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub takes the class for an instance
         raise _refusal(source, member, f"has a bad deflate stream: {error}") from None
 
 

@@ -1,0 +1,90 @@
+"""METADATA, WHEEL and the file name: one project, one version, a format that is known."""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casfs.errors import WheelRefused
+from casfs.wheels.filename import parse_wheel_filename
+from casfs.wheels.metadata import parse_headers
+from casfs.wheels.wheel import Wheel, read_wheel
+from tests.make_wheels import QUIRKS, demo_members, make_wheel, pack
+
+
+def _read(quirk: str) -> Wheel:
+    return read_wheel(QUIRKS[quirk].source(), QUIRKS[quirk].filename)
+
+
+def test_names_and_version_are_those_of_the_project():
+    wheel = _read("other spelling")
+    assert (wheel.project, wheel.name, wheel.version, wheel.dist_info) == ("de-mo", "De.Mo", "1.0.0", "De.Mo-1.0.dist-info")
+
+
+def test_local_versions_are_kept():
+    assert _read("local version").version == "2.0+cu118"
+
+
+def test_tags_are_expanded_and_sorted():
+    assert _read("one module").tags == ("py2-none-any", "py3-none-any")
+    assert parse_wheel_filename("a-1-3-cp311.cp312-abi3.none-x_1.x_2.whl").tags == tuple(
+        sorted(f"{python}-{abi}-{platform}" for python in ("cp311", "cp312") for abi in ("abi3", "none") for platform in ("x_1", "x_2"))
+    )
+
+
+def test_requires_python_is_read_over_continued_lines():
+    assert set(str(_read("METADATA with CRLF").requires_python).split(",")) == {">=3.8", "<4"}
+
+
+@pytest.mark.parametrize("quirk", ["plain", "Requires-Python that is none"])
+def test_requires_python_that_says_nothing_is_none(quirk: str):
+    assert _read(quirk).requires_python is None
+
+
+def test_words_in_the_description_are_no_headers():
+    made = pack(demo_members(metadata="\nRequires-Python: <2\nName: pip\n"))
+    assert read_wheel(made.source(), made.filename).requires_python is None
+
+
+_WORDS = st.sampled_from(["Name", "name", ":", ": ", " ", "\t", "\n", "\r\n", "\r", "x", "1.0", "\u2028", "\x0b", "-", "é", "From "])
+
+
+@given(st.lists(_WORDS, max_size=25).map("".join))
+def test_headers_are_those_that_email_finds(text: str):
+    message = email.parser.Parser(policy=email.policy.compat32).parsestr(text)
+    ours = parse_headers(text.encode())
+    if not text.startswith((" ", "\t", "From ")):  # mail folders' habits
+        assert [value.split() for value in ours.get("name", [])] == [str(value).split() for value in message.get_all("name", [])]
+
+
+@given(st.binary())
+def test_any_bytes_have_some_headers(content: bytes):
+    assert all(key == key.lower() and values for key, values in parse_headers(content).items())
+
+
+@given(st.text() | st.lists(st.sampled_from(["a", "1", "-", ".", "py3", "none", "any", ".whl"]), max_size=12).map("".join))
+def test_any_file_name_is_parsed_or_refused(filename: str):
+    try:
+        parsed = parse_wheel_filename(filename)
+    except WheelRefused as refusal:
+        assert refusal.reasons
+    else:
+        assert parsed.is_stem(f"{parsed.project}-{parsed.version}")
+        assert parsed.tags
+
+
+def test_a_stem_means_the_project_however_it_is_spelt():
+    parsed = parse_wheel_filename("de_mo-1.0-py3-none-any.whl")
+    assert all(parsed.is_stem(stem) for stem in ("de_mo-1.0", "De.Mo-1.0.0", "DE-MO-1"))
+    assert not any(parsed.is_stem(stem) for stem in ("demo-1.0", "de_mo-1.1", "de_mo", "de_mo-", "-1.0", "de_mo-one", ""))
+
+
+def test_a_wheel_of_many_files_reads_no_content_but_its_own_descriptions():
+    made = make_wheel({"demo/big.bin": bytes(range(256)) * 40_000})
+    source = made.source()
+    read_wheel(source, made.filename)
+    assert source.bytes_read < 10_000
