@@ -38,7 +38,7 @@ def build_installation(
     information = f"{SITE_PACKAGES}/{about.dist_info}"
     files = {file.path: file for file in scripts}
     for name, module, attribute in about.entry_points:
-        files[f"bin/{name}"] = NewFile(f"bin/{name}", build_launcher(name, module, attribute), Kind.EXECUTABLE)
+        files[f"bin/{name}"] = NewFile(f"bin/{name}", build_launcher(name, module, attribute, python_directory), Kind.EXECUTABLE)
     made = [*files.values(), NewFile(f"{information}/INSTALLER", INSTALLER)]
     if requested:
         made.append(NewFile(f"{information}/REQUESTED", b""))
