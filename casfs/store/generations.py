@@ -193,7 +193,8 @@ def parse_index(content: bytes, lock: bytes) -> Generation | None:
     data = json.loads(body)
     distributions = tuple(Distribution(*facts, _load_layer(files), _load_layer(made)) for *facts, files, made in data["distributions"])
     interpreter = BaseInterpreter(**data["interpreter"])
-    return Generation(*(data[name] for name in _SCALARS), interpreter, _load_layer(data["skeleton"]), distributions)
+    number, created, command = (data[name] for name in _SCALARS)
+    return Generation(number, created, command, interpreter, _load_layer(data["skeleton"]), distributions)
 
 
 _SCALARS = ("number", "created", "command")
