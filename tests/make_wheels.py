@@ -12,11 +12,13 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from casfs.errors import WheelRefused
 from tests.wheels.zip_writer import EXECUTABLE, WIDE, ZipEnd, ZipMember, write_zip
 
 Row = tuple[str, str, str]
+T = TypeVar("T")
 
 
 class BytesSource:
@@ -60,6 +62,16 @@ class MadeWheel:
 
     def source(self) -> BytesSource:
         return BytesSource(self.content, self.filename)
+
+
+def unless_refused(function: Callable[..., T], *arguments: object) -> T | None:
+    """What `function` returns, or None if it refuses with a reason."""
+    try:
+        return function(*arguments)
+    except WheelRefused as refusal:
+        if not refusal.reasons:
+            raise
+        return None
 
 
 def hash_field(content: bytes, algorithm: str = "sha256") -> str:

@@ -35,8 +35,11 @@ def parse_entry_points(content: bytes, member: str, problems: Problems) -> tuple
         problems.add(member, "is not UTF-8")
         return ()
     found: dict[str, EntryPoint] = {}
-    for group, line in _iter_script_lines(text):
-        entry_point = _parse_line(group, line, member, problems)
+    for group, line in _iter_lines(text):
+        if "=" not in line:
+            problems.add(member, f"has a line that is no entry point: {quote(line)}")
+            continue
+        entry_point = _parse_line(group, line, member, problems) if group in _GROUPS else None
         if entry_point is None:
             continue
         first = found.setdefault(entry_point.name, entry_point)
@@ -45,16 +48,17 @@ def parse_entry_points(content: bytes, member: str, problems: Problems) -> tuple
     return tuple(found[name] for name in sorted(found))
 
 
-def _iter_script_lines(text: str) -> Iterator[tuple[str, str]]:
-    """Group and line of each script: as importlib.metadata reads it, which pip and the programs themselves do, and not as an INI file.
+def _iter_lines(text: str) -> Iterator[tuple[str, str]]:
+    """Group and text of each line as importlib.metadata reads it, which pip and the programs themselves use, and not as an INI file.
 
-    So an indented line is a line of its own, and nothing is substituted.
+    So an indented line is a line of its own, and nothing is substituted. One line without a "=" makes importlib.metadata fail for the whole
+    environment, in whatever group it stands.
     """
-    group = ""
+    group = None
     for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
             group = line.strip("[]")
-        elif line and not line.startswith("#") and group in _GROUPS:
+        elif line and not line.startswith("#") and group is not None:
             yield group, line
 
 

@@ -154,7 +154,9 @@ _add_script("entry point python", "python = demo:main", "would overwrite bin/pyt
 _add_script("entry point activate", "activate = demo:main", "would overwrite bin/activate")
 _add_script("two entry points of one name", "a = demo:main\na = demo:other", "names two things 'a'")
 _add_script("two groups, one name", "a = demo:main\n[gui_scripts]\na = demo:other", "names two things 'a'")
-_add_script("entry point without a value", "a", "'a' refers to ''")
+_add_script("entry point without a value", "a =", "'a' refers to ''")
+_add_script("line that is no entry point", "a", "has a line that is no entry point: 'a'")
+_add_script("line that is no plugin", "[plugins]\nno value", "has a line that is no entry point: 'no value'")
 for _reference in ("demo", "demo:", ":main", "demo:main()", "demo;import os:x", "demo:x\\ny", "demo.:main", "1demo:main", "demo:import"):
     _add_script(f"entry point to {_reference}", f"a = {_reference}", "'a' refers to", "which is not MODULE:ATTRIBUTE")
 _OVER = "[gui_scripts]\na=b:c\n"

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casfs.errors import WheelRefused
 from casfs.paths import path_problem
 from casfs.wheels.entrypoints import EntryPoint, parse_entry_points
 from casfs.wheels.problems import Problems
 from casfs.wheels.wheel import read_wheel
-from tests.make_wheels import QUIRKS
+from tests.make_wheels import QUIRKS, unless_refused
+
+
+class _Installed(importlib.metadata.Distribution):
+    """A distribution that has nothing but entry points."""
+
+    def __init__(self, entry_points: str) -> None:
+        self._entry_points = entry_points
+
+    def read_text(self, filename: str) -> str | None:
+        return self._entry_points if filename == "entry_points.txt" else None
+
+    def locate_file(self, path: str | os.PathLike[str]) -> Path:
+        raise AssertionError(path)
 
 
 def _parse(text: str) -> tuple[EntryPoint, ...]:
@@ -41,7 +55,7 @@ def test_names_keep_their_case_and_their_odd_characters():
 
 
 def test_other_groups_may_hold_anything():
-    assert _parse("no group\n[plugins]\na\n../x = ;;\n[console_scripts]\n# comment = x\n") == ()
+    assert _parse("no group\n[plugins]\n../x = ;;\n[console_scripts]\n# comment = x\n") == ()
 
 
 def test_one_thing_named_twice_is_one_launcher():
@@ -76,12 +90,7 @@ _TEXTS = st.lists(_WORDS, max_size=30).map("".join) | st.text()
 
 @given(_TEXTS)
 def test_any_text_gives_safe_launchers_or_a_refusal(text: str):
-    try:
-        entry_points = _parse(text)
-    except WheelRefused as refusal:
-        assert refusal.reasons
-        return
-    for entry_point in entry_points:
+    for entry_point in unless_refused(_parse, text) or ():
         assert path_problem(entry_point.name) is None
         assert "/" not in entry_point.name
         tree = ast.parse(f"from {entry_point.module} import x\nx.{entry_point.attribute}()")
@@ -90,11 +99,6 @@ def test_any_text_gives_safe_launchers_or_a_refusal(text: str):
 
 @given(_TEXTS)
 def test_what_is_taken_is_what_importlib_sees(text: str):
-    try:
-        ours = {entry_point.name: (entry_point.module, entry_point.attribute) for entry_point in _parse(text)}
-    except WheelRefused as refusal:
-        assert refusal.reasons
-        return
-    scripts = [pair for pair in importlib.metadata.Sectioned.section_pairs(text) if pair.name in ("console_scripts", "gui_scripts")]
-    theirs = [importlib.metadata.EntryPoint(name=pair.value.name, value=pair.value.value, group="x") for pair in scripts]
-    assert ours == {entry_point.name: (entry_point.module, entry_point.attr) for entry_point in theirs}
+    if (ours := unless_refused(_parse, text)) is not None:
+        theirs = [entry_point for entry_point in _Installed(text).entry_points if entry_point.group in ("console_scripts", "gui_scripts")]
+        assert {(one.name, one.module, one.attribute) for one in ours} == {(one.name, one.module, one.attr) for one in theirs}
