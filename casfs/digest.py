@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import NewType
 
 import xxhash
@@ -37,6 +38,14 @@ def digest_bytes(content: bytes | memoryview) -> Digest:
 def checksum_bytes(content: bytes | memoryview) -> str:
     """XXH3-128 of `content` in 32 hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(content)
+
+
+def checksum_chunks(chunks: Iterable[bytes]) -> str:
+    """XXH3-128 of a content that comes in chunks, in 32 hexadecimal digits."""
+    state = xxhash.xxh3_128()
+    for chunk in chunks:
+        state.update(chunk)
+    return state.hexdigest()
 
 
 class ContentHasher:

@@ -10,6 +10,7 @@
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock
     leases/                         one file and one control socket per live mount
     tmp/                            staging; leftovers are not damage
+    quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from casfs.store.publish import Batch
 
 FORMAT = "casfs store 1\n"
 
-_DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "numbers", "environments", "leases", "tmp")
+DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "numbers", "environments", "leases", "tmp")
 
 
 class Store:
@@ -65,10 +66,10 @@ def open_store(root: Path, *, create: bool = False) -> Store:
 def _create(path: str) -> None:
     """Make an empty store. Private to its owner: whoever may read a pool may read every wheel that was added to it."""
     os.makedirs(path, mode=0o700, exist_ok=True)
-    strangers = sorted(set(os.listdir(path)) - {*_DIRECTORIES, "format"})
+    strangers = sorted(set(os.listdir(path)) - {*DIRECTORIES, "format"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
-    for name in _DIRECTORIES:
+    for name in DIRECTORIES:
         os.makedirs(f"{path}/{name}", exist_ok=True)
     with Batch(f"{path}/tmp") as batch:
         batch.add(f"{path}/format", FORMAT.encode(), mode=0o644)
