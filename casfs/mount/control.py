@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,9 +48,16 @@ def format_message(message: Request | Reply) -> bytes:
     return json.dumps(asdict(message)).encode() + b"\n"
 
 
+_REQUEST = {"command": str, "version": int}
+_REPLY = {"problem": str, "generation": int, "uptime_s": float, "requests": dict, "open_blobs": int, "resident_bytes": int}
+
+
 def parse_request(line: bytes) -> Request:
     """The request in a line. Raises ValueError."""
-    request = Request(**_fields(line))
+    fields = _parse_fields(line, _REQUEST)
+    if "command" not in fields:
+        raise ValueError("has no command")
+    request = Request(**fields)
     if request.version != VERSION:
         raise ValueError(f"speaks version {request.version}, not {VERSION}")
     return request
@@ -57,16 +65,14 @@ def parse_request(line: bytes) -> Request:
 
 def parse_reply(line: bytes) -> Reply:
     """The reply in a line. Raises ValueError."""
-    return Reply(**_fields(line))
+    return Reply(**_parse_fields(line, _REPLY))
 
 
-def _fields(line: bytes) -> dict[str, Any]:
+def _parse_fields(line: bytes, known: Mapping[str, type]) -> dict[str, Any]:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
-    known = {"command": str, "version": int, "problem": str, "generation": int, "uptime_s": float, "requests": dict, "open_blobs": int}
-    known["resident_bytes"] = int
     if not isinstance(data, dict) or any(not isinstance(value, known.get(name, ())) for name, value in data.items()):
         raise ValueError("has an unknown field or one of the wrong type")
     return data

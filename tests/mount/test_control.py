@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from casfs.errors import CasfsError, MountRefused
+from casfs.mount.control import (
+    MAX_MESSAGE,
+    VERSION,
+    Reply,
+    Request,
+    ask_daemon,
+    format_message,
+    parse_reply,
+    parse_request,
+    raise_problem,
+    socket_path,
+)
+from casfs.mount.operations import Operations
+from casfs.store.leases import Lease
+from casfs.store.store import Store, open_store
+
+COUNTS = st.integers(0, 2**63)
+REPLIES = st.builds(
+    Reply,
+    problem=st.text(),
+    generation=COUNTS,
+    uptime_s=st.floats(0, 1e9),
+    requests=st.dictionaries(st.text(), COUNTS),
+    open_blobs=COUNTS,
+    resident_bytes=COUNTS,
+)
+JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()), st.lists, max_leaves=5)
+FIELDS = st.sampled_from(["command", "version", "problem", "generation", "uptime_s", "requests", "open_blobs", "resident_bytes", "x"])
+
+
+@given(st.builds(Request, st.text()))
+def test_a_request_arrives_as_it_was_sent(request: Request):
+    assert parse_request(format_message(request)) == request
+
+
+@given(REPLIES)
+def test_a_reply_arrives_as_it_was_sent(reply: Reply):
+    assert parse_reply(format_message(reply)) == reply
+
+
+@given(REPLIES)
+def test_a_message_is_one_line(reply: Reply):
+    line = format_message(reply)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert line.isascii()
+
+
+@given(st.one_of(st.binary(), JSON.map(json.dumps).map(str.encode), st.dictionaries(FIELDS, JSON).map(json.dumps).map(str.encode)))
+@example(b"")
+@example(b"{}")
+@example(b"null")
+@example(b'{"version": 1}')
+@example(b"[" * 100_000)
+@example(b'{"a":' * 100_000)
+@example(b"9" * 10_000)
+@example(b"\xff\xfe{}")
+@example(b'{"command": "status", "self": 1}')
+@example(b'{"command": "\\ud800"}')
+def test_garbage_is_a_value_error_and_nothing_else(line: bytes):
+    for parse, kind in ((parse_request, Request), (parse_reply, Reply)):
+        with contextlib.suppress(ValueError):
+            assert isinstance(parse(line), kind)
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1, -1])
+def test_another_version_is_refused_by_number(version: int):
+    with pytest.raises(ValueError, match=f"speaks version {version}, not {VERSION}"):
+        parse_request(format_message(Request("status", version)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"command": "status", "extra": 1}', '{"command": 1}', '{"command": "status", "version": "1"}', '["status"]', '"status"'],
+)
+def test_an_unknown_field_or_a_wrong_type_is_refused(text: str):
+    with pytest.raises(ValueError, match="unknown field or one of the wrong type"):
+        parse_request(text.encode())
+
+
+def test_a_request_must_ask_for_something():
+    with pytest.raises(ValueError, match="has no command"):
+        parse_request(b"{}")
+
+
+def test_the_largest_status_fits_a_message_many_times():
+    kinds = {name: 2**63 for name in dir(Operations) if not name.startswith("_")}
+    assert len(format_message(Reply("", 2**63, 1e9, kinds, 2**63, 2**63))) * 10 < MAX_MESSAGE
+
+
+def test_a_socket_in_a_deep_store_still_has_a_short_address(tmp_path: Path):
+    """unix(7): an address has room for 107 bytes and a zero."""
+    lease = "f" * 12
+    deep = tmp_path.joinpath(*["d" * 200] * 5)
+    deep.mkdir(parents=True)
+    fd = os.open(deep, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert len(socket_path(2**31 - 1, lease).encode()) < 108
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(socket_path(fd, lease))
+        assert (deep / f"{lease}.sock").is_socket()
+    finally:
+        os.close(fd)
+
+
+LEASE = Lease("0123456789ab", 1234, "test", "/mnt/here", "2026-01-01T00:00:00+00:00")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path.joinpath(*["d" * 100] * 3), create=True)
+
+
+@contextlib.contextmanager
+def answering(store: Store, *answers: bytes) -> Iterator[list[bytes]]:
+    """A daemon that gives these answers, one a connection; what it heard."""
+    heard: list[bytes] = []
+    fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(socket_path(fd, LEASE.id))
+        listener.listen(1)
+
+        def answer() -> None:
+            for one in answers:
+                connection, _ = listener.accept()
+                with connection, connection.makefile("rb") as lines:
+                    heard.append(lines.readline())
+                    connection.sendall(one)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            thread.join()
+            os.close(fd)
+
+
+def test_a_question_is_answered(store: Store):
+    reply = Reply(generation=7, requests={"lookup": 3})
+    with answering(store, format_message(reply)) as heard:
+        assert ask_daemon(store, LEASE, Request("status")) == reply
+    assert parse_request(heard[0]) == Request("status")
+
+
+@pytest.mark.parametrize("answer", [b"", b"\n", b"no\n", b'{"problem":', b'{"x":' + b"1" * MAX_MESSAGE + b"}\n"])
+def test_an_answer_that_is_none_names_the_mountpoint_and_the_process(store: Store, answer: bytes):
+    with answering(store, answer), pytest.raises(MountRefused, match=r"daemon \(process 1234\) does not answer") as caught:
+        ask_daemon(store, LEASE, Request("status"))
+    assert caught.value.subject == "/mnt/here"
+
+
+def test_a_daemon_that_is_gone_does_not_answer_and_nothing_stays_open(store: Store):
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(MountRefused, match="does not answer"):
+        ask_daemon(store, LEASE, Request("switch"))
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_problem_that_the_daemon_tells_is_raised_with_the_mountpoint():
+    with pytest.raises(CasfsError, match="/mnt/here: failed"):
+        raise_problem(LEASE, Reply("failed"))
+    raise_problem(LEASE, Reply())
