@@ -42,6 +42,8 @@ class Descriptors:
             yield entry.fd
         finally:
             entry.users -= 1
+            if len(self._open) > self._limit:  # more than that were in use at once
+                self._evict(self._limit)
 
     def _open_blob(self, digest: Digest, size: int) -> int:
         try:
