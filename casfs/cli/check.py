@@ -1,0 +1,67 @@
+"""fsck."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+
+from casfs.cli.context import store_directory
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say
+from casfs.store.check import check_store
+from casfs.store.damage import Damage, Report, Totals
+from casfs.store.repair import repair
+from casfs.store.store import Store, open_store
+
+_FOUND_DAMAGE = 3
+
+_NOT_PROVEN = """\
+NOT PROVEN by --fast: that no blob was replaced on purpose. Blobs were compared with their XXH3-128, for which anyone can make
+another content; only `casfs fsck` without --fast compares their SHA-256."""
+
+
+def run_fsck(arguments: argparse.Namespace) -> int:
+    """casfs fsck"""
+    store = open_store(store_directory(arguments))
+    with progress_of_wheels() as progress:
+        report = check_store(store, is_fast=arguments.fast, progress=functools.partial(progress, "blobs"))
+    for damage in report.damages:
+        say(_describe(damage))
+    _note_totals(report.totals)
+    if arguments.fast:
+        note(_NOT_PROVEN)
+    if not report.damages:
+        say("no bit rot found" if arguments.fast else "no damage")
+        return 0
+    note(f"{format_count(len(report.damages), 'damage')} found")
+    if arguments.repair:
+        _repair(store, report)
+    return _FOUND_DAMAGE
+
+
+def _describe(damage: Damage) -> str:
+    hit = f" (hits {', '.join(damage.environments)})" if damage.environments else ""
+    return f"{damage.path}: {damage.reason}{hit}"
+
+
+def _note_totals(totals: Totals) -> None:
+    checked = (
+        f"{format_count(totals.blobs, 'blob')} of {format_size(totals.bytes)}",
+        format_count(totals.manifests, "manifest"),
+        format_count(totals.wheels, "wheel"),
+        f"{format_count(totals.generations, 'generation')} of {format_count(totals.environments, 'environment')}",
+    )
+    note(f"checked {', '.join(checked)}")
+    orphans = totals.orphan_blobs + totals.orphan_manifests
+    if orphans:
+        note(f"{format_count(orphans, 'file')} that nothing refers to: no damage")
+    if totals.leftovers:
+        note(f"{format_count(totals.leftovers, 'leftover')} in tmp/: the next `casfs add` sweeps what dead processes left")
+
+
+def _repair(store: Store, report: Report) -> None:
+    done = repair(store, report)
+    for one in done:
+        say(f"repaired: {one.path}: {one.action}")
+    if not done:
+        say("nothing could be repaired")
+    note("adding the same wheels again restores what was set aside; then `casfs fsck` says whether all is well")
