@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from casfs.paths import path_problem
 from casfs.wheels.directory import Entry, read_directory
@@ -22,6 +23,8 @@ _MAX_CONTENT = 64 << 30
 # Real wheels unpack to 3 to 10 times their size, data files of zeros to more. Below 1 GiB nobody is harmed by what deflate can do at most.
 _FREE_CONTENT = 1 << 30
 _MAX_RATIO = 200
+# tensorflow has 1,600. Without a limit, 10,000 members in directories 1,500 deep would make 15 million.
+_MAX_DIRECTORIES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +72,39 @@ def _check_content_size(source: WheelSource, entries: Sequence[Entry], problems:
 
 
 def _check_names(entries: Sequence[Entry], problems: Problems) -> None:
-    files: set[str] = set()
-    directories: set[str] = set()
+    seen: set[str] = set()
+    good: list[str] = []
     for entry in entries:
         name = entry.name.removesuffix("/")
         if problem := path_problem(name):
             problems.add(entry.name, problem)
-        names = directories if entry.is_directory else files
-        if name in names:
+        else:
+            good.append(entry.name)
+        if entry.name in seen:
             problems.add(entry.name, "is in the archive twice")
-        names.add(name)
-    for name in find_clashes(files, directories):
+        seen.add(entry.name)
+    for name in find_clashes(good):
         problems.add(name, "is both a file and a directory")
+    if (count := count_directories(good)) > _MAX_DIRECTORIES:
+        problems.refuse(f"has {count} directories; the limit is {_MAX_DIRECTORIES}")
 
 
-def find_clashes(files: Iterable[str], directories: Iterable[str] = ()) -> list[str]:
-    """Paths that are a file and a directory at once: one of `directories`, or above another file."""
-    parents: set[str] = set()
-    files = set(files)
-    for path in (*files, *(f"{directory}/" for directory in directories)):
-        end = path.rfind("/")
-        while end > 0 and path[:end] not in parents:
-            parents.add(path[:end])
-            end = path.rfind("/", 0, end)
-    return sorted(files & parents)
+def find_clashes(paths: Iterable[str]) -> list[str]:
+    """The files among `paths` that lie where another path has or (with a slash at its end) is a directory. Paths must be good ones.
+
+    Sorted by components, what lies below a path comes right after it; collecting all parents would cost a hostile wheel's reader gigabytes.
+    """
+    ordered = sorted({path.replace("/", "\0") for path in paths})
+    return [path.replace("\0", "/") for path, following in pairwise(ordered) if following.startswith(f"{path}\0")]
+
+
+def count_directories(paths: Iterable[str]) -> int:
+    """How many directories `paths` need."""
+    count = 0
+    previous: list[str] = []
+    for parent in sorted({path.rpartition("/")[0].replace("/", "\0") for path in paths}):
+        components = parent.split("\0") if parent else []
+        shared = next((i for i, (one, other) in enumerate(zip(previous, components, strict=False)) if one != other), len(previous))
+        count += len(components) - min(shared, len(components))
+        previous = components
+    return count

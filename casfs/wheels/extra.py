@@ -20,7 +20,9 @@ class BadExtra(ValueError):
 
 def widen(values: Sequence[int], extra: bytes) -> Sequence[int]:
     """`values` (32 bits each, in the ZIP64 field's order), widened by what stands in `extra`. Raises BadExtra. (APPNOTE.TXT 4.5.3.)"""
-    zip64 = _find_zip64(extra) if extra else None
+    if not extra and IN_EXTRA not in values:
+        return values
+    zip64 = _find_zip64(extra)
     wanted = sum(value == IN_EXTRA for value in values)
     if zip64 is None:
         if wanted:

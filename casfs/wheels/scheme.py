@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES, path_problem
+from casfs.paths import MAX_PATH, PYTHON_COMPONENT, SITE_PACKAGES, path_problem
 from casfs.wheels.archive import Member, find_clashes
 from casfs.wheels.entrypoints import EntryPoint
 from casfs.wheels.problems import Problems, quote
@@ -14,7 +14,7 @@ from casfs.wheels.problems import Problems, quote
 # What an environment itself has in bin/. Not all of activate*: argcomplete brings bin/activate-global-python-argcomplete.
 _RESERVED_SCRIPT = re.compile(r"python([0-9][0-9.]*t?|w)?|activate(\.[a-z0-9]+)?|activate_this\.py", re.IGNORECASE)
 _RESERVED_FILE = "pyvenv.cfg"
-_SKELETON_DIRECTORIES = ("bin", "include", "lib64", SITE_PACKAGES)
+_SKELETON_DIRECTORIES = ("bin/", "include/", "lib64/", f"{SITE_PACKAGES}/")
 
 # Whoever installs writes these: members of that name directly in the wheel's own .dist-info are left out, as pip overwrites them.
 _INSTALLER_FILES = ("INSTALLER", "REQUESTED", "direct_url.json")
@@ -95,7 +95,8 @@ def _check_place(name: str, path: str, dist_info: str, problems: Problems) -> No
     """The name must not hide a {python} of its own, and the place must be free for wheels."""
     if PYTHON_COMPONENT in name and PYTHON_COMPONENT in name.split("/"):
         problems.add(name, f"has a component {PYTHON_COMPONENT}, which stands for another name in casfs")
-    if len(path) > len(name) and (problem := path_problem(path)) and not path_problem(name):
+    # What is put in front of a good name is good, so only the length can have become bad; a character has at most 4 bytes.
+    if len(path) > MAX_PATH // 4 and (problem := path_problem(path)) and not path_problem(name):
         problems.add(name, f"would be installed as {quote(path)}, which {problem}")
     if not path.startswith(f"{SITE_PACKAGES}/"):
         _check_reserved(name, path, problems)
@@ -114,7 +115,10 @@ def _check_reserved(name: str, path: str, problems: Problems) -> None:
 
 def _check_dist_info(name: str, path: str, dist_info: str, problems: Problems) -> None:
     """A data file must not pretend to be another distribution, nor write the installer's own files."""
-    directory, _, file = _spell(path).removeprefix(f"{SITE_PACKAGES}/").rpartition("/")
+    place = _spell(path)
+    if not place.startswith(f"{SITE_PACKAGES}/"):
+        return
+    directory, _, file = place.removeprefix(f"{SITE_PACKAGES}/").rpartition("/")
     top = directory.partition("/")[0]
     if top.endswith(".dist-info") and top != dist_info:
         problems.add(name, f"would be installed into another distribution's {quote(top)}")
@@ -142,5 +146,6 @@ def _check_collisions(placed: Sequence[Placed], launchers: set[str], problems: P
         owner = owners.setdefault(path, item.member.name)
         if owner is not item.member.name:
             problems.add(item.member.name, f"would be installed over {quote(owner)}")
-    for path in find_clashes(owners, _SKELETON_DIRECTORIES):
-        problems.add(owners[path], f"would be installed as {quote(path)}, which is a directory")
+    for path in find_clashes([*owners, *_SKELETON_DIRECTORIES]):
+        if path in owners:  # a name that was found bad before may make anything clash
+            problems.add(owners[path], f"would be installed as {quote(path)}, which is a directory")

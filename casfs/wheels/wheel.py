@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.digest import ContentHasher
@@ -56,7 +56,7 @@ def read_wheel(source: WheelSource, filename: str, *, allow_record_mismatch: boo
     parsed = parse_wheel_filename(filename)
     members = read_archive(source, problems)
     dist_info = _find_dist_info(members, parsed, problems)
-    return _Reader(source, parsed, members, dist_info, problems).read()
+    return _Reader(source, parsed, members, {member.name: member for member in members}, dist_info, problems).read()
 
 
 def _find_dist_info(members: Iterable[Member], filename: WheelFilename, problems: Problems) -> str:
@@ -78,6 +78,7 @@ class _Reader:
     source: WheelSource
     filename: WheelFilename
     members: Sequence[Member]
+    by_name: Mapping[str, Member]
     dist_info: str
     problems: Problems
 
@@ -125,7 +126,7 @@ class _Reader:
     def _read(self, name: str, limit: int, *, required: bool = True) -> tuple[str, bytes | None]:
         """Full name and content of a member of the .dist-info directory; None if it is not there or can't be read."""
         name = f"{self.dist_info}/{name}"
-        member = next((member for member in self.members if member.name == name), None)
+        member = self.by_name.get(name)
         if member is None:
             if required:
                 self.problems.add(name, "is missing")

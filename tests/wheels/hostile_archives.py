@@ -188,6 +188,7 @@ _MANY = {"here": 100_001, "count": 100_001}
 _HUGE: dict[str, int | bytes] = {"size": 4_000_000_000, "compressed": 4_000_000}
 _ENDLESS = b"\1\0\x10\0" + b"\xff" * 16
 _add_end("member count", ZipEnd(zip64=True, end64=_MANY), "100001 members", "the limits are 100000")
+_add("directory count", [ZipMember(f"{i}/" + "d/" * 1500 + "x", method=0) for i in range(70)], "has 105070 directories")
 _add_end("directory size", ZipEnd(before_end=bytes(33 << 20), more_size=33 << 20), "the limits are 100000 and 33554432")
 _add_more("total size", ZipMember("x", central=_HUGE), "claims to unpack to 4000000", "more than 200 times")
 _add_more("beyond all sizes", ZipMember("x", central={"size": WIDE, "compressed": WIDE}, extra=_ENDLESS), "unpack to 18446744", "limit is")

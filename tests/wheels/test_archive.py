@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from casfs.errors import WheelRefused
 from casfs.paths import path_problem
-from casfs.wheels.archive import find_clashes, read_archive
+from casfs.wheels.archive import count_directories, find_clashes, read_archive
 from casfs.wheels.extra import BadExtra, widen
 from casfs.wheels.inflate import iter_content
 from casfs.wheels.problems import Problems
@@ -156,9 +156,19 @@ def test_long_names_are_cut_short_in_messages():
     assert len(str(refusal.value)) < 500
 
 
-@given(st.sets(st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map("/".join)))
-def test_a_path_clashes_exactly_when_another_path_lies_below_it(paths: set[str]):
-    assert find_clashes(paths) == sorted(path for path in paths if any(other.startswith(f"{path}/") for other in paths))
+_SMALL_PATHS = st.sets(st.lists(st.sampled_from(["a", "b", "a b", "a-b"]), min_size=1, max_size=4).map("/".join))
+
+
+@given(_SMALL_PATHS, _SMALL_PATHS)
+def test_a_path_clashes_exactly_when_it_is_a_directory_too(files: set[str], directories: set[str]):
+    paths = files | {f"{path}/" for path in directories}
+    assert set(find_clashes(paths)) == {path for path in files if any(other.startswith(f"{path}/") for other in paths)}
+
+
+@given(_SMALL_PATHS, _SMALL_PATHS)
+def test_directories_are_counted_once(files: set[str], directories: set[str]):
+    paths = files | {f"{path}/" for path in directories}
+    assert count_directories(paths) == len({path[:i] for path in paths for i, character in enumerate(path) if character == "/"})
 
 
 def test_zip64_field_gives_only_what_its_header_asks_for():
