@@ -1,8 +1,8 @@
 """Installation: what installing a wheel adds to its files.
 
-Launchers for its entry points, scripts that find their interpreter, INSTALLER, REQUESTED, direct_url.json (PEP 610) and the installed RECORD,
-as the specification "Recording installed projects" asks. All of it depends only on the wheel, where it came from, and whether it was asked
-for by name, so equal installations are shared like everything else.
+Launchers for its entry points, scripts that find their interpreter, INSTALLER, REQUESTED, direct_url.json (PEP 610) and the installed
+RECORD, as the specification "Recording installed projects" asks. All of it depends only on the wheel, the release of Python, where the wheel
+came from, and whether it was asked for by name, so equal installations are shared like everything else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import posixpath
+import re
 import urllib.parse
 from collections.abc import Iterable
 
@@ -37,7 +38,7 @@ def build_installation(
     about = manifest.description
     information = f"{SITE_PACKAGES}/{about.dist_info}"
     files = {file.path: file for file in scripts}
-    for name, module, attribute in about.entry_points:
+    for name, module, attribute in choose_launchers(about.entry_points, python_directory):
         files[f"bin/{name}"] = NewFile(f"bin/{name}", build_launcher(name, module, attribute, python_directory), Kind.EXECUTABLE)
     made = [*files.values(), NewFile(f"{information}/INSTALLER", INSTALLER)]
     if requested:
@@ -45,6 +46,21 @@ def build_installation(
     made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel))))
     record = format_record(manifest, made, f"{about.dist_info}/RECORD", python_directory)
     return [*made, NewFile(f"{information}/RECORD", record)]
+
+
+# Wheels of pip, and old ones of setuptools, serve every Python, but declare commands for the one that they were built with.
+_VERSIONED = {"pip": ("pip3", "pip{}"), "easy_install": ("easy_install-{}",)}
+
+
+def choose_launchers(entry_points: Iterable[tuple[str, str, str]], python_directory: str) -> list[tuple[str, str, str]]:
+    """(name, module, attribute) of each launcher. As pip and uv do it, who has `pip` gets `pip3` and `pip3.11`, and none of another Python."""
+    version = python_directory.removeprefix("python").removesuffix("t")
+    chosen = {name: target for name, *target in entry_points}
+    for command, names in _VERSIONED.items():
+        if target := chosen.get(command):
+            chosen = {name: target for name, target in chosen.items() if not re.fullmatch(rf"{command}-?\d+(\.\d+)?", name)}
+            chosen |= {name.format(version): target for name in names}
+    return [(name, module, attribute) for name, (module, attribute) in chosen.items()]
 
 
 def iter_scripts(manifest: Manifest, blobs: BlobSource) -> Iterable[NewFile]:
