@@ -2,7 +2,8 @@
 
     bit 63        0: some programs take st_ino for a signed number
     bit 62        1: a directory, 0: a file
-    bits 61..44   the view, for now always 0: room to show many trees in one mount
+    bit 61        1: a directory reached through one that a change has taken out of the tree (see view.is_current)
+    bits 60..44   the view, for now always 0: room to show many trees in one mount
     bits 43..20   number of a manifest (see casfs.store.numbers)
     bits 19..0    row: of a file among the manifest's files, of a directory among its directories
 
@@ -19,6 +20,7 @@ ROOT = 1
 ROW_BITS = 20
 _NUMBER_BITS = 24
 _DIRECTORY = 1 << 62
+_DETACHED = 1 << 61
 
 
 def encode_file(identity: Identity) -> int:
@@ -30,6 +32,11 @@ def encode_file(identity: Identity) -> int:
 def encode_directory(identity: Identity) -> int:
     """Inode number of a directory that is not the root."""
     return _DIRECTORY | encode_file(identity)
+
+
+def detach_directory(ino: int) -> int:
+    """The number that a directory has for those who reach it through one that is not in the tree any more."""
+    return ino | _DETACHED
 
 
 def is_directory(ino: int) -> bool:

@@ -21,7 +21,7 @@ import trio
 from casfs.errors import StoreDamaged
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT
-from casfs.mount.view import Node, Unread, View
+from casfs.mount.view import Node, Unread, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, time_from_content
 
@@ -83,11 +83,12 @@ class Operations(pyfuse3.Operations):
             except Unread as unread:
                 await trio.to_thread.run_sync(unread.read)
 
-    def _attributes(self, ino: int, node: Node) -> pyfuse3.EntryAttributes:
+    def _attributes(self, ino: int, node: Node, is_kept: bool = True) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = pyfuse3.InodeT(ino)
         entry.st_uid, entry.st_gid = self._owner
-        entry.entry_timeout = entry.attr_timeout = _FOR_EVER_S
+        entry.entry_timeout = _FOR_EVER_S if is_kept else 0
+        entry.attr_timeout = _FOR_EVER_S if isinstance(node, FileNode) or is_current(ino, node) else 0
         entry.st_blksize = _BLOCK
         if isinstance(node, DirectoryNode):
             entry.st_mode, entry.st_size, entry.st_nlink = pyfuse3.ModeT(stat.S_IFDIR | 0o755), _BLOCK, 1 if node.parts else 0
@@ -101,10 +102,11 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def lookup(self, parent_inode: int, name: bytes, ctx: object) -> pyfuse3.EntryAttributes:
-        if (found := await self._ask(self.view.look_up, parent_inode, name)) is not None:
-            return self._attributes(*found)
+        found, is_kept = await self._ask(self.view.look_up, parent_inode, name)
+        if found is not None:
+            return self._attributes(*found, is_kept)
         miss = pyfuse3.EntryAttributes()
-        miss.entry_timeout = _FOR_EVER_S  # number 0 and a timeout: a miss that the kernel keeps
+        miss.entry_timeout = _FOR_EVER_S if is_kept else 0  # number 0 and a timeout: a miss that the kernel keeps
         return miss
 
     @_guarded
@@ -156,8 +158,9 @@ class Operations(pyfuse3.Operations):
             return
         if start_id < _ABOVE and not self._reply(token, b"..", *await self._ask(self.view.parent, fh), _ABOVE):
             return
-        for one in await self._ask(self.view.listing, fh, start_id):
-            if not self._reply(token, one.name, one.ino, one.node, one.ino):
+        listing, is_kept = await self._ask(self.view.listing, fh, start_id)
+        for one in listing:
+            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(one.name), self._attributes(one.ino, one.node, is_kept), one.ino):
                 return
 
     def _reply(self, token: pyfuse3.ReaddirToken, name: bytes, ino: int, node: Node, position: int) -> bool:

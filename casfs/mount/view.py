@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from casfs.errors import StoreDamaged
-from casfs.mount.inodes import ROOT, decode, encode_directory, encode_file, is_directory
+from casfs.mount.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory
 from casfs.store.generations import Generation
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
@@ -45,6 +45,15 @@ class Listed:
     ino: int
     name: bytes
     node: Node
+
+
+def is_current(ino: int, directory: DirectoryNode) -> bool:
+    """Whether the tree shows a directory under this number.
+
+    One that a change took away lives on while it is a process's working directory. It answers with what its path means now, but the kernel
+    may not keep the answers: nothing tells it when they change, and a later generation may bring the directory back to its place.
+    """
+    return ino == ROOT or (bool(directory.parts) and encode_directory(directory.identity) == ino)
 
 
 class View:
@@ -97,21 +106,25 @@ class View:
             raise IsADirectoryError
         return node
 
-    def look_up(self, parent: int, name: bytes) -> tuple[int, Node] | None:
-        """Number and node of an entry of a directory; None if there is none of that name."""
-        entry = self._entries(self.directory(parent)).get(name.decode("utf-8", "surrogateescape"))
-        return None if entry is None else self._enter(entry)
+    def look_up(self, parent: int, name: bytes) -> tuple[tuple[int, Node] | None, bool]:
+        """Number and node of an entry of a directory, None if there is none of that name; and whether the kernel may keep the answer."""
+        directory = self.directory(parent)
+        entry = self._entries(directory).get(name.decode("utf-8", "surrogateescape"))
+        is_kept = is_current(parent, directory)
+        return (None if entry is None else self._enter(entry, is_kept)), is_kept
 
-    def listing(self, ino: int, after: int) -> Iterable[Listed]:
-        """The entries of a directory whose number is greater than `after`."""
+    def listing(self, ino: int, after: int) -> tuple[Iterable[Listed], bool]:
+        """The entries of a directory whose number is greater than `after`, and whether the kernel may keep them."""
+        directory = self.directory(ino)
+        is_kept = is_current(ino, directory)
         if (listing := self._listings.get(ino)) is None:
-            entries = self._entries(self.directory(ino))
+            entries = self._entries(directory)
             self._need(self.tree.unread_for_files(entries.values()))
-            numbered = [(name.encode("utf-8", "surrogateescape"), self._enter(entry)) for name, entry in entries.items()]
+            numbered = [(name.encode("utf-8", "surrogateescape"), self._enter(entry, is_kept)) for name, entry in entries.items()]
             listing = [Listed(number, name, node) for name, (number, node) in numbered]
             listing.sort(key=lambda one: one.ino)
             self._listings[ino] = listing
-        return listing[bisect.bisect_right(listing, after, key=lambda one: one.ino) :]
+        return listing[bisect.bisect_right(listing, after, key=lambda one: one.ino) :], is_kept
 
     def parent(self, ino: int) -> tuple[int, DirectoryNode]:
         """Number and node of the directory above a directory; the root's is the root."""
@@ -155,7 +168,7 @@ class View:
             self._nodes.clear()
         self._nodes[ino] = node
 
-    def _enter(self, entry: DirectoryNode | FileEntry) -> tuple[int, Node]:
+    def _enter(self, entry: DirectoryNode | FileEntry, is_kept: bool) -> tuple[int, Node]:
         node: Node
         if isinstance(entry, FileEntry):
             self._need(self.tree.unread_for_files([entry]))
@@ -163,6 +176,8 @@ class View:
             ino = encode_file(node.identity)
         else:
             node, ino = entry, encode_directory(entry.identity)
+            if not is_kept:
+                ino = detach_directory(ino)  # the kernel gives a directory one place only, and must not move it there
         self._remember(ino, node)
         return ino, node
 

@@ -17,15 +17,15 @@ ReadLayers = Callable[[Tree, list[int]], None]
 class ChangedEntry:
     """A name that is new, is gone, or means something else now."""
 
-    directory: DirectoryNode  # of the old tree
+    directory: DirectoryNode
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedDirectory:
-    """A directory that stays and whose entries differ."""
+    """A directory whose own facts differ, since its entries do."""
 
-    directory: DirectoryNode  # of the old tree
+    directory: DirectoryNode
 
 
 def iter_differences(old: Tree, new: Tree, read: ReadLayers) -> Iterator[ChangedEntry | ChangedDirectory]:
@@ -46,6 +46,22 @@ def _compare(
             yield from _compare(old, one, new, other, read)
         elif _identity(old, one, read) != _identity(new, other, read):
             yield ChangedEntry(before, name)
+            yield from _iter_inside(old, one, read)
+            yield from _iter_inside(new, other, read)
+
+
+def _iter_inside(tree: Tree, entry: DirectoryNode | FileEntry | None, read: ReadLayers) -> Iterator[ChangedEntry | ChangedDirectory]:
+    """What a kernel may have kept of a directory that goes or comes back: a process that works in it keeps it, and what is open below it.
+
+    Where only one layer has the directory, its number always stands for the same entries.
+    """
+    if not isinstance(entry, DirectoryNode):
+        return
+    yield ChangedDirectory(entry)
+    if len(entry.parts) > 1:
+        for name, child in read_entries(tree, entry, read).items():
+            yield ChangedEntry(entry, name)
+            yield from _iter_inside(tree, child, read)
 
 
 def _parts(tree: Tree, directory: DirectoryNode) -> list[tuple[Digest, int]]:
