@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from casfs.errors import MountRefused
@@ -30,10 +30,16 @@ class Mount:
 
 def iter_mounts() -> Iterator[Mount]:
     """Every mount of this namespace; of those at one path, the last one is on top."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            fields = before.split(" ")
+    with open("/proc/self/mountinfo", "rb") as file:
+        yield from parse_mountinfo(file.read())
+
+
+def parse_mountinfo(content: bytes) -> Iterator[Mount]:
+    """The mounts in the content of a mountinfo file. Of what may end a line elsewhere, a path can hold all but the line feed unescaped."""
+    for line in content.decode("utf-8", "surrogateescape").split("\n"):
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if after:
             yield Mount(_unescape(fields[4]), after.split(" ")[0], fields[5])
 
 
@@ -43,7 +49,12 @@ def _unescape(text: str) -> str:
 
 def find_mount(path: str) -> Mount | None:
     """The mount whose mountpoint is exactly `path`, the topmost one."""
-    found = [mount for mount in iter_mounts() if mount.path == path]
+    return find_topmost(iter_mounts(), path)
+
+
+def find_topmost(mounts: Iterable[Mount], path: str) -> Mount | None:
+    """The last of `mounts` at `path`."""
+    found = [mount for mount in mounts if mount.path == path]
     return found[-1] if found else None
 
 
@@ -79,7 +90,7 @@ def prepare_mountpoint(path: str) -> None:
     except OSError as error:
         raise MountRefused(path, (error.strerror or str(error)).lower()) from None
     if entries:
-        raise MountRefused(path, f"is not empty (it holds {sorted(entries)[0]!r}); mount on an empty or a new directory")
+        raise MountRefused(path, f"is not empty (it holds {min(entries)!r}); mount on an empty or a new directory")
 
 
 def detach(path: str) -> None:
