@@ -1,0 +1,55 @@
+"""One system call of a command fails, or is its last: strace's injection."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.commands import Done
+from tests.faults.scene import Scene
+
+_OPTIONS = ("-y", "-s", "256")  # not -f: the interpreter that an add asks about itself is a process of its own, and not meant
+_CALL = re.compile(r"(\w+)\(")
+
+
+@dataclass(frozen=True)
+class Call:
+    """The `count`-th call of its kind that the command makes."""
+
+    kind: str
+    count: int
+    text: str
+
+
+def calls_on(scene: Scene, store: Path, kinds: Sequence[str], log: Path) -> list[Call]:
+    """The calls of an undisturbed add that are about the store or the wheels, found by path or descriptor."""
+    done = scene.add(store, (*_OPTIONS, "-o", str(log), "-e", f"trace={','.join(kinds)}"))
+    assert done.code == 0, done.errors
+    counts: Counter[str] = Counter()
+    found = []
+    for line in log.read_text().splitlines():
+        if match := _CALL.match(line):
+            counts[match[1]] += 1
+            if _is_about(scene, store, line):
+                found.append(Call(match[1], counts[match[1]], line))
+    return found
+
+
+def _is_about(scene: Scene, store: Path, line: str) -> bool:
+    return str(store) in line or str(scene.wheels[0].parent) in line
+
+
+def inject(scene: Scene, store: Path, call: Call, what: str, log: Path) -> Done:
+    """The add with one injection; it must have come where it was meant to."""
+    done = scene.add(store, (*_OPTIONS, "-o", str(log), "-e", f"trace={call.kind}", "-e", f"inject={call.kind}:{what}:when={call.count}"))
+    [line] = [line for line in log.read_text().splitlines() if "(INJECTED)" in line]
+    assert _is_about(scene, store, line), f"meant for {call.text}, came to {line}"
+    return done
+
+
+def kill(scene: Scene, store: Path, kind: str, count: int) -> Done:
+    """The add, killed at its `count`-th call of a kind if it gets that far."""
+    return scene.add(store, (*_OPTIONS, "-f", "-o", "/dev/null", "-e", f"trace={kind}", "-e", f"inject={kind}:signal=KILL:when={count}"))
