@@ -1,8 +1,8 @@
 """Installation: what installing a wheel adds to its files.
 
 Launchers for its entry points, scripts that find their interpreter, INSTALLER, REQUESTED, direct_url.json (PEP 610) and the installed
-RECORD, as the specification "Recording installed projects" asks. All of it depends only on the wheel, the release of Python, where the wheel
-came from, and whether it was asked for by name, so equal installations are shared like everything else.
+RECORD, as the specification "Recording installed projects" asks. All of it depends only on the wheel, the release of Python, where the
+wheel came from, and whether it was asked for by name, so equal installations are shared like everything else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _VERSIONED = {"pip": ("pip3", "pip{}"), "easy_install": ("easy_install-{}",)}
 
 
 def choose_launchers(entry_points: Iterable[tuple[str, str, str]], python_directory: str) -> list[tuple[str, str, str]]:
-    """(name, module, attribute) of each launcher. As pip and uv do it, who has `pip` gets `pip3` and `pip3.11`, and none of another Python."""
+    """(name, module, attribute) of each launcher. As with pip and uv, `pip` brings `pip3` and `pip3.11`, and none of another Python."""
     version = python_directory.removeprefix("python").removesuffix("t")
     chosen = {name: target for name, *target in entry_points}
     for command, names in _VERSIONED.items():
