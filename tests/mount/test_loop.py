@@ -9,8 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from casfs.mount import loop
-from casfs.mount.loop import use_lean_loop
+from casfs.mount.loop import _Poller, use_lean_loop
 
 
 @pytest.fixture
@@ -203,8 +202,8 @@ async def test_others_get_their_turn_however_many_requests_wait(
     reader, writer = pipe
     os.write(writer, b"x")
     now = 0.0
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
-    poller = loop._Poller()
+    monkeypatch.setattr("casfs.mount.loop.time", types.SimpleNamespace(perf_counter=lambda: now))
+    poller = _Poller()
     turns = 0
 
     async def other() -> None:
