@@ -26,49 +26,56 @@ class Problems:
     def __init__(self, filename: str, *, allow_record_mismatch: bool = False) -> None:
         self._filename = filename
         self._allow_record_mismatch = allow_record_mismatch
-        self._reasons: list[str] = []
-        self._tolerated: list[str] = []
+        self._reasons = _Reasons()
+        self._tolerated = _Reasons()
 
     def add(self, member: str, reason: str) -> None:
         """Note why `member` can't be taken."""
-        self._reasons.append(f"{quote(member)}: {reason}")
+        self._reasons.add(f"{quote(member)}: {reason}")
 
     def add_record(self, member: str, reason: str) -> None:
         """Note where RECORD and the archive disagree about `member`; the user may have chosen to tolerate that."""
-        self.extend_record([f"{quote(member)}: {reason}"])
+        self.add_record_problem(f"{quote(member)}: {reason}")
 
-    def extend_record(self, reasons: Iterable[str]) -> None:
-        (self._tolerated if self._allow_record_mismatch else self._reasons).extend(reasons)
+    def add_record_problem(self, reason: str) -> None:
+        """The same, for a reason that names its member."""
+        (self._tolerated if self._allow_record_mismatch else self._reasons).add(reason)
 
     def add_wheel(self, reason: str) -> None:
         """Note what is wrong with the wheel as a whole."""
-        self._reasons.append(reason)
+        self._reasons.add(reason)
 
     def extend(self, reasons: Iterable[str]) -> None:
-        self._reasons.extend(reasons)
+        for reason in reasons:
+            self._reasons.add(reason)
 
     def refuse(self, reason: str) -> NoReturn:
-        """Stop here: after `reason` nothing more can be found out. Raises WheelRefused with all reasons so far."""
-        self._reasons.append(reason)
-        raise self._refusal()
+        """Stop here: after `reason` nothing more can be found out. Raises WheelRefused with it and all reasons so far."""
+        raise WheelRefused(self._filename, reason, *self._reasons.shown())
 
     def raise_any(self) -> None:
         """Raise WheelRefused if there is a reason."""
-        if self._reasons:
-            raise self._refusal()
+        if self._reasons.shown():
+            raise WheelRefused(self._filename, *self._reasons.shown())
 
     @property
     def tolerated(self) -> tuple[str, ...]:
         """What RECORD got wrong and the user accepts."""
-        return tuple(_shorten(self._tolerated))
-
-    def _refusal(self) -> WheelRefused:
-        return WheelRefused(self._filename, *_shorten(self._reasons))
+        return tuple(self._tolerated.shown())
 
 
-def _shorten(reasons: Iterable[str]) -> list[str]:
+class _Reasons:
     """Each reason once, and only the first ones of very many."""
-    reasons = list(dict.fromkeys(reasons))
-    if len(reasons) > _MAX_REPORTED:
-        return [*reasons[:_MAX_REPORTED], f"and {len(reasons) - _MAX_REPORTED} more problems"]
-    return reasons
+
+    def __init__(self) -> None:
+        self._first: dict[str, None] = {}
+        self._more = 0
+
+    def add(self, reason: str) -> None:
+        if len(self._first) < _MAX_REPORTED:
+            self._first[reason] = None
+        elif reason not in self._first:
+            self._more += 1
+
+    def shown(self) -> list[str]:
+        return [*self._first, f"and {self._more} more problems"] if self._more else list(self._first)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from casfs.digest import RECORD_ALGORITHMS
 from casfs.wheels.archive import Member
+from casfs.wheels.directory import MAX_MEMBERS
 from casfs.wheels.problems import Problems, quote
 
 # tensorflow's has 1.7 MB, 106 bytes a member.
@@ -49,11 +50,13 @@ def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str
     own = f"{dist_info}/RECORD"
     rows: dict[str, RecordEntry | None] = {}
     try:
-        for row in csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True):
+        for row in csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True):
             if not row:
                 continue  # an empty line
             if row[0] in rows:
                 problems.add_record(row[0], "is listed in RECORD twice")
+            if len(rows) > MAX_MEMBERS:
+                problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             rows[row[0]] = _parse_row(row, dist_info, problems)
     except UnicodeDecodeError:
         problems.add(own, "is not UTF-8")

@@ -151,4 +151,4 @@ class _Reader:
                 self.problems.extend(error.reasons)
                 continue
             if problem := record_problem(entry, hasher.size, hasher.record_hash):
-                self.problems.extend_record([problem])
+                self.problems.add_record_problem(problem)

@@ -193,6 +193,8 @@ _add_end("directory size", ZipEnd(before_end=bytes(33 << 20), more_size=33 << 20
 _add_more("total size", ZipMember("x", central=_HUGE), "claims to unpack to 4000000", "more than 200 times")
 _add_more("beyond all sizes", ZipMember("x", central={"size": WIDE, "compressed": WIDE}, extra=_ENDLESS), "unpack to 18446744", "limit is")
 _add("RECORD bomb", [*demo_members()[:-1], ZipMember(f"{INFO}/RECORD", bytes(33 << 20))], f"'{INFO}/RECORD'", "the limit is 33554432")
+_ROWS = "".join(f"{i},,\n" for i in range(100_002)).encode()
+_add("RECORD of too many rows", edit(demo_members(), f"{INFO}/RECORD", content=_ROWS), f"'{INFO}/RECORD'", "has more than 100000 rows")
 _add("METADATA bomb", wheel_members([DEMO], metadata="X: " + "y" * (9 << 20)), f"'{INFO}/METADATA'", "the limit is 8388608")
 
 # --- contents ---

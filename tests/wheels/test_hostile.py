@@ -48,7 +48,7 @@ def test_hostile_wheel_is_refused_with_the_member_and_the_reason(hostile: Hostil
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.kind)
-def test_hostile_wheel_is_refused_before_its_content_is_read(hostile: Hostile):
+def test_hostile_wheel_is_refused_without_unpacking_its_files(hostile: Hostile):
     source = hostile.wheel.source()
     with pytest.raises(WheelRefused):
         read_wheel(source, hostile.wheel.filename)
