@@ -41,7 +41,7 @@ def path_problem(path: str) -> str | None:
         return "has an empty or '.' component"
     if len(encoded) > MAX_PATH:
         return f"is longer than {MAX_PATH} bytes"
-    if any(len(component.encode("utf-8")) > MAX_COMPONENT for component in components):
+    if len(encoded) > MAX_COMPONENT and any(len(component.encode("utf-8")) > MAX_COMPONENT for component in components):
         return f"has a component longer than {MAX_COMPONENT} bytes"
     return None
 
