@@ -147,7 +147,7 @@ def parse_lock(content: bytes, read: ReadManifest) -> Generation:
             _parse_layer(casfs["skeleton"], read),
             tuple(_parse_package(package, read) for package in data["packages"]),
         )
-    except (KeyError, TypeError, AttributeError, InvalidValue) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidValue) as error:
         raise ValueError(f"is not a generation that casfs wrote: {error!r}") from None
 
 
