@@ -28,7 +28,7 @@ INSTALLER = b"casfs\n"
 _SCRIPT_START = b"#!python"
 _MAX_SCRIPT = 16 << 20  # a script with `#!python` is text; nothing larger is rewritten
 
-RecordRow = tuple[str, Digest, int]
+RecordRow = tuple[str, str, str]
 
 
 def build_installation(
@@ -88,16 +88,18 @@ def format_direct_url(origin: str, wheel: Digest) -> bytes:
 
 
 def format_record(manifest: Manifest, made: Iterable[NewFile], record: str, python_directory: str) -> bytes:
-    """The installed RECORD: every file relative to site-packages, with its hash and size, and RECORD itself with neither."""
-    rows: dict[str, RecordRow] = {file.path: (file.path, file.digest, file.size) for file in manifest.iter_files()}
-    rows |= {file.path: (file.path, digest_bytes(file.content), len(file.content)) for file in made}
+    """The installed RECORD, in pip's order: each file relative to site-packages with hash and size, RECORD itself with neither."""
+    found: dict[str, tuple[Digest, int]] = {file.path: (file.digest, file.size) for file in manifest.iter_files()}
+    found |= {file.path: (digest_bytes(file.content), len(file.content)) for file in made}
+    rows = [_format_row(_record_path(path, python_directory), *facts) for path, facts in found.items()]
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    for path, digest, size in sorted(rows.values()):
-        encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
-        writer.writerow((_record_path(path, python_directory), f"sha256={encoded}", size))
-    writer.writerow((record, "", ""))
+    csv.writer(text, lineterminator="\n").writerows(sorted([*rows, (record, "", "")]))
     return text.getvalue().encode()
+
+
+def _format_row(path: str, digest: Digest, size: int) -> RecordRow:
+    encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
+    return path, f"sha256={encoded}", str(size)
 
 
 def _record_path(path: str, python_directory: str) -> str:
