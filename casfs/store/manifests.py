@@ -117,10 +117,12 @@ class Manifest:
         """(name, row) of the directories that lie directly in a directory."""
         if not self._children and len(self.directories) > 1:
             rows = {path: row for row, path in enumerate(self.directories)}
+            children: dict[int, list[tuple[str, int]]] = {}
             for path, row in rows.items():
                 parent, _, name = path.rpartition("/")
                 if path:
-                    self._children.setdefault(rows[parent], []).append((name, row))
+                    children.setdefault(rows[parent], []).append((name, row))
+            self._children.update(children)  # at once: another thread may be asking
         return self._children.get(directory, [])
 
     def iter_files(self) -> Iterator[ManifestFile]:

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from casfs.digest import digest_bytes
+from casfs.paths import SITE_PACKAGES
+from casfs.store.generations import SHARED_DIRECTORIES
+from casfs.store.manifests import Description, Kind, Manifest, build_manifest
+from casfs.venv.differences import read_entries
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, time_from_content
+from tests.make_generations import BASE, Shelf, make_manifest, make_row, walk
+from tests.venv.stacks import Drawn, build_generation, flatten, merge, parents, show, stacks
+
+Stack = tuple[Drawn, list[tuple[Drawn, Drawn]]]
+
+SHOWN_SITE = f"lib/{BASE.directory}/site-packages"
+SKELETON = make_manifest({"bin/python": b"/usr/bin/python3.11", "pyvenv.cfg": b"home"}, "skeleton", empty=[SITE_PACKAGES])
+
+
+def make_tree(shelf: Shelf, *manifests: Manifest, skeleton: Manifest = SKELETON) -> Tree:
+    return Tree(shelf.generation(skeleton, [shelf.distribution(one) for one in manifests]))
+
+
+def enter(tree: Tree, shelf: Shelf, path: str) -> DirectoryNode | FileEntry:
+    entry: DirectoryNode | FileEntry = tree.root
+    for name in path.split("/") if path else ():
+        assert isinstance(entry, DirectoryNode)
+        entry = read_entries(tree, entry, shelf.fill)[name]
+    return entry
+
+
+def listing(tree: Tree, shelf: Shelf, path: str) -> set[str]:
+    directory = enter(tree, shelf, path)
+    assert isinstance(directory, DirectoryNode)
+    return set(read_entries(tree, directory, shelf.fill))
+
+
+@settings(max_examples=150)
+@given(stacks())
+def test_a_tree_shows_what_unpacking_its_layers_over_each_other_gives(stack: Stack):
+    shelf = Shelf()
+    nodes = walk(Tree(build_generation(shelf, *stack)), shelf)
+    shown = {path: (node.digest, node.size, node.kind) if isinstance(node, FileNode) else None for path, node in nodes.items()}
+    assert shown == merge(flatten(*stack))
+
+
+@settings(max_examples=40)
+@given(stacks())
+def test_each_place_has_an_identity_of_its_own(stack: Stack):
+    shelf = Shelf()
+    nodes = walk(Tree(build_generation(shelf, *stack)), shelf)
+    identities = [(type(node), node.identity) for node in nodes.values() if isinstance(node, FileNode | DirectoryNode)]
+    assert len(set(identities)) == len(nodes)
+
+
+@settings(max_examples=40)
+@given(stacks())
+def test_nothing_is_read_that_has_no_part_in_what_was_asked(stack: Stack):
+    shelf = Shelf()
+    generation = build_generation(shelf, *stack)
+    manifests = flatten(stack[0], stack[1])
+    manifests = [manifests[-1], *manifests[:-1]]  # by index of layer
+    for path, kind in merge(flatten(*stack)).items():
+        tree = Tree(generation)
+        shelf.reads.clear()
+        entry = enter(tree, shelf, path)
+        if isinstance(entry, DirectoryNode):
+            read_entries(tree, entry, shelf.fill)
+        else:
+            shelf.fill(tree, tree.unread_for_files([entry]))
+            tree.file(entry)
+        asked = [*parents(path), path] if kind is None else parents(path)
+        for index in shelf.reads:
+            own = {row.path for row in manifests[index].files}
+            directories = {one for row in own for one in parents(row)} | {p for e in manifests[index].empty for p in (*parents(e), e)}
+            is_in_own_directory = any(show(one) in asked for one in directories - set(SHARED_DIRECTORIES))
+            assert is_in_own_directory or path in map(show, own)
+
+
+@settings(max_examples=40)
+@given(stacks(), st.randoms(use_true_random=False))
+def test_the_order_in_which_a_tree_is_explored_changes_nothing(stack: Stack, order: random.Random):
+    shelf = Shelf()
+    generation = build_generation(shelf, *stack)
+    expected = walk(Tree(generation), shelf)
+    tree = Tree(generation)
+    paths = list(expected)
+    order.shuffle(paths)
+    for path in paths:
+        entry = enter(tree, shelf, path)
+        node = expected[path]
+        if isinstance(entry, FileEntry):
+            shelf.fill(tree, tree.unread_for_files([entry]))
+            assert tree.file(entry) == node
+        else:
+            assert isinstance(node, DirectoryNode)
+            assert (entry.identity, entry.mtime_ns, entry.parts) == (node.identity, node.mtime_ns, node.parts)
+
+
+@settings(max_examples=40)
+@given(stacks(), st.randoms(use_true_random=False))
+def test_distributions_that_share_no_file_may_come_in_any_order(stack: Stack, order: random.Random):
+    skeleton, drawn = stack
+    kept: list[tuple[Drawn, Drawn]] = []
+    for pair in drawn:
+        try_out = flatten(skeleton, [*kept, pair])
+        files = [show(row.path) for layer in try_out for row in layer.files]
+        above = {one for layer in try_out for row in layer.files for one in parents(show(row.path))}
+        empty = {one for layer in try_out for path in layer.empty for one in (*parents(show(path)), show(path))}
+        if len(files) == len(set(files)) and not set(files) & (above | empty):
+            kept.append(pair)
+    one = _walk_anew(skeleton, kept)
+    order.shuffle(kept)
+    other = _walk_anew(skeleton, kept)
+    assert {path: _content(node) for path, node in one.items()} == {path: _content(node) for path, node in other.items()}
+
+
+def _walk_anew(skeleton: Drawn, drawn: list[tuple[Drawn, Drawn]]) -> dict[str, object]:
+    shelf = Shelf()
+    return walk(Tree(build_generation(shelf, skeleton, drawn)), shelf)
+
+
+def _content(node: object) -> object:
+    return (node.digest, node.kind) if isinstance(node, FileNode) else None
+
+
+@settings(max_examples=40)
+@given(stacks(), stacks())
+def test_the_time_of_a_directory_changes_exactly_when_its_parts_do(one: Stack, other: Stack):
+    shelf = Shelf()
+    times: dict[object, int] = {}
+    for stack in (one, other):
+        generation = build_generation(shelf, *stack)
+        tree = Tree(generation)
+        for node in walk(tree, shelf).values():
+            if isinstance(node, DirectoryNode):
+                parts = tuple((tree.layers[part.layer].layer.manifest, part.row) for part in node.parts)
+                assert times.setdefault(parts, node.mtime_ns) == node.mtime_ns
+    assert len(set(times.values())) == len(times)
+
+
+def test_entering_site_packages_reads_no_distribution():
+    shelf = Shelf()
+    projects = [make_manifest({f"{SITE_PACKAGES}/p{i}/__init__.py": b"", f"bin/p{i}": b"x"}, f"p{i}") for i in range(9)]
+    tree = make_tree(shelf, *projects)
+    assert listing(tree, shelf, SHOWN_SITE) == {f"p{i}" for i in range(9)}
+    assert listing(tree, shelf, "bin") == {"python", *(f"p{i}" for i in range(9))}
+    assert listing(tree, shelf, "") == {"bin", "lib", "pyvenv.cfg"}
+    assert shelf.reads == []
+
+
+def test_entering_one_distribution_reads_its_manifest_and_no_other():
+    shelf = Shelf()
+    tree = make_tree(shelf, *(make_manifest({f"{SITE_PACKAGES}/p{i}/__init__.py": b""}, f"p{i}") for i in range(9)))
+    assert listing(tree, shelf, f"{SHOWN_SITE}/p4") == {"__init__.py"}
+    assert [tree.layers[index].distribution for index in shelf.reads] == [tree.generation.distributions[4]]
+
+
+def test_a_file_in_a_shared_directory_reads_its_own_manifest_and_no_other():
+    shelf = Shelf()
+    tree = make_tree(shelf, *(make_manifest({f"{SITE_PACKAGES}/p{i}.py": b"1"}, f"p{i}") for i in range(9)))
+    entry = enter(tree, shelf, f"{SHOWN_SITE}/p4.py")
+    assert isinstance(entry, FileEntry)
+    assert shelf.reads == []
+    assert tree.distribution(entry) == tree.generation.distributions[4]
+    assert [tree.layers[index].distribution for index in tree.unread_for_files([entry])] == [tree.generation.distributions[4]]
+
+
+def test_what_was_not_read_is_a_mistake_and_not_an_empty_answer():
+    shelf = Shelf()
+    tree = make_tree(shelf, make_manifest({f"{SITE_PACKAGES}/p/x.py": b"1", f"{SITE_PACKAGES}/p.py": b"1"}, "p"))
+    directory, entry = enter(tree, shelf, f"{SHOWN_SITE}/p"), enter(tree, shelf, f"{SHOWN_SITE}/p.py")
+    assert isinstance(directory, DirectoryNode)
+    assert isinstance(entry, FileEntry)
+    with pytest.raises(LookupError, match="was not read"):
+        tree.entries(directory)
+    with pytest.raises(LookupError, match="was not read"):
+        tree.file(entry)
+
+
+def test_the_later_distribution_wins_and_nobody_wins_against_the_skeleton():
+    shelf = Shelf()
+    one = make_manifest({f"{SITE_PACKAGES}/x.py": b"one", "bin/python": b"evil", "pyvenv.cfg/x": b""}, "one")
+    two = make_manifest({f"{SITE_PACKAGES}/x.py": b"two", "bin": b"evil"}, "two")
+    nodes = walk(make_tree(shelf, one, two), shelf)
+    digests = {path: node.digest for path, node in nodes.items() if isinstance(node, FileNode)}
+    expected = {f"{SHOWN_SITE}/x.py": b"two", "bin/python": b"/usr/bin/python3.11", "pyvenv.cfg": b"home"}
+    assert digests == {path: digest_bytes(content) for path, content in expected.items()}
+
+
+def test_an_installation_wins_against_the_wheel_that_it_belongs_to():
+    shelf = Shelf()
+    wheel, made = make_manifest({"bin/tool": b"#!python"}), make_manifest({"bin/tool": b"#!/bin/sh"})
+    tree = Tree(shelf.generation(SKELETON, [shelf.distribution(wheel, made)]))
+    node = walk(tree, shelf)["bin/tool"]
+    assert isinstance(node, FileNode)
+    assert node.digest == digest_bytes(b"#!/bin/sh")
+
+
+def test_case_twins_and_two_spellings_of_one_letter_are_different_files():
+    shelf = Shelf()
+    names = ["case.py", "Case.py", "é.py", "e\u0301.py"]
+    tree = make_tree(shelf, make_manifest({f"{SITE_PACKAGES}/{name}": name.encode() for name in names}))
+    assert listing(tree, shelf, SHOWN_SITE) == set(names)
+
+
+def test_a_file_keeps_the_identity_that_it_had_in_an_older_version_unless_it_changed():
+    shelf = Shelf()
+    old, new = (
+        make_manifest({f"{SITE_PACKAGES}/p/same.py": b"1", f"{SITE_PACKAGES}/p/other.py": version.encode()}, "p", version)
+        for version in ("1.0", "2.0")
+    )
+    before, after = walk(make_tree(shelf, old), shelf), walk(make_tree(shelf, new), shelf)
+    same, other, directory = f"{SHOWN_SITE}/p/same.py", f"{SHOWN_SITE}/p/other.py", f"{SHOWN_SITE}/p"
+    assert before[same] == after[same]
+    assert isinstance(before[other], FileNode)
+    assert isinstance(before[directory], DirectoryNode)
+    assert before[other].identity != after[other].identity  # type: ignore[attr-defined]
+    assert before[directory].identity != after[directory].identity  # type: ignore[attr-defined]
+
+
+def test_a_file_whose_mode_alone_changed_is_another_file():
+    shelf = Shelf()
+    path = f"{SITE_PACKAGES}/p/tool"
+    plain, executable = make_manifest({path: b"1"}, "p"), make_manifest({path: b"1"}, "p", "2.0", executable=[path])
+    before, after = (walk(make_tree(shelf, one), shelf)[show(path)] for one in (plain, executable))
+    assert isinstance(before, FileNode)
+    assert isinstance(after, FileNode)
+    assert before.digest == after.digest
+    assert before.identity != after.identity
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("", ""),
+        ("lib/{python}", "lib/python3.11"),
+        ("lib/{python}/site-packages/{python}/x", "lib/python3.11/site-packages/{python}/x"),
+        ("include/site/{python}/demo/x.h", "include/site/python3.11/demo/x.h"),
+        ("include/{python}/x.h", "include/{python}/x.h"),
+        ("share/lib/{python}/x", "share/lib/{python}/x"),
+        ("lib/{python}x", "lib/{python}x"),
+        ("lib/x{python}/y", "lib/x{python}/y"),
+        ("{python}", "{python}"),
+    ],
+)
+def test_where_the_python_component_stands_for_the_interpreter(path: str, shown: str):
+    assert make_tree(Shelf()).shown_path(path) == shown
+
+
+@settings(max_examples=40)
+@given(stacks())
+def test_every_path_of_a_manifest_is_shown_where_shown_path_says(stack: Stack):
+    shelf = Shelf()
+    tree = Tree(build_generation(shelf, *stack))
+    for layer in flatten(*stack):
+        for row in layer.files:
+            assert tree.shown_path(row.path) == show(row.path)
+
+
+def test_headers_and_data_of_two_interpreters_come_from_one_manifest():
+    shelf = Shelf()
+    manifest = make_manifest({"include/site/{python}/demo/x.h": b"", f"{SITE_PACKAGES}/demo.py": b""})
+    generation = make_tree(shelf, manifest).generation
+    for directory in ("python3.8", "python3.13t"):
+        interpreter = type(BASE)(BASE.executable, BASE.version, BASE.cache_tag, directory)
+        moved = type(generation)(2, "", "", interpreter, generation.skeleton, generation.distributions)
+        nodes = walk(Tree(moved), shelf)
+        assert {f"include/site/{directory}/demo/x.h", f"lib/{directory}/site-packages/demo.py"} <= nodes.keys()
+        assert not any("{python}" in path for path in nodes)
+
+
+def test_the_size_of_a_tree_is_the_sum_of_its_files():
+    shelf = Shelf()
+    assert make_tree(shelf, make_manifest({"share/x": b"12345"})).total_size == 5 + SKELETON.total_size
+
+
+class Interrupted(str):
+    """A directory's path that lets somebody else ask while its parent's children are being collected."""
+
+    __slots__ = ("ask",)
+
+    def rpartition(self, separator: str) -> tuple[str, str, str]:  # type: ignore[override]
+        self.ask()
+        return str(self).rpartition(separator)
+
+
+def test_who_asks_for_directories_while_another_thread_collects_them_sees_all_of_them():
+    manifest = build_manifest(Description("demo", "demo", "1.0"), [make_row(f"d{i}/x", b"") for i in range(4)])
+    everything = build_manifest(manifest.description, manifest.iter_files()).directories_in(0)
+    seen: list[list[tuple[str, int]]] = []
+    for row, path in enumerate(manifest.directories):
+        if path == "d2":
+            interrupted = Interrupted(path)
+            interrupted.ask = lambda: None if seen else seen.append([*manifest.directories_in(0)])  # type: ignore[attr-defined]
+            manifest.directories[row] = interrupted
+    assert manifest.directories_in(0) == everything
+    assert seen == [everything]
+
+
+@given(st.binary(), st.binary())
+def test_times_are_from_content_and_in_the_past(one: bytes, other: bytes):
+    """Between 1980, the first date of a zip file, and the day of the first release; bytecode keeps 32 bits of whole seconds."""
+    first, second = (time_from_content(digest_bytes(content)) for content in (one, other))
+    assert (first == second) == (one == other)
+    assert 315_532_800 <= first // 1_000_000_000 < 315_532_800 + 2**30 < 2**31
+    assert first < time.time_ns()
+
+
+def test_times_survive_the_system_calls_that_copy_them(tmp_path: os.PathLike[str]):
+    path = os.path.join(tmp_path, "x")
+    moment = time_from_content(digest_bytes(b"x"))
+    with open(path, "wb"):
+        os.utime(path, ns=(moment, moment))
+    assert os.stat(path).st_mtime_ns == moment
+
+
+def test_kinds_are_kept():
+    shelf = Shelf()
+    rows = [make_row("share/a", b""), make_row("share/b", b"", Kind.EXECUTABLE), make_row("share/c", b"a", Kind.SYMLINK)]
+    nodes = walk(make_tree(shelf, build_manifest(Description("demo", "demo", "1.0"), rows)), shelf)
+    kinds = [node.kind for path in ("a", "b", "c") if isinstance(node := nodes[f"share/{path}"], FileNode)]
+    assert kinds == [Kind.FILE, Kind.EXECUTABLE, Kind.SYMLINK]
