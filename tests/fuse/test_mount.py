@@ -1,0 +1,230 @@
+"""mount, umount, status: what they promise about mountpoints, daemons and what is left when they are done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fuse.harness import Casfs, is_alive, is_readable, iter_mountpoints, run_python, site_packages, wait_for_end
+
+
+def test_mount_answers_when_the_command_returns_and_makes_its_mountpoint(casfs: Casfs, tmp_path: Path) -> None:
+    casfs.add(casfs.wheel("demo"))
+    mountpoint = casfs.mount(name="a/b/c")
+    assert (mountpoint / "pyvenv.cfg").is_file()
+    assert os.path.ismount(mountpoint)
+    assert run_python(mountpoint, "import demo, sys; print(demo.VALUE, sys.prefix)") == f"1 {mountpoint}"
+
+
+def test_relative_mountpoint_and_symlinked_parent_mean_the_real_directory(casfs: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "link").symlink_to("project")
+    casfs.run("mount", ".venv", cwd=tmp_path / "project")
+    assert [one["mountpoint"] for one in casfs.status()] == [str(tmp_path / "project/.venv")]
+    assert "already shows" in casfs.run("mount", tmp_path / "link/.venv").stderr
+    casfs.run("umount", "link/.venv/", cwd=tmp_path)
+    assert not casfs.leases()
+
+
+@pytest.mark.parametrize("name", ["with space", "naïve ünïcode", "-dash", "tab\tand\\backslash", "comma,equals=,ro"])
+def test_odd_mountpoints_work(casfs: Casfs, tmp_path: Path, name: str) -> None:
+    mountpoint = tmp_path / name
+    casfs.run("mount", "--", mountpoint.name, cwd=tmp_path)
+    assert (mountpoint / "pyvenv.cfg").is_file()
+    assert [one["mountpoint"] for one in casfs.status()] == [str(mountpoint)]
+    casfs.run("umount", "--", mountpoint.name, cwd=tmp_path)
+    assert not os.path.ismount(mountpoint)
+
+
+def test_mountpoint_that_holds_files_is_refused_and_left_alone(casfs: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("mine")
+    done = casfs.run("mount", tmp_path / "full", code=1)
+    assert done.stderr == f"casfs: {tmp_path}/full: is not empty (it holds 'file'); mount on an empty or a new directory\n"
+    assert (tmp_path / "full/file").read_text() == "mine"
+    assert not casfs.leases()
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "fifo", "dangling"])
+def test_mountpoint_that_is_no_directory_is_refused(casfs: Casfs, tmp_path: Path, kind: str) -> None:
+    mountpoint = tmp_path / "point"
+    if kind == "fifo":
+        os.mkfifo(mountpoint)
+    elif kind == "dangling":
+        mountpoint.symlink_to("nowhere")
+    else:
+        mountpoint.write_text("")
+        mountpoint = mountpoint / "x" if kind == "below a file" else mountpoint
+    done = casfs.run("mount", mountpoint, code=1)
+    assert done.stderr.startswith(f"casfs: {mountpoint}: ")
+    assert done.stderr.count("\n") == 1
+    assert not casfs.leases()
+
+
+def test_second_mount_elsewhere_shows_the_same_and_lives_on_alone(casfs: Casfs, mounted: Path) -> None:
+    other = casfs.mount()
+    assert (site_packages(other) / "demo/__init__.py").read_bytes() == (site_packages(mounted) / "demo/__init__.py").read_bytes()
+    assert {one["mountpoint"] for one in casfs.status()} == {str(mounted), str(other)}
+    casfs.umount(mounted)
+    assert run_python(other, "import demo; print(demo.VALUE)") == "1"
+
+
+def test_mounting_again_at_the_same_place_changes_nothing(casfs: Casfs, mounted: Path) -> None:
+    [before] = casfs.leases()
+    done = casfs.run("mount", mounted)
+    assert done.stderr == f"{mounted} already shows environment 'default'\n"
+    assert casfs.leases() == [before]
+    assert list(iter_mountpoints(casfs.directory)) == [mounted]
+
+
+def test_another_environment_at_the_same_place_is_refused(casfs: Casfs, mounted: Path) -> None:
+    casfs.run("--env", "other", "add", casfs.wheel("other"))
+    done = casfs.run("mount", "--env", "other", mounted, code=1)
+    assert done.stderr == f"casfs: {mounted}: already shows environment 'default'\n"
+    assert (site_packages(mounted) / "demo").is_dir()
+
+
+def test_what_someone_else_mounted_is_refused(casfs: Casfs) -> None:
+    assert "something else is mounted" in casfs.run("mount", "/proc", code=1).stderr
+    assert casfs.run("umount", "/proc", code=1).stderr == "casfs: /proc: is not a mount of casfs\n"
+
+
+def test_mount_before_any_add_makes_an_environment_that_fills_live(casfs: Casfs) -> None:
+    mountpoint = casfs.directory / "early"
+    done = casfs.run("mount", "--env", "early", mountpoint)
+    assert "made environment 'early'" in done.stderr
+    assert os.listdir(site_packages(mountpoint)) == []
+    casfs.run("add", "--env", "early", casfs.wheel("demo"))
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
+
+
+def test_dead_mount_is_cleaned_up_by_the_next_mount(casfs: Casfs, mounted: Path) -> None:
+    [status] = casfs.status()
+    os.kill(status["pid"], signal.SIGKILL)
+    wait_for_end(status["pid"])
+    with pytest.raises(OSError, match="not connected"):
+        os.stat(mounted)
+    casfs.run("mount", mounted)
+    assert run_python(mounted, "import demo; print(demo.VALUE)") == "1"
+    assert list(iter_mountpoints(casfs.directory)) == [mounted]
+    [after] = casfs.status()
+    assert after["pid"] != status["pid"]
+    assert len([*(casfs.store / "leases").iterdir()]) == 2  # the lease and its socket: nothing of the dead one
+
+
+def test_status_after_a_death_shows_only_what_lives(casfs: Casfs, mounted: Path) -> None:
+    other = casfs.mount()
+    [pid] = [one["pid"] for one in casfs.leases() if one["mountpoint"] == str(mounted)]
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+    assert [one["mountpoint"] for one in casfs.status()] == [str(other)]
+    casfs.add(casfs.wheel("more"))
+    assert (site_packages(other) / "more").is_dir()
+    casfs.umount(mounted)  # a dead mount can be ended, too
+    assert list(iter_mountpoints(casfs.directory)) == [other]
+
+
+def test_umount_leaves_nothing_behind(casfs: Casfs, mounted: Path) -> None:
+    [lease] = casfs.leases()
+    assert is_alive(lease["pid"])
+    done = casfs.run("umount", mounted)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert not os.path.ismount(mounted)
+    assert os.listdir(mounted) == []
+    assert os.listdir(casfs.store / "leases") == []
+    wait_for_end(lease["pid"])
+
+
+def test_umount_of_a_busy_mount_names_who_uses_it(casfs: Casfs, mounted: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], cwd=mounted / "bin") as user:
+        try:
+            done = casfs.run("umount", mounted, code=1)
+            expected = f"is in use by sleep (process {user.pid}); end it, or use `casfs umount --lazy`"
+            assert done.stderr == f"casfs: {mounted}: {expected}\n"
+            assert (mounted / "pyvenv.cfg").is_file()
+        finally:
+            user.kill()
+    casfs.umount(mounted)
+
+
+def test_lazy_umount_hides_a_busy_mount_and_its_daemon_ends_with_the_last_user(casfs: Casfs, mounted: Path) -> None:
+    [lease] = casfs.leases()
+    path = site_packages(mounted) / "demo/data.txt"
+    with path.open("rb", buffering=0) as file:
+        casfs.umount(mounted, "--lazy")
+        assert not os.path.ismount(mounted)
+        assert not path.exists()
+        assert file.read() == b"some words\n"
+        assert is_alive(lease["pid"])
+        casfs.run("mount", mounted)  # there is room for the next one
+        assert path.read_bytes() == b"some words\n"
+    wait_for_end(lease["pid"])
+    assert [one["pid"] for one in casfs.leases()] != [lease["pid"]]
+
+
+@pytest.mark.parametrize("target", ["directory", "missing", "inside"])
+def test_umount_of_what_is_no_mount_of_casfs_is_refused(casfs: Casfs, mounted: Path, target: str) -> None:
+    path = {"directory": casfs.directory, "missing": casfs.directory / "none", "inside": mounted / "bin"}[target]
+    done = casfs.run("umount", path, code=1)
+    assert done.stderr == f"casfs: {path}: is not a mount of casfs\n"
+    assert os.path.ismount(mounted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_foreground_mount_ends_by_signal_and_unmounts(casfs: Casfs, tmp_path: Path, number: signal.Signals) -> None:
+    casfs.add(casfs.wheel("demo"))
+    mountpoint = tmp_path / "front"
+    command = casfs.command("mount", "--foreground", mountpoint)
+    with subprocess.Popen(command, env=casfs.environ, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            assert is_readable(process.stderr.fileno(), 30)
+            assert process.stderr.readline() == f"{mountpoint} shows environment 'default'; Ctrl-C ends it\n"
+            assert (site_packages(mountpoint) / "demo").is_dir()
+            process.send_signal(number)
+            assert process.communicate(timeout=30)[1] == ""
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert not os.path.ismount(mountpoint)
+    assert os.listdir(casfs.store / "leases") == []
+
+
+def test_background_daemon_keeps_nothing_of_its_starter(casfs: Casfs, mounted: Path) -> None:
+    """No terminal, no pipe that a script would wait for, no working directory that can't be unmounted."""
+    [pid] = casfs.daemons()
+    descriptors = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    assert not [one for one in descriptors if one.startswith("pipe:") and one in {os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)}]
+    assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)] == ["/dev/null"] * 3
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert os.getsid(pid) == pid
+
+
+def test_status_says_what_is_mounted_where_since_when_and_what_was_asked(casfs: Casfs, mounted: Path) -> None:
+    (site_packages(mounted) / "demo/data.txt").read_bytes()
+    [status] = casfs.status()
+    assert status["mountpoint"] == str(mounted)
+    assert status["environment"] == "default"
+    assert status["generation"] == casfs.generation()
+    assert status["answers"] is True
+    assert is_alive(status["pid"])
+    assert status["uptime_s"] >= 0
+    assert status["requests"]["read"] >= 1
+    text = casfs.run("status").stdout
+    for shown in (str(mounted), "default", str(status["pid"]), str(casfs.store)):
+        assert shown in text
+
+
+def test_daemon_that_hangs_does_not_hang_the_commands_for_ever(casfs: Casfs, mounted: Path) -> None:
+    other = casfs.mount()
+    [pid] = [one["pid"] for one in casfs.leases() if one["mountpoint"] == str(mounted)]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        mounts = {one["mountpoint"]: one["answers"] for one in casfs.status()}
+        assert mounts == {str(mounted): False, str(other): True}
+    finally:
+        os.kill(pid, signal.SIGCONT)
