@@ -1,0 +1,280 @@
+"""Ingest: all of a wheel or nothing, and a wheel that is known costs nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from casfs.digest import digest_bytes
+from casfs.errors import StoreDamaged, WheelRefused
+from casfs.paths import SITE_PACKAGES
+from casfs.store import ingest as ingest_module
+from casfs.store import stamps
+from casfs.store.ingest import MadeFiles, Request, ingest_files, ingest_wheels
+from casfs.store.manifests import Kind, NewFile, read_manifest
+from casfs.store.numbers import find_number
+from casfs.store.store import Store
+from tests.make_wheels import DEMO, INFO, QUIRKS, make_wheel, pack, with_record
+from tests.store.making import ANY_WHEEL, about, ingest
+from tests.wheels.hostile_corpus import HOSTILE, LYING_CONTENT
+
+INGEST = """
+import sys
+from pathlib import Path
+from casfs.store.store import open_store
+from casfs.store.ingest import ingest_wheels
+from tests.store.making import ANY_WHEEL
+store = open_store(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+print(ingest_wheels(store, sys.argv[2:], ANY_WHEEL)[0].manifest)
+"""
+
+LYING = pack(with_record(lambda rows: [(DEMO.name, "sha256=" + "A" * 43, "10"), *rows[1:]]))
+
+
+def everything(store: Store) -> list[Path]:
+    """All files of the store but stamps."""
+    return sorted(path for path in Path(store.root).rglob("*") if not path.is_dir() and "stamps" not in path.parts)
+
+
+def test_a_wheel_becomes_blobs_and_a_manifest(store, place):
+    content = {"demo/__init__.py": b"VALUE = 1\n", "demo-1.0.data/scripts/run": b"#!/bin/sh\n", "demo/large": b"\0" * 3_000_000}
+    wheel = make_wheel(content, entry_points="[console_scripts]\ndemo = demo:main\n")
+    [one] = ingest(store, place, wheel)
+    assert (one.wheel, one.wheel_size, one.was_known) == (digest_bytes(wheel.content), len(wheel.content), False)
+    assert one.content == read_manifest(store, one.manifest)
+    assert one.number == find_number(store, one.manifest)
+    found = {file.path: (store.pool.read_blob(file.digest, file.size), file.kind) for file in one.content.iter_files()}
+    assert found[f"{SITE_PACKAGES}/demo/__init__.py"] == (b"VALUE = 1\n", Kind.FILE)
+    assert found[f"{SITE_PACKAGES}/demo/large"] == (b"\0" * 3_000_000, Kind.FILE)
+    assert found["bin/run"] == (b"#!/bin/sh\n", Kind.EXECUTABLE)
+    assert one.new_files == len(found)
+    assert one.new_bytes == sum(len(content) for content, _ in found.values())
+    described = one.content.description
+    assert (described.project, described.version, described.wheel) == ("demo", "1.0", one.wheel)
+    assert described.entry_points == (("demo", "demo", "main"),)
+
+
+@pytest.mark.parametrize("wheel", QUIRKS.values(), ids=QUIRKS)
+def test_an_odd_wheel_is_taken(store, place, wheel):
+    [one] = ingest(store, place, wheel)
+    assert one.content.names
+
+
+HOSTILE_FILES = [one for one in (*HOSTILE, *LYING_CONTENT) if "/" not in one.wheel.filename]  # no file has such a name
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_FILES, ids=lambda hostile: hostile.kind)
+def test_a_hostile_wheel_publishes_nothing(store, place, hostile):
+    before = everything(store)
+    with pytest.raises(WheelRefused):
+        ingest(store, place, hostile.wheel)
+    assert everything(store) == before
+
+
+def test_a_known_wheel_is_not_unpacked(store, place):
+    [first] = ingest(store, place, make_wheel())
+    before = everything(store)
+    [second] = ingest(store, place, make_wheel())
+    assert (second.was_known, second.new_files, second.new_bytes) == (True, 0, 0)
+    assert (second.manifest, second.content, second.number) == (first.manifest, first.content, first.number)
+    assert everything(store) == before
+
+
+def test_a_known_wheel_is_known_under_any_name(store, place):
+    [first] = ingest(store, place, make_wheel())
+    (place / "elsewhere").mkdir()
+    [second] = ingest(store, place / "elsewhere", make_wheel())
+    assert second.was_known
+    assert (second.manifest, second.path) == (first.manifest, f"{place}/elsewhere/demo-1.0-py3-none-any.whl")
+
+
+def test_a_known_wheel_at_rest_is_not_even_read(store, place, monkeypatch):
+    path = make_wheel().write_to(place)
+    later = path.stat().st_mtime_ns + 10_000_000_000
+    monkeypatch.setattr(stamps, "time", SimpleNamespace(time_ns=lambda: later))
+    [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
+    monkeypatch.setattr(ingest_module, "_copy_hashing", None)  # what reads the wheel
+    [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)
+    assert (second.was_known, second.manifest, second.wheel_size) == (True, first.manifest, first.wheel_size)
+
+
+def test_a_wheel_that_changed_is_read_again(store, place, monkeypatch):
+    path = make_wheel().write_to(place)
+    later = path.stat().st_mtime_ns + 10_000_000_000
+    monkeypatch.setattr(stamps, "time", SimpleNamespace(time_ns=lambda: later))
+    [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
+    make_wheel({"demo/__init__.py": b"VALUE = 2\n"}).write_to(place)
+    [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)
+    assert not second.was_known
+    assert second.wheel != first.wheel
+
+
+def test_files_that_the_pool_has_are_not_new(store, place):
+    ingest(store, place, make_wheel({"demo/a.py": b"same", "demo/b.py": b"other"}, version="1.0"))
+    [second] = ingest(store, place, make_wheel({"demo/a.py": b"same", "demo/c.py": b"new"}, version="2.0"))
+    new = {"c.py", "METADATA"}  # WHEEL says the same in both
+    assert second.new_files == len(new)
+
+
+def test_of_several_wheels_all_are_taken_in_their_order(store, place):
+    wheels = [make_wheel({f"{name}.py": name.encode()}, name) for name in ("one", "two", "three")]
+    assert [one.content.description.project for one in ingest(store, place, *wheels)] == ["one", "two", "three"]
+
+
+def test_of_several_wheels_none_is_taken_if_one_is_refused(store, place):
+    before = everything(store)
+    with pytest.raises(WheelRefused, match="RECORD"):
+        ingest(store, place, make_wheel({"other.py": b""}, "other"), LYING)
+    assert everything(store) == before
+
+
+def test_one_wheel_twice_is_taken_once(store, place):
+    path = str(make_wheel().write_to(place))
+    one, two = ingest_wheels(store, [path, path], ANY_WHEEL)
+    assert (one.manifest, one.number) == (two.manifest, two.number)
+
+
+def test_what_the_caller_refuses_publishes_nothing(store, place):
+    before = everything(store)
+
+    def refuse(path, described):
+        raise WheelRefused(path, f"no {described.project}, please")
+
+    for _ in range(2):
+        with pytest.raises(WheelRefused, match="no demo, please"):
+            ingest(store, place, make_wheel(), request=Request(refuse))
+        assert everything(store) == before
+
+
+def test_the_caller_is_asked_about_a_known_wheel_too(store, place):
+    ingest(store, place, make_wheel())
+    asked = []
+    ingest(store, place, make_wheel(), request=Request(lambda path, described: asked.append((path, described.project))))
+    assert asked == [(f"{place}/demo-1.0-py3-none-any.whl", "demo")]
+
+
+def test_a_lying_record_is_taken_only_if_allowed_and_remembered(store, place):
+    allowing = Request(ANY_WHEEL.accept, allow_record_mismatch=True)
+    with pytest.raises(WheelRefused, match="RECORD"):
+        ingest(store, place, LYING)
+    for was_known in (False, True):
+        [one] = ingest(store, place, LYING, request=allowing)
+        assert one.was_known is was_known
+        [problem] = one.content.description.tolerated
+        assert DEMO.name in problem
+    with pytest.raises(WheelRefused, match=DEMO.name):
+        ingest(store, place, LYING)
+
+
+def test_progress_ends_with_all_bytes(store, place):
+    told = []
+    request = Request(ANY_WHEEL.accept, progress=lambda name, done, total: told.append((name, done, total)))
+    [one] = ingest(store, place, make_wheel({"a": b"1" * 1000, "b": b"2" * 300_000}), request=request)
+    total = one.content.total_size
+    assert told[-1] == ("demo-1.0-py3-none-any.whl", total, total)
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+
+
+def test_a_file_too_large_for_memory_is_streamed(store, place, monkeypatch):
+    monkeypatch.setattr(ingest_module, "_WHOLE_SIZE", 1000)
+    content = bytes(range(256)) * 4000
+    [one] = ingest(store, place, make_wheel({"large": content, "again": content}))
+    found = {file.path: store.pool.read_blob(file.digest, file.size) for file in one.content.iter_files()}
+    assert found[f"{SITE_PACKAGES}/large"] == found[f"{SITE_PACKAGES}/again"] == content
+
+
+def plant_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def plant_socket(path: Path) -> None:
+    at = os.getcwd()
+    os.chdir(path.parent)
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    finally:
+        os.chdir(at)
+
+
+@pytest.mark.parametrize("plant", [lambda path: None, plant_directory, os.mkfifo, plant_socket], ids=["nothing", "directory", "fifo", "socket"])
+def test_what_is_no_file_is_refused_at_once(store, place, plant):
+    path = place / "demo-1.0-py3-none-any.whl"
+    plant(path)
+    with pytest.raises(WheelRefused) as caught:
+        ingest_wheels(store, [str(path)], ANY_WHEEL)
+    assert caught.value.subject == str(path)
+
+
+def test_a_wheel_that_changes_while_it_is_read_is_refused(store, place, monkeypatch):
+    path = make_wheel().write_to(place)
+    copy = ingest_module._copy_hashing
+
+    def change_and_copy(file, copy_fd):
+        os.utime(path, ns=(1, 1))
+        return copy(file, copy_fd)
+
+    monkeypatch.setattr(ingest_module, "_copy_hashing", change_and_copy)
+    with pytest.raises(WheelRefused, match="changed while it was read"):
+        ingest_wheels(store, [str(path)], ANY_WHEEL)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"ab" * 32])
+def test_a_known_wheel_whose_record_is_wrong_is_unpacked_again(store, place, content):
+    [first] = ingest(store, place, make_wheel())
+    record = Path(store.path("wheels", first.wheel))
+    record.unlink()
+    record.write_bytes(content)
+    [second] = ingest(store, place, make_wheel())
+    assert not second.was_known
+    assert second.manifest == first.manifest
+    assert record.read_text() == f"{first.manifest}\n"
+
+
+def test_a_known_wheel_that_lost_its_manifest_is_unpacked_again(store, place):
+    [first] = ingest(store, place, make_wheel())
+    os.unlink(store.path("manifests", first.manifest[:2], first.manifest[2:]))
+    with pytest.raises(StoreDamaged):
+        read_manifest(store, first.manifest)
+    [second] = ingest(store, place, make_wheel())
+    assert (second.was_known, second.manifest, second.number) == (False, first.manifest, first.number)
+
+
+def test_processes_that_ingest_one_wheel_at_once_both_succeed(store, place):
+    path = make_wheel({f"demo/{number}.py": b"%d" % number for number in range(300)}).write_to(place)
+    command = [sys.executable, "-c", INGEST, store.root, str(path)]
+    children = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+    said = {child.communicate()[0] for child in children}
+    assert [child.returncode for child in children] == [0, 0]
+    assert len(said) == 1
+
+
+def test_made_files_get_one_manifest_for_each_group(store):
+    groups = [
+        MadeFiles(about("one"), [NewFile("bin/run", b"#!", Kind.EXECUTABLE), NewFile("link", b"bin", Kind.SYMLINK)], ["empty/directory"]),
+        MadeFiles(about("two"), [NewFile("bin/run", b"#!", Kind.EXECUTABLE)]),
+        MadeFiles(about("two"), [NewFile("bin/run", b"#!", Kind.EXECUTABLE)]),
+    ]
+    one, two, three = ingest_files(store, groups)
+    assert two == three
+    assert [(file.path, file.kind) for file in one[1].iter_files()] == [("link", Kind.SYMLINK), ("bin/run", Kind.EXECUTABLE)]
+    assert "empty/directory" in one[1].directories
+    assert one[2] != two[2]
+    assert INFO not in one[1].directories
