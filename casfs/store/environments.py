@@ -106,6 +106,16 @@ class Environment:
 
     def publish(self, generation: Generation) -> None:
         """Make `generation` durable and current. Call it with the lock held, when all that it refers to is published."""
+        self._withdraw_unfinished()
+        try:
+            self._publish(generation)
+        except BaseException:
+            with contextlib.suppress(OSError, StoreDamaged):
+                if self.current_number() != generation.number:
+                    self._withdraw(generation.number)
+            raise
+
+    def _publish(self, generation: Generation) -> None:
         lock = format_lock(generation)
         with self.store.batch() as batch:
             batch.add(self.path(generation.number), lock, exclusive=True)
@@ -113,6 +123,19 @@ class Environment:
             batch.commit()
             self._point_current_at(batch, generation.number)
             batch.commit()
+
+    def _withdraw_unfinished(self) -> None:
+        """Withdraw generations above the current one: who made them died before they became current."""
+        if (current := self.current_number()) is not None:
+            for number in self.numbers():
+                if number > current:
+                    self._withdraw(number)
+
+    def _withdraw(self, number: int) -> None:
+        """Take a generation that never was current off the list, so that a rollback can't lead to it."""
+        for path in (self.path(number), self.index_path(number)):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, f"{path}.unfinished")
 
     def _point_current_at(self, batch: Batch, number: int) -> None:
         batch.add_link(f"{self.directory}/current", f"generations/{number}.toml")
