@@ -18,10 +18,11 @@ from collections.abc import Iterable
 
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import EnvironmentRefused
-from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES
+from casfs.paths import SITE_PACKAGES
 from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind, Manifest, NewFile
 from casfs.venv.launchers import build_launcher, rewrite_script
+from casfs.venv.tree import show_path
 
 INSTALLER = b"casfs\n"
 
@@ -105,5 +106,5 @@ def _format_row(path: str, digest: Digest, size: int) -> RecordRow:
 def _record_path(path: str, python_directory: str) -> str:
     if path.startswith(f"{SITE_PACKAGES}/"):
         return path.removeprefix(f"{SITE_PACKAGES}/")
-    shown = path.replace(PYTHON_COMPONENT, python_directory, 1)
-    return posixpath.relpath(shown, SITE_PACKAGES.replace(PYTHON_COMPONENT, python_directory))
+    shown, start = (f"/{show_path(one, python_directory)}" for one in (path, SITE_PACKAGES))  # absolute: nobody asks where we are
+    return posixpath.relpath(shown, start)

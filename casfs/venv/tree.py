@@ -156,10 +156,7 @@ class Tree:
 
     def shown_path(self, path: str) -> str:
         """A manifest's path as this tree shows it."""
-        for parent in _PYTHON_PARENTS:
-            if path == f"{parent}/{PYTHON_COMPONENT}" or path.startswith(f"{parent}/{PYTHON_COMPONENT}/"):
-                return path.replace(PYTHON_COMPONENT, self.generation.interpreter.directory, 1)
-        return path
+        return show_path(path, self.generation.interpreter.directory)
 
     def file(self, entry: FileEntry) -> FileNode:
         """The file at an entry."""
@@ -179,6 +176,14 @@ class Tree:
     def total_size(self) -> int:
         """Bytes of all files."""
         return sum(layer.layer.size for layer in self.layers)
+
+
+def show_path(path: str, python_directory: str) -> str:
+    """A manifest's path as an environment shows it whose interpreter has its library in lib/`python_directory`."""
+    for parent in _PYTHON_PARENTS:
+        if path == f"{parent}/{PYTHON_COMPONENT}" or path.startswith(f"{parent}/{PYTHON_COMPONENT}/"):
+            return path.replace(PYTHON_COMPONENT, python_directory, 1)
+    return path
 
 
 def build_file(identity: Identity, row: ManifestFile) -> FileNode:
