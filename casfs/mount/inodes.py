@@ -3,11 +3,11 @@
     bit 63        0: some programs take st_ino for a signed number
     bit 62        1: a directory, 0: a file
     bit 61        1: a directory reached through one that a change has taken out of the tree (see view.is_current)
-    bits 60..44   the view, for now always 0: room to show many trees in one mount
+    bits 60..44   the slot, where one mount shows many environments (see host); 0 where it shows one
     bits 43..20   number of a manifest (see casfs.store.numbers)
     bits 19..0    row: of a file among the manifest's files, of a directory among its directories
 
-The root is 1, as FUSE demands. A manifest's number is never 0, so no other node has a number below 2^20. Both numbers are given once and a
+The root is 1, as FUSE demands; the root of a slot is a directory with number 0 and row 1. A manifest's number is never 0, so no other node has a number below 2^20. Both numbers are given once and a
 manifest never changes, hence an inode number never means other bytes. A file handle is the inode number of what was opened.
 """
 
@@ -47,3 +47,25 @@ def is_directory(ino: int) -> bool:
 def decode(ino: int) -> Identity:
     """The identity that a number other than the root's was made of."""
     return ino >> ROW_BITS & (1 << _NUMBER_BITS) - 1, ino & (1 << ROW_BITS) - 1
+
+
+_SLOT_SHIFT = 44
+_SLOT_BITS = 17
+MAX_SLOTS = (1 << _SLOT_BITS) - 1
+_SLOT_MASK = MAX_SLOTS << _SLOT_SHIFT
+
+
+def slot_number(ino: int) -> int:
+    """The slot that a host's number belongs to."""
+    return (ino & _SLOT_MASK) >> _SLOT_SHIFT
+
+
+def host_number(slot: int, ino: int) -> int:
+    """The number by which a host knows what a view calls `ino`."""
+    return ino | slot << _SLOT_SHIFT | (_DIRECTORY if ino == ROOT else 0)
+
+
+def view_number(ino: int) -> int:
+    """The number by which the view of its slot knows what a host calls `ino`."""
+    bare = ino & ~_SLOT_MASK
+    return ROOT if bare == _DIRECTORY | ROOT else bare

@@ -146,6 +146,11 @@ class View:
                 return (distribution.name, distribution.version) if distribution else None
         return manifest.description.name, manifest.description.version
 
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files."""
+        return self.tree.total_size
+
     def prepare(self, generation: Generation) -> tuple[Tree, list[ChangedEntry | ChangedDirectory]]:
         """The tree of another generation, and how it differs from the current one. It reads, so run it where blocking is allowed."""
         tree = Tree(generation)

@@ -1,0 +1,139 @@
+"""Host: every environment of a store in one file system, as directories of its root.
+
+Each is a slot: an environment and the user to whom its files belong. The slots are numbered in the order in which they came, the number stands
+in bits 44 and up of every inode number below them, and the list is in a file beside the daemon's lease: a worker that takes over reads it and
+knows every number that its predecessor gave out. Slots are added, never removed or reordered, while the file system is mounted.
+
+A host answers the same questions as a view, by handing them to the view of the slot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from casfs.errors import StoreDamaged
+from casfs.mount.inodes import ROOT, host_number, slot_number, view_number
+from casfs.mount.view import Listed, Node, View
+from casfs.venv.tree import DirectoryNode, FileNode
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An environment as one user's files."""
+
+    environment: str
+    uid: int
+    gid: int
+
+    @property
+    def name(self) -> str:
+        """The directory of the host's root that shows it."""
+        return f"{self.environment}@{self.uid}.{self.gid}"
+
+
+class Host:
+    """The views of all slots, by inode number."""
+
+    def __init__(self, table: str, open_view: Callable[[str], View]) -> None:
+        """`table` is the file that lists the slots; `open_view` makes the view of an environment."""
+        self._table = table
+        self._open_view = open_view
+        self.slots: list[Slot] = []
+        self._views: dict[str, View] = {}
+        self._root = DirectoryNode("", (), (0, 0), 0)
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            with open(self._table, encoding="utf-8") as file:
+                self.slots = [Slot(**slot) for slot in json.load(file)]
+        except FileNotFoundError:
+            self.slots = []
+
+    def add_slot(self, slot: Slot) -> str:
+        """The name of the slot's directory. The table knows it before anybody is told."""
+        if slot not in self.slots:
+            slots = [*self.slots, slot]
+            with open(f"{self._table}.new", "w", encoding="utf-8") as file:
+                json.dump([dataclasses.asdict(one) for one in slots], file)
+            os.rename(f"{self._table}.new", self._table)
+            self.slots = slots
+        return slot.name
+
+    def views_of(self, environment: str) -> Iterable[tuple[int, View]]:
+        """(slot number, view) of every slot of an environment that was looked into."""
+        if (view := self._views.get(environment)) is not None:
+            yield from ((number, view) for number, slot in enumerate(self.slots, 1) if slot.environment == environment)
+
+    def _view(self, slot: int) -> View:
+        if not 1 <= slot <= len(self.slots):
+            raise StoreDamaged(self._table, f"there is no slot {slot}")
+        environment = self.slots[slot - 1].environment
+        if environment not in self._views:
+            self._views[environment] = self._open_view(environment)
+        return self._views[environment]
+
+    def owner_ids(self, ino: int) -> tuple[int, int]:
+        """User and group to whom a node belongs."""
+        slot = slot_number(ino)
+        return (self.slots[slot - 1].uid, self.slots[slot - 1].gid) if slot else (0, 0)
+
+    def node(self, ino: int) -> Node:
+        """See View."""
+        return self._root if ino == ROOT else self._view(slot_number(ino)).node(view_number(ino))
+
+    def directory(self, ino: int) -> DirectoryNode:
+        """See View."""
+        return self._root if ino == ROOT else self._view(slot_number(ino)).directory(view_number(ino))
+
+    def file(self, ino: int) -> FileNode:
+        """See View."""
+        if ino == ROOT:
+            raise IsADirectoryError
+        return self._view(slot_number(ino)).file(view_number(ino))
+
+    def look_up(self, parent: int, name: bytes) -> tuple[tuple[int, Node] | None, bool]:
+        """See View. What the root lacks today it may have tomorrow, so the kernel keeps no miss there."""
+        slot = slot_number(parent)
+        if parent == ROOT:
+            names = [one.name for one in self.slots]
+            if (text := os.fsdecode(name)) not in names:
+                return None, False
+            slot = names.index(text) + 1
+            return (host_number(slot, ROOT), self._view(slot).tree.root), True
+        found, is_kept = self._view(slot).look_up(view_number(parent), name)
+        return (found and (host_number(slot, found[0]), found[1])), is_kept
+
+    def listing(self, ino: int, after: int) -> tuple[Iterable[Listed], bool]:
+        """See View. The root shows nothing: it is private, and a listing of it would make every environment be read."""
+        if ino == ROOT:
+            return [], False
+        slot = slot_number(ino)
+        listing, is_kept = self._view(slot).listing(view_number(ino), view_number(after) if slot_number(after) else after)
+        return [Listed(host_number(slot, one.ino), one.name, one.node) for one in listing], is_kept
+
+    def parent(self, ino: int) -> tuple[int, DirectoryNode]:
+        """See View."""
+        if ino == ROOT or view_number(ino) == ROOT:
+            return ROOT, self._root
+        slot = slot_number(ino)
+        above, node = self._view(slot).parent(view_number(ino))
+        return host_number(slot, above), node
+
+    def owner(self, ino: int) -> tuple[str, str] | None:
+        """See View."""
+        return None if ino == ROOT else self._view(slot_number(ino)).owner(view_number(ino))
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files of what was looked into."""
+        return sum(view.total_size for view in self._views.values())
+
+    def forget(self, ino: int) -> None:
+        """See View."""
+        if slot := slot_number(ino):
+            self._view(slot).forget(view_number(ino))

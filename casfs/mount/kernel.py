@@ -1,0 +1,60 @@
+"""System calls that Python's os module lacks, one function each (mount(2), open_tree(2), move_mount(2), umount2(2), setns(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429  # the same on every architecture that Linux has added numbers to since 5.1
+_AT_FDCWD = -100
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
+_CLONE_NEWNS = 0x20000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, path: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return result
+
+
+def mount_fuse(fuse_fd: int, mountpoint: str, name: str) -> None:
+    """Mount what answers on `fuse_fd` at `mountpoint`: read-only, no setuid, no devices, shown to every user as its modes allow (mount(2)).
+
+    allow_other never goes without default_permissions: without it files of mode 0600 could be read by all.
+    """
+    owner = f"user_id={os.geteuid()},group_id={os.getegid()}"
+    data = f"fd={fuse_fd},rootmode=40000,{owner},default_permissions,allow_other"
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    _check(_libc.mount(name.encode(), os.fsencode(mountpoint), f"fuse.{name}".encode(), flags, data.encode()), mountpoint)
+
+
+def make_private(mountpoint: str) -> None:
+    """Let nothing that is mounted here appear anywhere else, and the reverse (mount_namespaces(7))."""
+    _check(_libc.mount(b"none", os.fsencode(mountpoint), None, _MS_PRIVATE, None), mountpoint)
+
+
+def clone_mount(path: str) -> int:
+    """Descriptor of a detached mount that shows the directory `path`, as a bind mount would (open_tree(2))."""
+    return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC), path)
+
+
+def attach_mount(mount_fd: int, target: str) -> None:
+    """Let a detached mount appear at `target` (move_mount(2))."""
+    _check(_libc.syscall(_SYS_MOVE_MOUNT, mount_fd, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH), target)
+
+
+def unmount(path: str, *, is_lazy: bool) -> None:
+    """End a mount; lazily, it disappears at once and ends with its last user (umount2(2))."""
+    _check(_libc.umount2(os.fsencode(path), _MNT_DETACH if is_lazy else 0), path)
+
+
+def enter_mount_namespace(fd: int) -> None:
+    """Move this process, which must have one thread, into a mount namespace (setns(2))."""
+    _check(_libc.setns(fd, _CLONE_NEWNS), "mount namespace")
