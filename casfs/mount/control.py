@@ -20,7 +20,8 @@ from casfs.store.store import Store
 VERSION = 1
 MAX_MESSAGE = 65536  # bytes; a status of every kind of request takes about 1,000
 
-_TIMEOUT_S = 30.0  # a switch of generations reads manifests; on a slow disk it takes its time
+_TIMEOUTS_S = {"status": 3.0, "switch": 30.0}
+"""A daemon under load answers in milliseconds; a switch of generations reads manifests, and on a slow disk it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:
     directory_fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_TIMEOUT_S)
+            connection.settimeout(_TIMEOUTS_S[request.command])
             connection.connect(socket_path(directory_fd, lease.id))
             connection.sendall(format_message(request))
             with connection.makefile("rb") as answer:

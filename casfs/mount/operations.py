@@ -96,7 +96,7 @@ class Operations(pyfuse3.Operations):
         else:
             entry.st_mode, entry.st_size = pyfuse3.ModeT(_MODES[node.kind]), node.size
             changed_ns = time_from_content(node.digest)
-        entry.st_blocks = -(-entry.st_size // 512)
+        entry.st_blocks = -(-entry.st_size // _BLOCK) * (_BLOCK // 512)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = changed_ns
         return entry
 

@@ -33,10 +33,10 @@ def workspace(memory: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared(memory: Path) -> Iterator[Prepared]:
-    """Runs commands fast, two at a time."""
+    """Runs commands fast, up to four at a time."""
     directory = memory / "outputs"
     directory.mkdir()
-    prepared = Prepared(directory, 2)
+    prepared = Prepared(directory, 4)
     try:
         yield prepared
     finally:

@@ -235,7 +235,8 @@ for line in sys.stdin:
         return str(answer["error"])
 
     def _ask(self, source: str) -> dict[str, Any]:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(source) + "\n")
         self._process.stdin.flush()
         assert is_readable(self._process.stdout.fileno(), TIME_LIMIT_S), f"no answer to {source}"
@@ -246,10 +247,10 @@ for line in sys.stdin:
 
 def run_python(mountpoint: Path, source: str) -> str:
     """What a new Python process of a mount prints."""
-    command = [mountpoint / "bin/python", "-c", source]
+    command = [str(mountpoint / "bin/python"), "-c", source]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, env=clean_environ(), check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return str(done.stdout).strip()
 
 
 def errnos(calls: Iterable[tuple[str, Any]]) -> dict[str, str]:

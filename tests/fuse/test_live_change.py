@@ -120,7 +120,9 @@ def test_upgrade_changes_bytes_size_time_and_metadata(pair: Pair) -> None:
 def test_launchers_come_and_go_with_their_distribution(pair: Pair) -> None:
     launchers = [mount / "bin/tool" for mount in pair.mounts]
     assert not any(path.exists() for path in launchers)
-    wheel = pair.casfs.wheel("tool", files={"tool.py": b"def main():\n    print('here')\n"}, entry_points="[console_scripts]\ntool = tool:main\n")
+    wheel = pair.casfs.wheel(
+        "tool", files={"tool.py": b"def main():\n    print('here')\n"}, entry_points="[console_scripts]\ntool = tool:main\n"
+    )
     pair.casfs.add(wheel)
     assert [subprocess.run([path], capture_output=True, text=True, check=True).stdout for path in launchers] == ["here\n"] * 2
     pair.casfs.run("remove", "tool")
@@ -194,9 +196,10 @@ def test_a_reader_sees_old_or_new_bytes_and_never_an_error(casfs: Casfs, tmp_pat
         "    count += 1\n"
         "print(count, *sorted(seen))\n"
     )
-    command = [sys.executable, "-c", reader, path]
+    command = [sys.executable, "-c", reader, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
         with casfs.start_rollbacks(swaps) as changer:
             assert changer.communicate()[1].count("rollback to") == swaps
         told, error = process.communicate("end\n")

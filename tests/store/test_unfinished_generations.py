@@ -24,27 +24,30 @@ def fail_to_link(error: BaseException):
 
 
 def die_before_it_is_current(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(Died):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "symlink", fail_to_link(Died()))
         patch.setattr(Environment, "_withdraw", lambda self, number: None)
-        publish_generation(environment)
+        with pytest.raises(Died):
+            publish_generation(environment)
 
 
 def test_generation_that_failed_to_become_current_is_not_listed(store: Store, monkeypatch: pytest.MonkeyPatch):
     environment = Environment(store, "default")
     publish_generation(environment)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "symlink", fail_to_link(OSError(errno.ENOSPC, "No space left on device")))
-        publish_generation(environment)
+        with pytest.raises(OSError, match="No space left"):
+            publish_generation(environment)
     assert environment.numbers() == [1]
     assert environment.current_number() == 1
 
 
 def test_first_generation_that_failed_to_become_current_is_not_listed(store: Store, monkeypatch: pytest.MonkeyPatch):
     environment = Environment(store, "default")
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "symlink", fail_to_link(OSError(errno.ENOSPC, "No space left on device")))
-        publish_generation(environment)
+        with pytest.raises(OSError, match="No space left"):
+            publish_generation(environment)
     assert environment.numbers() == []
     assert environment.current_number() is None
 

@@ -1,0 +1,112 @@
+"""The power fails while wheels are added: what was acknowledged is there, and nothing has wrong bytes under a right name."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults.adder import MODULES, project
+from tests.faults.commands import VARIABLES, casfs, check_clean, must, read_contents
+from tests.faults.cut_disk import CutDisk, cut_disk
+from tests.faults.prepared import Prepared
+from tests.faults.scene import check_is_synthetic, synthetic_wheel
+
+
+@dataclass
+class Journal:
+    """What was added to a disk in the course of its cuts."""
+
+    wheels: Path
+    next: int = 0
+    acknowledged: int = 0
+
+    def cut_power(self, disk: CutDisk, chance: random.Random, way: str = "prepared") -> list[int]:
+        """Add wheels, and cut the power in the middle of an add. The numbers of those that were acknowledged."""
+        words = [sys.executable, "-m", "tests.faults.adder", str(disk.path / "store"), str(self.wheels), str(self.next), way]
+        with subprocess.Popen(words, env=VARIABLES, cwd="/", stdout=subprocess.PIPE, start_new_session=True) as adder:
+            try:
+                assert adder.stdout
+                began = time.monotonic()
+                said = [adder.stdout.readline() for _ in range(chance.randint(1, 3))]
+                one_add_s = (time.monotonic() - began) / (len(said) + 1)
+                select.select([adder.stdout], [], [], chance.random() * one_add_s)
+                disk.cut()
+            finally:
+                os.killpg(adder.pid, signal.SIGKILL)  # and the command that it runs
+            numbers = [int(line) for line in (*said, *adder.stdout)]
+        self.acknowledged += len(numbers)
+        self.next = max(numbers, default=self.next) + 2  # the one after the last was perhaps begun
+        disk.mount_again()
+        return numbers
+
+    def check(self, store: Path, numbers: list[int], prepared: Prepared) -> None:
+        """Nothing that was acknowledged is lost, nothing is wrong, and the next add works."""
+        check_clean(store, prepared.run)
+        contents = read_contents(store)
+        for number in numbers:
+            check_is_synthetic(contents, project(number), "1.0", MODULES)
+        for one in contents:
+            check_is_synthetic(contents, *one.split(), MODULES)
+        wheel = synthetic_wheel(project(self.next), modules=MODULES).write_to(self.wheels)
+        self.next += 1
+        must(casfs(store, "add", wheel))
+        assert read_contents(store).keys() == contents.keys() | {f"{project(self.next - 1)} 1.0"}
+
+
+@pytest.fixture
+def journal(workspace: Path) -> Journal:
+    (workspace / "wheels").mkdir()
+    return Journal(workspace / "wheels")
+
+
+@pytest.fixture
+def disk(workspace: Path) -> Iterator[CutDisk]:
+    with cut_disk(workspace) as disk:
+        yield disk
+
+
+def run_cuts(journal: Journal, disk: CutDisk, prepared: Prepared, cuts: range, way: str = "prepared") -> None:
+    acknowledged: list[int] = []
+    for number in cuts:
+        acknowledged += journal.cut_power(disk, random.Random(number), way)
+        journal.check(disk.path / "store", acknowledged, prepared)
+    assert journal.acknowledged >= len(cuts)
+
+
+@pytest.mark.parametrize("cuts", [range(12), range(12, 24)])
+def test_power_cut_loses_nothing_that_was_acknowledged(journal: Journal, disk: CutDisk, prepared: Prepared, cuts: range):
+    run_cuts(journal, disk, prepared, cuts)
+
+
+def test_power_cut_during_real_commands_loses_nothing_that_was_acknowledged(journal: Journal, disk: CutDisk, prepared: Prepared):
+    run_cuts(journal, disk, prepared, range(100, 106), "real")
+
+
+def test_power_cut_shows_a_publishing_order_that_syncs_names_before_bytes(journal: Journal, disk: CutDisk, prepared: Prepared):
+    """The control: these cuts do lose data where data can be lost."""
+    for number in range(10):
+        numbers = journal.cut_power(disk, random.Random(number), "careless")
+        store = disk.path / "store"
+        if prepared.run(store, "fsck").code or not {f"{project(one)} 1.0" for one in numbers} <= read_contents(store).keys():
+            return  # what is there is damaged, or what was acknowledged is not there
+        shutil.rmtree(store)
+    pytest.fail("no damage in ten cuts")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", [make for make in ("mkfs.ext4", "mkfs.xfs") if shutil.which(make)])
+@pytest.mark.parametrize("disk_number", range(5))
+def test_many_power_cuts_lose_nothing_that_was_acknowledged(journal: Journal, workspace: Path, prepared: Prepared, make: str, disk_number: int):
+    with cut_disk(workspace, make) as disk:
+        run_cuts(journal, disk, prepared, range(disk_number * 20, disk_number * 20 + 20))
