@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_change_commands(commands)
     _add_query_commands(commands)
     _add_mount_commands(commands)
+    _add_daemon_commands(commands)
     return parser
 
 
@@ -118,6 +119,15 @@ def _add_query_commands(commands: _Commands) -> None:
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+
+
+def _add_daemon_commands(commands: _Commands) -> None:
+    daemon = commands.add("daemon", "", "look after the processes that serve mounts", "casfs daemon upgrade")
+    actions = _Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
+    actions.add("upgrade", "daemons:run_upgrade", "serve with the program as it is now, without unmounting", "casfs daemon upgrade")
+    actions.add("stop", "daemons:run_stop", "end all mounts of the store", "casfs daemon stop")
+    adopt = actions.add("adopt", "daemons:run_adopt", "take over from a supervisor that ended (not for people)", "casfs daemon upgrade")
+    adopt.add_argument("handover", help=argparse.SUPPRESS)
 
 
 def _add_mount_commands(commands: _Commands) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import logging.handlers
@@ -68,28 +69,29 @@ def _start_daemon(environment: Environment, mountpoint: str) -> None:
     with subprocess.Popen(command, cwd="/", pass_fds=(theirs,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True) as daemon:
         os.close(theirs)
         with os.fdopen(ours, "rb") as ready:
-            if not ready.read():
+            if not ready.read(1):
                 sys.exit(daemon.wait() or 1)  # it has said why on the standard error that it shares with us
         daemon.returncode = 0  # it lives on; nobody waits for it
 
 
 def _serve(environment: Environment, mountpoint: str, ready_fd: int | None) -> None:
     """Serve the mount in this process until it ends."""
-    from casfs.mount.daemon import Served, serve
+    from casfs.mount.daemon import start_daemon
 
-    def when_ready(lease_id: str) -> None:
+    def when_serving(lease_id: str) -> None:
         if ready_fd is None:
             note(f"{mountpoint} shows environment {environment.name!r}; Ctrl-C ends it")
             return
-        _log_to_file(environment.store.path("leases", f"{lease_id}.log"))
-        os.write(ready_fd, b"ready")
-        os.close(ready_fd)
+        log_to_file(environment.store.path("leases", f"{lease_id}.log"))
+        with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
+            os.write(ready_fd, b"ready")
+            os.close(ready_fd)
 
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
-    serve(Served(environment.store, environment, mountpoint), when_ready)
+    start_daemon(environment.store, environment, mountpoint, when_serving)
 
 
-def _log_to_file(path: str) -> None:
+def log_to_file(path: str) -> None:
     """From here on nobody reads our standard error: what goes wrong is told to a file of bounded size."""
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -20,13 +20,13 @@ from casfs.store.store import Store
 VERSION = 1
 MAX_MESSAGE = 65536  # bytes; a status of every kind of request takes about 1,000
 
-_TIMEOUTS_S = {"status": 3.0, "switch": 30.0}
-"""A daemon under load answers in milliseconds; a switch of generations reads manifests, and on a slow disk it takes its time."""
+_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "stop": 5.0, "upgrade": 5.0}
+"""A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests, and on a slow disk it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command wants: "status", or "switch" to the generation that is current now."""
+    """What a command wants: "status", "switch" to the generation that is current now, "stop", or "upgrade" to the program as it is now."""
 
     command: str
     version: int = VERSION
@@ -42,6 +42,9 @@ class Reply:
     requests: dict[str, int] = field(default_factory=dict)
     open_blobs: int = 0
     resident_bytes: int = 0
+    worker: int = 0  # its process
+    restarts: int = 0  # workers that were replaced
+    reason: str = ""  # why the last one was
 
 
 def format_message(message: Request | Reply) -> bytes:
@@ -50,7 +53,8 @@ def format_message(message: Request | Reply) -> bytes:
 
 
 _REQUEST = {"command": str, "version": int}
-_REPLY = {"problem": str, "generation": int, "uptime_s": float, "requests": dict, "open_blobs": int, "resident_bytes": int}
+_REPLY = {"problem": str, "generation": int, "uptime_s": float, "requests": dict, "open_blobs": int, "resident_bytes": int, "worker": int}
+_REPLY |= {"restarts": int, "reason": str}
 
 
 def parse_request(line: bytes) -> Request:

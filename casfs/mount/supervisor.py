@@ -1,254 +1,232 @@
 """The supervisor keeps a mount alive when its worker is not.
 
 It holds the descriptor of /dev/fuse and the kernel's first message (FUSE_INIT), and never touches the mount: a process that waits for a mount
-that it serves itself waits for ever. A *worker* answers the kernel. INIT is replayed to it from a socket, since the kernel sends it once;
-then the worker puts the real descriptor in the socket's place. A second worker stands by, with everything loaded, so that the gap between
-the end of one and the start of the next is milliseconds. What the dead one left unanswered the kernel sends again (FUSE_NOTIFY_RESEND,
-Linux 6.9): readers wait a moment and see no error. It rests on inode numbers and file handles that any worker understands.
+that it serves itself waits for ever. A *worker*, forked from it, answers the kernel. INIT is replayed to it from a socket, since the kernel
+sends it once; then the worker puts the real descriptor in the socket's place. The program is loaded before the first fork, so that a dead
+worker is replaced in milliseconds, and what it left unanswered the kernel sends again (FUSE_NOTIFY_RESEND, Linux 6.9): readers wait a moment
+and see no error. It rests on inode numbers and file handles that any worker understands.
 
-The supervisor pings; a worker that does not answer in time is killed and replaced as if it had died. Replacing one on purpose is an upgrade.
+The supervisor pings; a worker that does not answer in time is killed and replaced as if it had died. To upgrade, the supervisor replaces its
+own program (execve(2)) while the worker goes on, then forks a worker of the new program and kills the old one. A worker whose supervisor died
+starts another, which takes over in the same way.
 
-A worker that loses its supervisor goes on serving and starts another one, which takes the session over in the same way.
-
-Messages are single packets: to a worker `go ...` and `ping`, from it `ready`, `serving`, `pong`, `stop` and `upgrade`.
+Messages are single packets: to a worker `ping` and `leave` (the supervisor is about to be replaced), from it `pong`, `serving`, `stop` and
+`upgrade`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import multiprocessing
 import os
 import select
 import selectors
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from casfs.mount.session import can_resend
 
 log = logging.getLogger("casfs")
 
 _PING_EVERY_S = 0.5
-_PATIENCE_S = 2.0  # a worker that was silent for so long is hung; its longest honest silence is the reading of a large manifest
-_START_PATIENCE_S = 30.0  # to load Python and pyfuse3 on a busy machine
+_PATIENCE_S = 2.5  # a worker that was silent for so long is hung; its longest honest silence is the reading of a large manifest
 _CALM_S = 10.0  # a worker that lived so long did not die of its start
 _LONGEST_PAUSE_S = 5.0
+_MAX_PACKET = 64
 
-_MAX_PACKET = 4096
+_fork = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A mounted FUSE file system, seen from the daemon's side."""
+    """A mounted FUSE file system as its daemon holds it."""
 
     fuse_fd: int
     init_message: bytes  # the kernel's FUSE_INIT
-    inherited: Sequence[int]  # what workers need beside it
     end: Callable[[], None]  # unmounts lazily
-    lives: int = 0  # workers that have served it
-    orphan: int = 0  # a worker that serves it still, and whose supervisor died
+    restarts: int = 0
+    orphan: int = 0  # a worker that serves it still, and whose supervisor is gone
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """What a worker inherits: where INIT waits, the device, and the line to the supervisor."""
+class Life:
+    """What a worker is given: where INIT waits, the device, the line to the supervisor, and its place in history."""
 
-    replay_fd: int
+    replay: socket.socket
     fuse_fd: int
-    line_fd: int
+    line: socket.socket
+    is_first: bool
+    restarts: int
+    reason: str  # why the one before ended
+
+
+Serve = Callable[[Life], None]
+"""Answers the kernel until the mount ends, and returns then; the process that runs it may be killed at any moment."""
 
 
 class _Worker:
     """A worker process and the line to it."""
 
-    def __init__(self, session: Session, command: Callable[[Channel], list[str]]) -> None:
-        replay, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.line, their_line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._replay = replay  # closing it would look to libfuse like the end of the mount
-        replay.send(session.init_message)
-        channel = Channel(theirs.fileno(), session.fuse_fd, their_line.fileno())
-        fds = (channel.replay_fd, channel.fuse_fd, channel.line_fd, *session.inherited)
-        self.process = subprocess.Popen(command(channel), cwd="/", pass_fds=fds, stdin=subprocess.DEVNULL)
-        theirs.close()
-        their_line.close()
-        self.line.setblocking(False)
-        self.exit_fd = os.pidfd_open(self.process.pid)
-        self.began = self.heard = time.monotonic()
-        self.is_ready = False
+    def __init__(self, supervisor: Supervisor, serve: Serve) -> None:
+        self._replay, replay = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # closing ours would look like the mount's end
+        self.line, line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with replay, line:
+            self._replay.send(supervisor.session.init_message)
+            self.process = _fork.Process(target=self._live, args=(supervisor, supervisor.next_life(replay, line), serve))
+            self.process.start()
+        self.began = self.heard = self.asked = time.monotonic()
+
+    def _live(self, supervisor: Supervisor, life: Life, serve: Serve) -> None:
+        """The whole life of the forked process. What belongs to the supervisor is closed through the objects that own it."""
+        supervisor.close_in_worker()
+        self._replay.close()
+        self.line.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the supervisor decides
+        serve(life)
 
     def say(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
-            self.line.send(message)
+            self.line.send(message, socket.MSG_DONTWAIT)
 
-    def kill(self) -> None:
-        self.process.kill()
-
-    def close(self) -> int:
+    def end(self) -> int:
         """Reap it. Answers its exit code."""
-        code = self.process.wait()
-        os.close(self.exit_fd)
+        self.process.join()
+        code = self.process.exitcode
+        self.process.close()
         self.line.close()
         self._replay.close()
-        return code
+        return -1 if code is None else code
 
 
 class Supervisor:
-    """One mount's supervisor. `run` returns when the mount has ended."""
+    """The supervisor of one mount. `run` returns when the mount has ended."""
 
-    def __init__(self, session: Session, command: Callable[[Channel], list[str]], when_serving: Callable[[], None]) -> None:
-        """`command` gives the command line of a worker; `when_serving` is called once the first one answers."""
-        self._session = session
-        self._command = command
+    def __init__(self, session: Session, serve: Serve, when_serving: Callable[[], None], upgrade: Callable[[int, int], None]) -> None:
+        """`upgrade` replaces this program, given the worker that goes on serving and the number of restarts."""
+        self.session = session
+        self._serve = serve
         self._when_serving = when_serving
+        self._upgrade = upgrade
         self._selector = selectors.DefaultSelector()
-        self._current: _Worker | None = None
-        self._standby: _Worker | None = None
-        self._lives = session.lives
-        self._restarts = 0
-        self._reason = ""  # of the last restart
+        self._signals, self._wakeup = socket.socketpair()
+        self._worker: _Worker | None = None
+        self._restarts = session.restarts
+        self._reason = "the supervisor was replaced" if session.orphan else ""
         self._verdict = ""  # why the worker that serves is being killed
         self._pause_s = 0.0
         self._start_at = 0.0
         self._is_ending = False
-        self._is_replacing = False
 
     def run(self) -> None:
         """Keep a worker serving until the mount ends."""
         self._catch_signals()
-        self._standby = self._start()
-        try:
-            while not self._tick():
-                pass
-        finally:
-            for worker in (self._current, self._standby):
-                if worker is not None:
-                    worker.kill()
-                    worker.close()
+        self._end_orphan()
+        while not (self._is_ending and self._worker is None):
+            if self._worker is None and time.monotonic() >= self._start_at:
+                self._start()
+            for key, _ in self._selector.select(_PING_EVERY_S if self._worker else max(0.0, self._start_at - time.monotonic())):
+                key.data()
+            self._watch()
+
+    def next_life(self, replay: socket.socket, line: socket.socket) -> Life:
+        """For a worker that is about to start."""
+        is_first = not self._restarts and not self.session.orphan
+        return Life(replay, self.session.fuse_fd, line, is_first, self._restarts, self._reason)
+
+    def close_in_worker(self) -> None:
+        """Called in a fresh worker: give up what is the supervisor's alone."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        self._selector.close()
+        self._signals.close()
+        self._wakeup.close()
 
     def _catch_signals(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        signal.set_wakeup_fd(theirs.fileno())
-        self._wakeup = (ours, theirs)
+        self._signals.setblocking(False)
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
-        self._selector.register(ours, selectors.EVENT_READ, self._on_signal)
+        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signal)
 
     def _on_signal(self) -> None:
-        self._wakeup[0].recv(64)
+        self._signals.recv(64)
         self._stop()
 
-    def _start(self) -> _Worker:
-        worker = _Worker(self._session, self._command)
-        self._selector.register(worker.line, selectors.EVENT_READ, lambda: self._on_message(worker))
-        self._selector.register(worker.exit_fd, selectors.EVENT_READ, lambda: self._on_exit(worker))
-        return worker
-
-    def _tick(self) -> bool:
-        """Wait for something and deal with it. Answers whether the mount has ended."""
-        self._promote()
-        for key, _ in self._selector.select(_PING_EVERY_S):
-            if key.fileobj in self._selector.get_map():
-                key.data()
-        self._watch()
-        return self._is_ending and self._current is None
-
-    def _promote(self) -> None:
-        """Let the worker that stands by serve, if none does and the pause after a bad start is over."""
-        ready = self._standby
-        if self._current is None and not self._is_ending and ready and ready.is_ready and time.monotonic() >= self._start_at:
-            self._current, self._standby = ready, None
-            self._lives += 1
-            ready.began = ready.heard = time.monotonic()
-            self._end_orphan()
-            about = {"life": self._lives, "restarts": self._restarts, "reason": self._reason, "supervisor": os.getpid()}
-            ready.say(b"go " + json.dumps(about).encode())
-            self._standby = self._start()
-
     def _end_orphan(self) -> None:
-        """Kill the worker that outlived its supervisor, now that another one can take over."""
-        if self._lives == self._session.lives + 1 and self._session.orphan:
+        """Kill the worker that served on while there was no supervisor, now that this one can start another."""
+        if self.session.orphan:
             with contextlib.suppress(ProcessLookupError):
-                orphan = os.pidfd_open(self._session.orphan)
+                orphan = os.pidfd_open(self.session.orphan)
                 signal.pidfd_send_signal(orphan, signal.SIGKILL)
                 select.select([orphan], [], [])
                 os.close(orphan)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.session.orphan, 0)
+            self._restarts += 1
 
-    def _on_message(self, worker: _Worker) -> None:
-        try:
-            message = worker.line.recv(_MAX_PACKET)
-        except OSError:
-            message = b""
+    def _start(self) -> None:
+        self._worker = _Worker(self, self._serve)
+        self._selector.register(self._worker.line, selectors.EVENT_READ, self._on_message)
+        self._selector.register(self._worker.process.sentinel, selectors.EVENT_READ, self._on_exit)
+
+    def _on_message(self) -> None:
+        worker = self._worker
+        if worker is None:
+            return  # it ended while this round was being dealt with
+        message = worker.line.recv(_MAX_PACKET)
         worker.heard = time.monotonic()
         if not message:
             self._selector.unregister(worker.line)
-        elif message == b"ready":
-            worker.is_ready = True
-        elif message == b"serving" and self._restarts == 0:
+        elif message == b"serving":
             self._when_serving()
         elif message == b"stop":
             self._stop()
         elif message == b"upgrade":
-            self._upgrade()
+            worker.say(b"leave")
+            self._upgrade(worker.process.pid or 0, self._restarts)
 
     def _watch(self) -> None:
-        """Kill who was silent too long; ping who serves."""
+        """Ping who serves; kill who was silent too long."""
+        if self._worker is None:
+            return
         now = time.monotonic()
-        if self._current is not None:
-            self._current.say(b"ping")
-            if now - self._current.heard > _PATIENCE_S:
-                self._verdict = f"process {self._current.process.pid} did not answer for {_PATIENCE_S:.0f} s"
-                self._current.kill()
-        if self._standby is not None and not self._standby.is_ready and now - self._standby.began > _START_PATIENCE_S:
-            self._standby.kill()
-        if self._is_replacing and self._standby is not None and self._standby.is_ready and self._current is not None:
-            self._is_replacing = False
-            self._verdict = "upgrade"
-            self._current.kill()
+        if now - self._worker.asked >= _PING_EVERY_S:
+            self._worker.asked = now
+            self._worker.say(b"ping")
+        if now - self._worker.heard > _PATIENCE_S:
+            self._verdict = f"process {self._worker.process.pid} did not answer for {_PATIENCE_S:.1f} s"
+            self._worker.process.kill()
 
-    def _on_exit(self, worker: _Worker) -> None:
-        for thing in (worker.line, worker.exit_fd):
+    def _on_exit(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        for thing in (worker.line, worker.process.sentinel):
             with contextlib.suppress(KeyError):
                 self._selector.unregister(thing)
-        code = worker.close()
-        if worker is self._standby:
-            log.error("a worker could not start (exit code %d)", code)
-            self._back_off(worker)
-            self._standby = None if self._is_ending else self._start()
-        elif worker is self._current:
-            self._current = None
-            self._is_ending = self._is_ending or code == 0
-            if not self._is_ending:
-                self._after_death(worker, code)
+        pid, lived_s = worker.process.pid, time.monotonic() - worker.began
+        code = worker.end()
+        self._is_ending = self._is_ending or code == 0
+        if not self._is_ending:
+            self._after_death(self._verdict or f"process {pid} ended with {code}", lived_s)
 
-    def _after_death(self, worker: _Worker, code: int) -> None:
+    def _after_death(self, reason: str, lived_s: float) -> None:
         self._restarts += 1
-        self._reason, self._verdict = self._verdict or f"process {worker.process.pid} ended with {code}", ""
-        log.warning("the worker is replaced: %s", self._reason)
-        self._back_off(worker)
-
-    def _back_off(self, worker: _Worker) -> None:
-        """A worker that dies soon after its start is not started again at once, and each time later."""
-        is_sudden = time.monotonic() - worker.began < _CALM_S
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or 0.01) if is_sudden else 0.0
+        self._reason, self._verdict = reason, ""
+        log.warning("the worker is replaced: %s", reason)
+        if not can_resend():
+            log.error("this kernel cannot repeat what was not answered (it can since Linux 6.9): the mount ends")
+            self._stop()
+        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or 0.01) if lived_s < _CALM_S else 0.0
         self._start_at = time.monotonic() + self._pause_s
-
-    def _upgrade(self) -> None:
-        """Replace the worker by one that loads the program anew."""
-        if self._standby is not None:
-            old, self._standby = self._standby, None
-            for thing in (old.line, old.exit_fd):
-                with contextlib.suppress(KeyError):
-                    self._selector.unregister(thing)
-            old.kill()
-            old.close()
-        self._standby = self._start()
-        self._is_replacing = True
 
     def _stop(self) -> None:
         if not self._is_ending:
             self._is_ending = True
-            self._session.end()
+            self.session.end()

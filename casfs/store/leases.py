@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.store import Store
@@ -29,23 +29,33 @@ class Lease:
 
 
 class HeldLease:
-    """A lease of this process. It ends with `end` or with the process."""
+    """A lease of this process and of those that inherit its descriptor. It ends with `end`, or with the last of them."""
 
-    def __init__(self, store: Store, lease: Lease) -> None:
-        """Write the lease and lock it."""
+    def __init__(self, store: Store, lease: Lease, fd: int) -> None:
+        """`fd` is the descriptor that holds the lock."""
         self.lease = lease
-        self._path = lease_path(store, lease.id)
-        staged = f"{self._path}.new"
-        self._fd = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        os.write(self._fd, json.dumps(asdict(lease)).encode())
-        os.rename(staged, self._path)
+        self.fd = fd
+        self._store = store
 
     def end(self) -> None:
         """Give the lease up."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-        os.close(self._fd)
+        _remove(self._store, self.lease.id, (".sock", ".json"))
+        os.close(self.fd)
+
+
+def take_lease(store: Store, lease: Lease) -> HeldLease:
+    """Write a lease and lock it."""
+    path = lease_path(store, lease.id)
+    fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    os.write(fd, json.dumps(asdict(lease)).encode())
+    os.rename(f"{path}.new", path)
+    return HeldLease(store, lease, fd)
+
+
+def inherit_lease(store: Store, fd: int) -> HeldLease:
+    """The lease that a process before this one took, by the descriptor that holds its lock."""
+    return HeldLease(store, Lease(**json.loads(os.pread(fd, 1 << 16, 0))), fd)
 
 
 def new_lease(environment: str, mountpoint: str, started: str) -> Lease:
@@ -77,11 +87,11 @@ def _read_live(store: Store, lease_id: str) -> Lease | None:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return Lease(**json.load(file))
-        _remove(store, lease_id)
+        _remove(store, lease_id, (".sock", ".log", ".json"))
         return None
 
 
-def _remove(store: Store, lease_id: str) -> None:
-    for suffix in (".sock", ".log", ".json"):
+def _remove(store: Store, lease_id: str, suffixes: Iterable[str]) -> None:
+    for suffix in suffixes:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.path("leases", lease_id + suffix))

@@ -1,0 +1,213 @@
+"""The worker answers the kernel, and casfs commands over the control socket.
+
+What awaits, and what guards it: requests of the kernel run interleaved, but between two awaits each sees one tree; `_switching` lets one
+switch of generations at a time prepare, show and invalidate. The tree is shown before the kernel is told to forget the old one: a look-up
+that is on its way holds its directory's lock until its answer is in the kernel's cache, and the invalidation waits for that lock in a
+thread. When a switch has been answered, nothing of the old generation is cached by a name that means something else now.
+
+A worker may be killed at any moment, and another one goes on where it stopped (see `supervisor`). So it keeps nothing that another could not
+find again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyfuse3
+import trio
+
+from casfs.errors import CasfsError
+from casfs.mount.control import MAX_MESSAGE, Reply, format_message, parse_request
+from casfs.mount.descriptors import Descriptors
+from casfs.mount.inodes import ROOT, encode_directory
+from casfs.mount.loop import use_lean_loop
+from casfs.mount.operations import Operations
+from casfs.mount.supervisor import Life
+from casfs.mount.view import View
+from casfs.store.environments import Environment
+from casfs.store.store import Store
+from casfs.venv.differences import ChangedDirectory, ChangedEntry
+from casfs.venv.tree import DirectoryNode
+
+log = logging.getLogger("casfs")
+
+_OPEN_BLOBS = 512
+_SPARE_DESCRIPTORS = 32  # for manifests, the control socket, threads
+
+_RESEND = struct.pack("<IiQ", 16, 7, 0)
+"""Asks the kernel to send again what nobody answered (FUSE_NOTIFY_RESEND of linux/fuse.h: length, code, no request)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker serves, and where commands reach it."""
+
+    store: Store
+    environment: Environment
+    listener: socket.socket
+    replace_supervisor: Callable[[], Sequence[str]]  # command line of another supervisor
+    inherited: Sequence[int]  # descriptors that it needs
+
+
+class _Session(Operations):
+    """Operations on a session that INIT is replayed to."""
+
+    def __init__(self, life: Life, view: View, descriptors: Descriptors, owner: tuple[int, int]) -> None:
+        super().__init__(view, descriptors, owner)
+        self._life = life
+
+    def init(self) -> None:
+        """INIT has been read from the socket: from here on the real device takes its place."""
+        os.dup2(self._life.fuse_fd, self._life.replay.fileno(), inheritable=False)
+        if not self._life.is_first:
+            os.write(self._life.fuse_fd, _RESEND)
+
+
+def serve(post: Post, life: Life) -> None:
+    """Answer until the mount ends."""
+    owner = os.stat(post.environment.directory)
+    view = View(post.store, post.environment.require)
+    descriptors = Descriptors(post.store.pool, _descriptor_limit())
+    operations = _Session(life, view, descriptors, (owner.st_uid, owner.st_gid))
+    pyfuse3.init(operations, f"/dev/fd/{life.replay.fileno()}", set())
+    use_lean_loop()
+    trio.run(_Worker(post, life, operations, descriptors).run)
+    pyfuse3.close(unmount=False)
+
+
+def _descriptor_limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(4, min(_OPEN_BLOBS, soft - _SPARE_DESCRIPTORS))
+
+
+class _Worker:
+    """The tasks of a worker."""
+
+    def __init__(self, post: Post, life: Life, operations: Operations, descriptors: Descriptors) -> None:
+        self._post = post
+        self._life = life
+        self._operations = operations
+        self._descriptors = descriptors
+        self._began = time.monotonic()
+        self._switching = trio.Lock()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer_supervisor)
+            nursery.start_soon(self._answer_commands, self._post.listener)
+            await pyfuse3.main()
+            nursery.cancel_scope.cancel()
+
+    async def _answer_supervisor(self) -> None:
+        """Say that we live, as often as we are asked. If nobody asks any more, start another supervisor: it will replace us."""
+        line = trio.socket.from_stdlib_socket(self._life.line)
+        await line.send(b"serving")
+        while message := await self._hear(line):
+            if message == b"leave":
+                return
+            await line.send(b"pong")
+        log.error("the supervisor died; another one is started")
+        subprocess.Popen(self._post.replace_supervisor(), cwd="/", pass_fds=self._post.inherited, start_new_session=True)
+
+    async def _hear(self, line: trio.socket.SocketType) -> bytes:
+        try:
+            return await line.recv(64)
+        except OSError:
+            return b""
+
+    async def _answer_commands(self, listener: socket.socket) -> None:
+        server = trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))
+        await trio.serve_listeners(self._answer_command, [server])
+
+    async def _answer_command(self, stream: trio.SocketStream) -> None:
+        """One request and its reply. Whatever arrives, only this connection suffers from it."""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async with stream:
+                if _peer_user(stream.socket) not in (0, os.geteuid()):
+                    return
+                await stream.send_all(format_message(await self._reply(await _receive_line(stream))))
+
+    async def _reply(self, line: bytes) -> Reply:
+        try:
+            request = parse_request(line)
+            if request.command == "switch":
+                await self.switch()
+            elif request.command in ("stop", "upgrade"):
+                self._life.line.send(request.command.encode())
+            elif request.command != "status":
+                return Reply(f"unknown command {request.command!r}")
+            return await self._status()
+        except (CasfsError, ValueError, TypeError) as error:
+            return Reply(str(error))
+        except Exception:
+            log.exception("a command failed")
+            return Reply("failed; the daemon's log says why")
+
+    async def _status(self) -> Reply:
+        view = self._operations.view
+        await trio.to_thread.run_sync(view.read_tree)
+        return Reply(
+            generation=view.tree.generation.number,
+            uptime_s=round(time.monotonic() - self._began, 1),
+            requests=dict(self._operations.requests),
+            open_blobs=len(self._descriptors),
+            resident_bytes=_resident_bytes(),
+            worker=os.getpid(),
+            restarts=self._life.restarts,
+            reason=self._life.reason,
+        )
+
+    async def switch(self) -> None:
+        """Show the generation that is current now. When this returns, nobody sees the one before any more."""
+        async with self._switching:
+            view = self._operations.view
+            generation = await trio.to_thread.run_sync(self._post.environment.require)
+            await trio.to_thread.run_sync(view.read_tree)
+            if generation.number == view.tree.generation.number:
+                return
+            tree, differences = await trio.to_thread.run_sync(view.prepare, generation)
+            view.show(tree)
+            await trio.to_thread.run_sync(_invalidate, differences)
+
+
+async def _receive_line(stream: trio.SocketStream) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MAX_MESSAGE and (chunk := await stream.receive_some(4096)):
+        line += chunk
+    return line
+
+
+def _peer_user(connection: trio.socket.SocketType) -> int:
+    """User of the process at the other end (unix(7), SO_PEERCRED)."""
+    _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(user)
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _invalidate(differences: list[ChangedEntry | ChangedDirectory]) -> None:
+    """Tell the kernel what to forget. It may block until requests that are on their way have been answered."""
+    for change in differences:
+        directory = _number(change.directory)
+        with contextlib.suppress(FileNotFoundError):  # the kernel did not know it
+            if isinstance(change, ChangedEntry):
+                pyfuse3.invalidate_entry(pyfuse3.InodeT(directory), pyfuse3.FileNameT(change.name.encode("utf-8", "surrogateescape")))
+            else:
+                pyfuse3.invalidate_inode(pyfuse3.InodeT(directory), attr_only=True)
+
+
+def _number(directory: DirectoryNode) -> int:
+    return encode_directory(directory.identity) if directory.path else ROOT
