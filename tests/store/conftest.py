@@ -13,7 +13,7 @@ import pytest
 
 from casfs.store.check import check_store
 from casfs.store.store import Store, open_store
-from tests.store.damaging import Scene, make_scene
+from tests.store.scene import Scene, make_scene
 
 _MEMORY = "/dev/shm"
 

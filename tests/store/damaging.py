@@ -1,160 +1,20 @@
-"""A store with everything in it, and every kind of damage that can be done to it."""
+"""Every kind of damage that can be done to a store, and what a check must say of it."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from casfs.digest import Digest, digest_bytes
+from casfs.digest import Digest, checksum_bytes, digest_bytes
 from casfs.store.damage import DamageKind
-from casfs.store.environments import Environment
-from casfs.store.generations import Generation, format_index
+from casfs.store.generations import format_index
 from casfs.store.ingest import Ingested
 from casfs.store.manifests import Manifest, format_manifest, manifest_path
-from casfs.store.numbers import number_path
-from casfs.store.store import DIRECTORIES, Store
-from tests.make_wheels import MadeWheel, make_wheel
-from tests.store.making import ingest, install, publish_generation
-
-SHARED = b"in both projects\n"
-ONLY = b"VALUE = 1\n" * 40_000  # large enough to be compared in a thread
-
-DEMO = make_wheel({"demo/__init__.py": ONLY, "demo/LICENSE": SHARED}, "demo", "1.0")
-NEWER = make_wheel({"demo/__init__.py": ONLY, "demo/LICENSE": SHARED, "demo/new.py": b"2\n"}, "demo", "2.0")
-OTHER = make_wheel({"other/__init__.py": b"OTHER = 1\n", "other/LICENSE": SHARED}, "other", "1.0")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Three wheels; environment "work" has demo 1.0 and other, then demo 2.0 and other; "plain" has other; "empty" has nothing."""
-
-    store: Store
-    place: Path
-    demo: Ingested
-    newer: Ingested
-    other: Ingested
-
-    def environment(self, name: str) -> Environment:
-        return Environment(self.store, name)
-
-    def generation(self) -> Generation:
-        return self.environment("work").require()
-
-    def blob(self, content: bytes) -> Path:
-        return Path(self.store.pool.path(digest_bytes(content)))
-
-    def manifest(self, one: Ingested) -> Path:
-        return Path(manifest_path(self.store, one.manifest))
-
-    def number(self, one: Ingested) -> Path:
-        return Path(number_path(self.store, one.number))
-
-    def wheel(self, one: Ingested) -> Path:
-        return Path(self.store.path("wheels", one.wheel))
-
-    def path(self, *parts: str) -> Path:
-        return Path(self.store.path(*parts))
-
-
-def make_scene(store: Store, place: Path) -> Scene:
-    ingested = add_again(store, place)
-    scene = Scene(store, place, *ingested)
-    demo, newer, other = (install(store, one) for one in ingested)
-    publish_generation(scene.environment("work"), demo, other)
-    publish_generation(scene.environment("work"), newer, other)
-    publish_generation(scene.environment("plain"), other)
-    publish_generation(scene.environment("empty"))
-    return scene
-
-
-def add_again(store: Store, place: Path) -> list[Ingested]:
-    """What `casfs add` does first with the wheels of the scene."""
-    return ingest(store, place, *WHEELS)
-
-
-WHEELS: tuple[MadeWheel, ...] = (DEMO, NEWER, OTHER)
-
-
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """A file that may be written for a moment, as whoever damages it may."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    path.chmod(0o644)
-    yield
-    path.chmod(mode)
-
-
-def write(path: Path, content: bytes | str) -> None:
-    """Write into a file without replacing it."""
-    with writable(path):
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    write(path, bytes(content))
-
-
-def shorten(path: Path) -> None:
-    write(path, path.read_bytes()[:-1])
-
-
-def lengthen(path: Path) -> None:
-    write(path, path.read_bytes() + b"\0")
-
-
-def empty(path: Path) -> None:
-    write(path, b"")
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def make_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def make_directory(path: Path) -> None:
-    path.unlink()
-    (path / "with").mkdir(parents=True)
-
-
-def make_link(path: Path) -> None:
-    """A link to a file with the right bytes: still not what casfs put there."""
-    content = path.read_bytes()
-    path.unlink()
-    elsewhere = path.parents[3] / f"elsewhere-{path.name}"
-    elsewhere.write_bytes(content)
-    path.symlink_to(elsewhere)
-
-
-def make_dangling_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/nowhere")
-
-
-def make_socket(path: Path) -> None:
-    path.unlink()
-    at = os.getcwd()
-    os.chdir(path.parent)  # the name of a socket is at most 108 bytes
-    try:
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)
-    finally:
-        os.chdir(at)
-
-
-CHANGES = (flip, shorten, lengthen, empty)
-REPLACEMENTS = (make_fifo, make_directory, make_link, make_dangling_link, make_socket)
+from casfs.store.store import DIRECTORIES
+from tests.store.harm import CHANGES, REPLACEMENTS, make_directory, make_fifo, make_link, remove, write
+from tests.store.scene import ONLY, SHARED, Scene
 
 
 @dataclass(frozen=True)
@@ -457,8 +317,6 @@ def _forge_index(scene: Scene) -> Planted:
 
 
 def _write_senseless_index(scene: Scene) -> Planted:
-    from casfs.digest import checksum_bytes
-
     environment = scene.environment("work")
     lock = Path(environment.path(2)).read_bytes()
     write(Path(environment.index_path(2)), f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(b'[]')}\n[]")

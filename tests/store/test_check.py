@@ -17,8 +17,10 @@ from casfs.store.check import check_store
 from casfs.store.damage import DamageKind, Totals
 from casfs.store.leases import HeldLease, new_lease
 from casfs.store.stamps import write_stamp
-from tests.store.damaging import ONLY, PLANTS, SHARED, flip, make_fifo, plant_manifest, remove, shorten, write
+from tests.store.damaging import PLANTS, plant_manifest
+from tests.store.harm import flip, make_fifo, remove, shorten, write
 from tests.store.making import publish_files, put_blob
+from tests.store.scene import ONLY, SHARED
 
 
 def test_an_empty_store_is_good(store):

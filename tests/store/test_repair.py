@@ -11,8 +11,10 @@ from casfs.store.check_numbers import BURNT
 from casfs.store.damage import DamageKind
 from casfs.store.numbers import find_number, number_path, read_number
 from casfs.store.repair import repair
-from tests.store.damaging import ONLY, PLANTS, SHARED, Planted, add_again, flip, make_fifo, remove, write
+from tests.store.damaging import PLANTS, Planted
+from tests.store.harm import flip, make_fifo, remove, write
 from tests.store.making import publish_files
+from tests.store.scene import ONLY, SHARED, add_again
 from tests.store.test_numbers import colliding_versions
 
 HEALED = [plant for plant in PLANTS if plant.is_healed]
