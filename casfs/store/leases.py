@@ -34,17 +34,17 @@ class HeldLease:
     def __init__(self, store: Store, lease: Lease) -> None:
         """Write the lease and lock it."""
         self.lease = lease
-        self._path = lease_path(store, lease.id)
-        staged = f"{self._path}.new"
+        self._store = store
+        path = lease_path(store, lease.id)
+        staged = f"{path}.new"
         self._fd = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         os.write(self._fd, json.dumps(asdict(lease)).encode())
-        os.rename(staged, self._path)
+        os.rename(staged, path)
 
     def end(self) -> None:
-        """Give the lease up."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        """Give the lease up; what belongs to it goes with it."""
+        _remove(self._store, self.lease.id)
         os.close(self._fd)
 
 
@@ -82,6 +82,6 @@ def _read_live(store: Store, lease_id: str) -> Lease | None:
 
 
 def _remove(store: Store, lease_id: str) -> None:
-    for suffix in (".sock", ".log", ".json"):
+    for suffix in (".sock", ".log", ".log.1", ".json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.path("leases", lease_id + suffix))
