@@ -61,7 +61,8 @@ def make_link(path: Path) -> None:
     """A link to a file with the right bytes: still not what casfs put there."""
     content = path.read_bytes()
     path.unlink()
-    elsewhere = path.parents[3] / f"elsewhere-{path.name}"
+    store = next(parent for parent in path.parents if (parent / "format").exists())
+    elsewhere = store.parent / f"elsewhere-{path.name}"
     elsewhere.write_bytes(content)
     path.symlink_to(elsewhere)
 
