@@ -24,7 +24,7 @@ import pyfuse3
 import trio
 
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.control import MAX_MESSAGE, Reply, Request, format_message, parse_request, socket_path
+from casfs.mount.control import MAX_MESSAGE, Reply, format_message, parse_request, socket_path
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT, encode_directory
 from casfs.mount.loop import use_lean_loop
@@ -40,6 +40,7 @@ from casfs.venv.tree import DirectoryNode
 log = logging.getLogger("casfs")
 
 _OPEN_BLOBS = 512
+_PATIENCE_S = 1.0  # a command connects in order to say one line
 _SPARE_DESCRIPTORS = 32  # for manifests, the control socket, threads
 
 
@@ -89,7 +90,7 @@ def _listen(store: Store, lease_id: str, stack: contextlib.ExitStack) -> socket.
     listener.bind(socket_path(directory_fd, lease_id))
     stack.callback(os.unlink, store.path("leases", f"{lease_id}.sock"))
     os.chmod(store.path("leases", f"{lease_id}.sock"), 0o600)
-    listener.listen(16)
+    listener.listen(128)
     return listener
 
 
@@ -194,9 +195,11 @@ async def _soon(when_ready: Callable[[], None]) -> None:
 
 
 async def _receive_line(stream: trio.SocketStream) -> bytes:
+    """What is sent of a line within the time: who connects and says nothing takes a descriptor from the blobs."""
     line = b""
-    while not line.endswith(b"\n") and len(line) < MAX_MESSAGE and (chunk := await stream.receive_some(4096)):
-        line += chunk
+    with trio.move_on_after(_PATIENCE_S):
+        while not line.endswith(b"\n") and len(line) < MAX_MESSAGE and (chunk := await stream.receive_some(4096)):
+            line += chunk
     return line
 
 
