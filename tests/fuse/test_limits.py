@@ -115,11 +115,10 @@ def control(scene: tuple[Casfs, Path]) -> Control:
     return Control(scene[0])
 
 
+NAMES = st.sampled_from(["command", "version", "x"]) | st.text(max_size=3)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["command", "version", "x"]) | st.text(max_size=3), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
 
