@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     adopt_orphans()
     cache = cache_folder()
     tools = Tools.install(cache)
-    with _working_folder(arguments.folder or cache) as folder:
+    with working_folder(arguments.folder or cache) as folder:
         rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else _ROUNDS)
         bench = Bench(folder, cache, tools, rounds, arguments.quick, arguments.large)
         began = time.monotonic()
@@ -62,7 +62,7 @@ def _absolute(path: str) -> Path:
 
 
 @contextmanager
-def _working_folder(parent: Path) -> Iterator[Path]:
+def working_folder(parent: Path) -> Iterator[Path]:
     """A new folder. At the end nothing is mounted there, nothing runs, and it is gone."""
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent.resolve()))
     try:

@@ -59,7 +59,7 @@ class Figure:
     """Rounds in which others used the processor."""
 
     def __post_init__(self) -> None:
-        if len({len(values) for values in self.values.values()}) != 1 or not next(iter(self.values.values())):
+        if len({len(values) for values in self.values.values()}) != 1 or not all(self.values.values()):
             raise ValueError(f"{self.measure}, {self.what}: every contender needs a value in every round")
 
     @property
