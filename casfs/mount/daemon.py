@@ -116,7 +116,7 @@ def _listen(store: Store, lease_id: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.bind(socket_path(directory_fd, lease_id))
         os.chmod(store.path("leases", f"{lease_id}.sock"), 0o600)
-        listener.listen(16)
+        listener.listen(128)
         return listener
     finally:
         os.close(directory_fd)

@@ -70,9 +70,9 @@ def resolve_mountpoint(path: str) -> str:
 
 
 def is_dead(path: str) -> bool:
-    """Whether the daemon that served `path` is gone."""
+    """Whether the daemon that served `path` is gone. It is asked what the kernel never answers for it: attributes may be cached."""
     try:
-        os.stat(path)
+        os.statvfs(path)
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False

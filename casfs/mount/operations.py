@@ -22,6 +22,7 @@ from casfs.errors import StoreDamaged
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT
 from casfs.mount.view import Node, Unread, View, is_current
+from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, time_from_content
 
@@ -102,6 +103,8 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def lookup(self, parent_inode: int, name: bytes, ctx: object) -> pyfuse3.EntryAttributes:
+        if len(name) > MAX_COMPONENT:
+            raise pyfuse3.FUSEError(errno.ENAMETOOLONG)  # as every disk says; the kernel itself stops only at 1,024
         found, is_kept = await self._ask(self.view.look_up, parent_inode, name)
         if found is not None:
             return self._attributes(*found, is_kept)
@@ -195,7 +198,7 @@ class Operations(pyfuse3.Operations):
         total.f_bsize = total.f_frsize = _BLOCK
         size = await self._ask(lambda: self.view.tree.total_size)
         total.f_blocks = -(-size // _BLOCK)
-        total.f_namemax = 255
+        total.f_namemax = MAX_COMPONENT
         return total
 
     @_guarded

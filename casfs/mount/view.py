@@ -9,6 +9,7 @@ Nothing here must remember what the kernel was told: `node` finds the node of an
 from __future__ import annotations
 
 import bisect
+import errno
 import posixpath
 import threading
 from collections.abc import Callable, Iterable
@@ -60,7 +61,7 @@ class View:
     """The current tree of one environment, by inode number."""
 
     def __init__(self, store: Store, read_generation: Callable[[], Generation]) -> None:
-        """`read_generation` reads the generation to begin with; it is called when the first question is asked, so mounting reads nothing."""
+        """`read_generation` reads the generation to begin with; it is called when the first question is asked: mounting reads nothing."""
         self._store = store
         self._read_generation = read_generation
         self._tree: Tree | None = None
@@ -96,14 +97,14 @@ class View:
         """The directory of an inode number. Raises NotADirectoryError."""
         node = self.node(ino)
         if not isinstance(node, DirectoryNode):
-            raise NotADirectoryError
+            raise NotADirectoryError(errno.ENOTDIR, "is not a directory")
         return node
 
     def file(self, ino: int) -> FileNode:
         """The file of an inode number. Raises IsADirectoryError."""
         node = self.node(ino)
         if not isinstance(node, FileNode):
-            raise IsADirectoryError
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
         return node
 
     def look_up(self, parent: int, name: bytes) -> tuple[tuple[int, Node] | None, bool]:

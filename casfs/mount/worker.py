@@ -42,6 +42,7 @@ from casfs.venv.tree import DirectoryNode
 log = logging.getLogger("casfs")
 
 _OPEN_BLOBS = 512
+_PATIENCE_S = 1.0  # a command connects in order to say one line
 _SPARE_DESCRIPTORS = 32  # for manifests, the control socket, threads
 
 _RESEND = struct.pack("<IiQ", 16, 7, 0)
@@ -181,9 +182,11 @@ class _Worker:
 
 
 async def _receive_line(stream: trio.SocketStream) -> bytes:
+    """What is sent of a line within the time: who connects and says nothing takes a descriptor from the blobs."""
     line = b""
-    while not line.endswith(b"\n") and len(line) < MAX_MESSAGE and (chunk := await stream.receive_some(4096)):
-        line += chunk
+    with trio.move_on_after(_PATIENCE_S):
+        while not line.endswith(b"\n") and len(line) < MAX_MESSAGE and (chunk := await stream.receive_some(4096)):
+            line += chunk
     return line
 
 

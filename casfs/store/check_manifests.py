@@ -66,6 +66,11 @@ class ManifestTable:
         self.mentioned.add(digest)
         return self.meet(digest)
 
+    def look(self, digest: Digest) -> ManifestFacts | None:
+        """The same, for a manifest that may be gone without being missed: numbers outlive what they were given to."""
+        is_there = digest in self._facts or os.path.lexists(manifest_path(self.store, digest))
+        return self.meet(digest) if is_there else None
+
     def good(self) -> list[Digest]:
         """The manifests that can be believed."""
         return [digest for digest, facts in self._facts.items() if facts]

@@ -54,7 +54,7 @@ class NumbersCheck:
         self._findings.add(DamageKind.NUMBER, number_path(self._store, number), reason, manifests=[record.manifest] if record else [])
 
     def _project(self, number: int) -> tuple[str, int]:
-        facts = self._table.meet(self._records[number].manifest)
+        facts = self._table.look(self._records[number].manifest)
         return (facts.project if facts else "", number)
 
     def _check_record(self, number: int) -> None:
@@ -69,7 +69,7 @@ class NumbersCheck:
         if record is None or record.manifest == BURNT:
             return
         self._records[number] = record
-        self._table.meet(record.manifest)
+        self._table.look(record.manifest)
         is_found = self.has(record.manifest, number)
         if is_found:
             self.good[record.manifest] = number
@@ -78,7 +78,7 @@ class NumbersCheck:
 
     def _read_manifest(self, digest: Digest) -> tuple[Manifest, int] | None:
         """A manifest and how many rows it has."""
-        if not self._table.meet(digest):
+        if not self._table.look(digest):
             return None
         try:
             manifest = read_manifest(self._store, digest)
@@ -121,7 +121,7 @@ class NumbersCheck:
             return None  # reported as the record's damage
         if record is None:
             return "is a mark of a number that nobody has"
-        facts = self._table.meet(record.manifest) if record.manifest != BURNT else None
+        facts = self._table.look(record.manifest) if record.manifest != BURNT else None
         return f"is a mark of a number that {facts.project} has" if facts and facts.project != project else None
 
 

@@ -7,6 +7,7 @@ Whoever changes an environment holds its lock from reading the current generatio
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from casfs.paths import parse_environment_name
 from casfs.store.generations import Generation, format_index, format_lock, parse_index, parse_lock
 from casfs.store.manifests import read_manifest
 from casfs.store.plain import read_plain_file
-from casfs.store.publish import Batch
+from casfs.store.publish import Batch, naming
 from casfs.store.store import Store
 
 
@@ -36,7 +37,8 @@ class Environment:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreDamaged(f"{self.directory}/current", f"is no symbolic link: {error.strerror}") from None
+            reason = "is no symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
+            raise StoreDamaged(f"{self.directory}/current", reason) from None
         number = os.path.basename(target).removesuffix(".toml")
         if not number.isdecimal():
             raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is no generation")
@@ -95,7 +97,8 @@ class Environment:
         os.makedirs(self.directory, exist_ok=True)
         fd = os.open(f"{self.directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            with naming(f"{self.directory}/lock"):
+                fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)

@@ -191,7 +191,7 @@ def parse_index(content: bytes, lock: bytes) -> Generation | None:
     if head != f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}".encode():
         return None
     data = json.loads(body)
-    distributions = tuple(Distribution(*facts, _load_layer(files), _load_layer(made)) for *facts, files, made in data["distributions"])
+    distributions = tuple(_load_distribution(*one) for one in data["distributions"])
     interpreter = BaseInterpreter(**data["interpreter"])
     number, created, command = (data[name] for name in _SCALARS)
     return Generation(number, created, command, interpreter, _load_layer(data["skeleton"]), distributions)
@@ -203,6 +203,12 @@ _SCALARS = ("number", "created", "command")
 def _dump_distribution(one: Distribution) -> list[Any]:
     facts = [one.project, one.name, one.version, one.wheel, one.wheel_size, one.origin, one.requested]
     return [*facts, _dump_layer(one.files), _dump_layer(one.installation)]
+
+
+def _load_distribution(
+    project: str, name: str, version: str, wheel: Digest, size: int, origin: str, requested: bool, files: list[Any], made: list[Any]
+) -> Distribution:
+    return Distribution(project, name, version, wheel, size, origin, requested, _load_layer(files), _load_layer(made))
 
 
 def _dump_layer(layer: Layer) -> list[Any]:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
@@ -19,7 +20,7 @@ from casfs.errors import InvalidValue, StoreDamaged, WheelRefused
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
 from casfs.store.numbers import assign_numbers
 from casfs.store.plain import read_plain_file
-from casfs.store.publish import Batch, write_all
+from casfs.store.publish import Batch, naming, write_all
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
 
@@ -123,25 +124,29 @@ def _ingest_one(store: Store, batch: Batch, path: str, request: Request) -> _Dra
         facts = file_facts(file.fileno())
         if (digest := read_stamp(store, path, facts)) and (draft := _known(store, path, facts, digest, request)):
             return draft
-        copy = stack.enter_context(tempfile.TemporaryFile(dir=store.path("tmp")))
-        digest, size = _copy_hashing(file, copy.fileno())
+        copy = stack.enter_context(tempfile.TemporaryFile(dir=batch.directory))
+        with naming(batch.directory):  # the copy, if it is not the wheel
+            digest, size = _copy_hashing(file, copy.fileno())
         if file_facts(file.fileno()) != facts:
             raise WheelRefused(path, "changed while it was read")
         if draft := _known(store, path, facts, digest, request):
             return draft
         draft = _Draft(path, size, facts, digest)
-        _unpack_wheel(store, batch, copy.fileno(), draft, request)
+        with naming(batch.directory):
+            _unpack_wheel(store, batch, copy.fileno(), draft, request)
         return draft
+
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def _open_wheel(path: str) -> BinaryIO:
     """The wheel, open for reading. A directory, a device or a FIFO is refused without waiting for it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        file = os.fdopen(fd, "rb", buffering=0)
+        file = FileIO(path, opener=lambda path, _: os.open(path, _OPEN_FLAGS))
     except OSError as error:
         raise WheelRefused(path, (error.strerror or str(error)).lower()) from None
-    if not os.path.isfile(f"/proc/self/fd/{fd}"):
+    if not os.path.isfile(f"/proc/self/fd/{file.fileno()}"):
         file.close()
         raise WheelRefused(path, "is not a plain file")
     return file
@@ -149,10 +154,15 @@ def _open_wheel(path: str) -> BinaryIO:
 
 def _copy_hashing(file: BinaryIO, copy_fd: int) -> tuple[Digest, int]:
     hasher = ContentHasher()
-    while chunk := file.read(_COPY_SIZE):
+    while chunk := _read_chunk(file):
         hasher.update(chunk)
         write_all(copy_fd, chunk)
     return hasher.digest, hasher.size
+
+
+def _read_chunk(file: BinaryIO) -> bytes:
+    with naming(file.name):
+        return file.read(_COPY_SIZE)
 
 
 def _known(store: Store, path: str, facts: list[int], digest: Digest, request: Request) -> _Draft | None:

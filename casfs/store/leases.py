@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.store import Store
@@ -38,8 +38,8 @@ class HeldLease:
         self._store = store
 
     def end(self) -> None:
-        """Give the lease up."""
-        _remove(self._store, self.lease.id, (".sock", ".json"))
+        """Give the lease up; what belongs to it goes with it."""
+        _remove(self._store, self.lease.id)
         os.close(self.fd)
 
 
@@ -87,11 +87,11 @@ def _read_live(store: Store, lease_id: str) -> Lease | None:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return Lease(**json.load(file))
-        _remove(store, lease_id, (".sock", ".log", ".json"))
+        _remove(store, lease_id)
         return None
 
 
-def _remove(store: Store, lease_id: str, suffixes: Iterable[str]) -> None:
-    for suffix in suffixes:
+def _remove(store: Store, lease_id: str) -> None:
+    for suffix in (".sock", ".log", ".log.1", ".json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.path("leases", lease_id + suffix))

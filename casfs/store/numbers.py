@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from casfs.store.store import Store
 
 NUMBER_BITS = 24
 _SLOTS = 1 << NUMBER_BITS
+
+_NUMBER_NAME = re.compile(r"[0-9a-f]{6}")
 
 MAX_ANCESTORS = 64  # bounds the work for a project of which a store has seen hundreds of versions: about 1 ms each
 
@@ -119,7 +122,8 @@ def _ancestors(store: Store, project: str) -> list[int]:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
     except FileNotFoundError:
         return []
-    return [int(entry.name, 16) for entry in entries[:MAX_ANCESTORS]]
+    numbers = [entry.name for entry in entries if _NUMBER_NAME.fullmatch(entry.name)]
+    return [int(name, 16) for name in numbers[:MAX_ANCESTORS]]
 
 
 def _inherit(store: Store, manifest: Manifest, ancestors: list[int]) -> dict[int, tuple[int, int]]:

@@ -33,7 +33,7 @@ def sync_file_system(fd: int) -> None:
     """
     if _libc.syncfs(fd):
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), "syncfs")
+        raise OSError(code, os.strerror(code))
 
 
 def write_all(fd: int, content: bytes | memoryview) -> None:
@@ -41,6 +41,17 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let an OSError out of the block say which file it is about: those of write(2) and other calls on a descriptor don't know."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
 
 
 class Batch:
@@ -64,16 +75,22 @@ class Batch:
     def __contains__(self, target: str) -> bool:
         return target in self._staged
 
+    @property
+    def directory(self) -> str:
+        """Where files are staged. Whatever else is put there ends with the batch, or with the next one if this process dies."""
+        return self._directory
+
     @contextlib.contextmanager
     def writing(self, mode: int = 0o444) -> Iterator[tuple[str, int]]:
         """A new staged file: its name and a descriptor that is open for writing. It is published only if `place` is called."""
         name = f"{self._directory}/{next(self._count)}"
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
-        try:
-            os.fchmod(fd, mode)  # whatever the umask
-            yield name, fd
-        finally:
-            os.close(fd)
+        with naming(name):
+            try:
+                os.fchmod(fd, mode)  # whatever the umask
+                yield name, fd
+            finally:
+                os.close(fd)
 
     def place(self, staged: str, target: str, *, exclusive: bool = False) -> None:
         """Let `commit` publish the staged file as `target`. `exclusive`: commit raises FileExistsError if the name is taken by then."""
@@ -90,17 +107,21 @@ class Batch:
     def add_link(self, target: str, points_to: str) -> None:
         """Stage a symbolic link named `target`; it replaces an older one atomically."""
         name = f"{self._directory}/{next(self._count)}"
-        os.symlink(points_to, name)
+        try:
+            os.symlink(points_to, name)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from None  # it names what the link points to
         self.place(name, target)
 
     def commit(self) -> None:
         """Publish everything that was placed, durably. Raises OSError; then each file is either published whole or not at all."""
         if not self._staged:
             return
-        sync_file_system(self._lock_fd)
-        for target, staged in self._staged.items():
-            self._publish(staged, target)
-        sync_file_system(self._lock_fd)
+        with naming(self._directory):
+            sync_file_system(self._lock_fd)
+            for target, staged in self._staged.items():
+                self._publish(staged, target)
+            sync_file_system(self._lock_fd)
         self._staged.clear()
         self._exclusive.clear()
 
@@ -118,7 +139,7 @@ def _own_directory(temporary: str) -> tuple[str, int]:
     while True:
         name = f"{temporary}/{secrets.token_hex(8)}"
         os.mkdir(name, 0o700)
-        with contextlib.suppress(FileNotFoundError):  # swept between mkdir and open
+        with contextlib.suppress(FileNotFoundError), naming(name):  # swept between mkdir and open
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(fd, fcntl.LOCK_EX)
             if os.path.exists(name):

@@ -21,7 +21,8 @@ from casfs.store.check_blobs import BLOB_MODE, hash_file
 from casfs.store.check_manifests import read_wheel_record
 from casfs.store.check_numbers import BURNT
 from casfs.store.damage import Damage, DamageKind, Report
-from casfs.store.numbers import iter_slots, number_path, read_number
+from casfs.store.manifests import manifest_path
+from casfs.store.numbers import find_number, iter_slots, number_path, read_number
 from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import sync_file_system
 from casfs.store.store import DIRECTORIES, Store
@@ -42,11 +43,13 @@ def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
 
     Damaged environments are left alone: which generation they should have is for their owner to say.
     """
-    done = [Repaired(path, "the wheel is forgotten") for path in _forget_wheels(store, report)]
-    for damage in report.damages:
+    done = []
+    for damage in report.damages:  # first of all they name lost directories, which the others need
         act = _ACTIONS.get(damage.kind)
         if act and (action := act(store, report, damage)):
             done.append(Repaired(damage.path, action))
+    done += [Repaired(path, "the wheel is forgotten") for path in _forget_wheels(store, report)]
+    done += [Repaired(path, f"moved to {set_aside(store, path)}") for path in _iter_useless(store, report)]
     done += _restore_numbers(store, report)
     fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -66,12 +69,21 @@ def _forget_wheels(store: Store, report: Report) -> Iterator[str]:
                 yield path
 
 
+def _iter_useless(store: Store, report: Report) -> Iterator[str]:
+    """Manifests that lost something and that no generation mentions. Adding their wheels makes them anew."""
+    for digest in sorted(report.lost.difference(report.owners.values())):
+        if os.path.lexists(path := manifest_path(store, digest)):
+            yield path
+
+
 def set_aside(store: Store, path: str) -> str:
     """Move something to quarantine/, under its own path there. The path that it has now, below the store."""
     inside = f"quarantine/{os.path.relpath(path, store.root)}"
     names = itertools.chain([inside], (f"{inside}.{count}" for count in itertools.count(2)))
     target = next(name for name in names if not os.path.lexists(store.path(name)))
-    os.makedirs(os.path.dirname(store.path(target)), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(store.path("quarantine"), 0o700)
+    os.makedirs(os.path.dirname(store.path(target)), exist_ok=True)
     os.rename(path, store.path(target))
     return target
 
@@ -102,24 +114,49 @@ def _protect(store: Store, report: Report, damage: Damage) -> str | None:
 
 
 def _make_directory(store: Store, report: Report, damage: Damage) -> str | None:
-    if damage.path not in map(store.path, DIRECTORIES) or os.path.lexists(damage.path):
-        return None
+    if damage.path not in map(store.path, DIRECTORIES) or os.path.isdir(damage.path):
+        return None  # a link to a directory may be somebody's intention
+    moved = _move(store, report, damage)
     os.mkdir(damage.path)
-    return "made anew"
+    return f"{moved}, and made anew" if moved else "made anew"
 
 
 def _mend_number(store: Store, report: Report, damage: Damage) -> str | None:
-    """Replace a record: whose number it is is known from itself or from a generation; what its rows inherited is not."""
+    """Replace a record: whose number it is is known from a generation or from itself; what its rows inherited is not known any more."""
     number = int(damage.path[-7:-5] + damage.path[-4:], 16)
+    return _give_number(store, number, _find_owner(store, report, number))
+
+
+def _find_owner(store: Store, report: Report, number: int) -> Digest:
+    if number in report.owners:
+        return report.owners[number]
     try:
         record = read_number(store, number)
-        owner = record.manifest if record else BURNT
+        if record and find_number(store, record.manifest) in (None, number):
+            return record.manifest
     except StoreDamaged:
-        owner = report.owners.get(number, BURNT)
-    moved = _move(store, report, damage)
+        pass
+    return BURNT
+
+
+def _give_number(store: Store, number: int, owner: Digest) -> str:
+    """Record that a number is `owner`'s, and let it be found."""
+    before = _slots_before(number, owner)
+    if before is None:
+        owner, before = BURNT, []
+    path = number_path(store, number)
+    moved = f"moved to {set_aside(store, path)}; " if os.path.lexists(path) else ""
     _write_number(store, number, owner)
-    burnt = _close_gaps(store, number, owner) if owner != BURNT else 0
-    return f"{moved}; " * bool(moved) + _tell(owner) + f", {burnt} gaps before it closed" * bool(burnt)
+    for slot in before:
+        if not os.path.lexists(number_path(store, slot)):
+            _write_number(store, slot, BURNT)
+    return moved + _tell(owner)
+
+
+def _slots_before(number: int, owner: Digest) -> list[int] | None:
+    """The slots that a search for `owner` looks at before it comes to that number; None if it can't be its number."""
+    slots = list(itertools.takewhile(lambda slot: slot != number, itertools.islice(iter_slots(owner), _MAX_PROBES)))
+    return slots if len(slots) < _MAX_PROBES else None
 
 
 def _tell(owner: Digest) -> str:
@@ -133,25 +170,17 @@ def _write_number(store: Store, number: int, owner: Digest) -> None:
         batch.commit()
 
 
-def _close_gaps(store: Store, number: int, owner: Digest) -> int:
-    """Burn the free slots that a search for `owner` meets before its number; how many."""
-    before = list(itertools.takewhile(lambda slot: slot != number, itertools.islice(iter_slots(owner), _MAX_PROBES)))
-    if len(before) == _MAX_PROBES:
-        return 0
-    free = [slot for slot in before if not os.path.lexists(number_path(store, slot))]
-    for slot in free:
-        _write_number(store, slot, BURNT)
-    return len(free)
-
-
 def _restore_numbers(store: Store, report: Report) -> Iterator[Repaired]:
-    """Give back the numbers that generations mention and that are gone."""
+    """Give back the numbers that generations mention, and that are gone or are said to be of a manifest that nobody has."""
+    used = set(report.owners.values())
     for number, owner in report.owners.items():
-        path = number_path(store, number)
-        if not os.path.lexists(path):
-            _write_number(store, number, owner)
-            _close_gaps(store, number, owner)
-            yield Repaired(path, _tell(owner))
+        with contextlib.suppress(StoreDamaged):  # a damage of its own
+            record = read_number(store, number)
+            if record and (record.manifest in used or os.path.lexists(manifest_path(store, record.manifest))):
+                continue
+            if _slots_before(number, owner) is None:
+                continue  # what the generation says can't be true
+            yield Repaired(number_path(store, number), _give_number(store, number, owner))
 
 
 _ACTIONS: dict[DamageKind, Callable[[Store, Report, Damage], str | None]] = {

@@ -147,7 +147,7 @@ def _accepts(interpreter: Interpreter) -> str:
 
 def _is_met_plainly(interpreter: Interpreter, requires_python: str) -> bool:
     """Whether it says ">=X.Y" and no more, and that is met: so say nearly all wheels, and `packaging` takes 15 ms to load."""
-    plain = re.fullmatch(r">=\s*(\d+)\.(\d+)", requires_python)
+    plain = re.fullmatch(r">=\s*(\d{1,9})\.(\d{1,9})", requires_python)
     return plain is not None and tuple(map(int, plain.groups())) <= tuple(map(int, interpreter.release.split(".")))
 
 
@@ -158,12 +158,12 @@ def requires_python_problem(interpreter: Interpreter, requires_python: str | Non
     """
     if not requires_python or _is_met_plainly(interpreter, requires_python):
         return None
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
     version = Version(interpreter.version.rstrip("+"))
     try:
         is_met = SpecifierSet(requires_python).contains(version.base_version, prereleases=True)
-    except InvalidSpecifier:
+    except ValueError:  # InvalidSpecifier, or a number so long that Python does not read it
         return None
     return None if is_met else f"requires Python {requires_python}; this environment has {interpreter.version}"

@@ -32,4 +32,5 @@ class LayerReader:
     def keep_only(self, tree: Tree) -> None:
         """Forget what `tree` does not use."""
         used = {layer.layer.manifest for layer in tree.layers}
-        self._contents = {digest: content for digest, content in self._contents.items() if digest in used}
+        contents = self._contents.copy()  # at once: threads go on reading
+        self._contents = {digest: content for digest, content in contents.items() if digest in used}

@@ -21,12 +21,12 @@ class WheelFilename:
     def is_stem(self, stem: str) -> bool:
         """Whether `stem` (of a .dist-info or .data directory) means this project and version, however it is spelt."""
         from packaging.utils import canonicalize_name
-        from packaging.version import InvalidVersion, Version
+        from packaging.version import Version
 
         name, _, version = stem.rpartition("-")
         try:
             return canonicalize_name(name) == self.project and Version(version) == Version(self.version)
-        except InvalidVersion:
+        except ValueError:  # no version, or one with a number so long that Python does not read it
             return False
 
 

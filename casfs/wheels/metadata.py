@@ -69,10 +69,10 @@ def _single(headers: dict[str, list[str]], key: str, member: str, problems: Prob
 
 
 def _parse_requires_python(headers: dict[str, list[str]]) -> str | None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
     values = headers.get("requires-python", [])
     try:
         return str(SpecifierSet(values[0])) or None if values else None
-    except InvalidSpecifier:
+    except ValueError:  # InvalidSpecifier, or a number so long that Python does not read it
         return None

@@ -102,12 +102,16 @@ def test_mount_before_any_add_makes_an_environment_that_fills_live(casfs: Casfs)
     assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
 
 
-def test_dead_mount_is_cleaned_up_by_the_next_mount(casfs: Casfs, mounted: Path) -> None:
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_dead_mount_is_cleaned_up_by_the_next_mount(casfs: Casfs, mounted: Path, is_cached: bool) -> None:
     [status] = casfs.status()
+    if is_cached:
+        os.stat(mounted)
     os.kill(status["pid"], signal.SIGKILL)
     wait_for_end(status["pid"])
+    assert is_cached == os.path.exists(mounted)  # from the kernel's memory a dead mount looks alive
     with pytest.raises(OSError, match="not connected"):
-        os.stat(mounted)
+        os.listdir(mounted)
     casfs.run("mount", mounted)
     assert run_python(mounted, "import demo; print(demo.VALUE)") == "1"
     assert list(iter_mountpoints(casfs.directory)) == [mounted]

@@ -59,9 +59,9 @@ class Twins:
         return run_in(self.shown, *command), run_in(self.plain, *command)
 
 
-def run_in(directory: Path, *command: str, **options: bytes) -> str:
+def run_in(directory: Path, *command: str) -> str:
     environ = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, cwd=directory, env=environ, capture_output=True, check=False, **options)
+    done = subprocess.run(command, cwd=directory, env=environ, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Environment:
         return self.root / "lib" / self.directory / "site-packages"
 
     def run(self, *command: str | Path, cwd: Path | None = None, **environ: str) -> Said:
-        """Run a command, which leaves no bytecode behind; `environ` is set for it."""
+        """Run a command beside the environment, or in `cwd`. It leaves no bytecode behind; `environ` is set for it."""
         environment = {**clean_environ(), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100", **environ}
         words = list(map(str, command))
         cwd = cwd or self.root.parent
@@ -63,6 +63,11 @@ class Pair:
         return ask(self.native), ask(self.mounted)
 
 
+def find_python(version: str) -> str:
+    """The interpreter that `casfs --python` would take. Raises InterpreterRefused, which says which there are."""
+    return find_interpreter(version, os.environ.get("PATH", os.defpath), Path.home())
+
+
 @dataclass(frozen=True, slots=True)
 class Maker:
     """Makes pairs in a directory; the mounts end with `casfs`."""
@@ -73,19 +78,25 @@ class Maker:
 
     def make(self, name: str, version: str, requirements: Sequence[str], *more: Sequence[str]) -> Pair:
         """A pair for the Python of this version. What stands in `more` is installed later, each in a step of its own."""
-        interpreter = find_interpreter(version, os.environ.get("PATH", os.defpath), Path.home())
+        interpreter = find_python(version)
         steps = [requirements, *more]
         wheels = provide_wheels(self.tools, interpreter, (one for step in steps for one in step))
-        python = f"python{version}"
-        native, mounted = (Environment(self.directory / name / kind, python) for kind in ("native", "mounted"))
-        native.root.parent.mkdir()
-        self._make_native(native, interpreter, [[wheels[one] for one in step] for step in steps])
-        for step in steps:
-            self._casfs(name, "add", "--python", interpreter, *(wheels[one] for one in step))
-        self._casfs(name, "mount", mounted.root)
+        native, mounted = self.install(name, version, [[wheels[one] for one in step] for step in steps])
         return Pair(native, mounted, wheels)
 
-    def _make_native(self, native: Environment, interpreter: str, steps: Iterable[Sequence[Path]]) -> None:
+    def install(self, name: str, version: str, steps: Sequence[Sequence[Path]]) -> tuple[Environment, Environment]:
+        """Wheels installed by pip, and by casfs into an environment of this name, which is mounted."""
+        interpreter = find_python(version)
+        native, mounted = (Environment(self.directory / name / kind / ".venv", f"python{version}") for kind in ("native", "mounted"))
+        native.root.parent.mkdir(parents=True)
+        mounted.root.parent.mkdir()
+        self._make_native(native, interpreter, steps)
+        for wheels in steps:
+            self._casfs(name, "add", "--python", interpreter, *wheels)
+        self._casfs(name, "mount", mounted.root)
+        return native, mounted
+
+    def _make_native(self, native: Environment, interpreter: str, steps: Sequence[Sequence[Path]]) -> None:
         options = ("--quiet", "--no-index", "--no-deps", "--no-compile")
         commands = [[interpreter, "-m", "venv", "--without-pip", str(native.root)]]
         commands += [self.tools.pip("--python", native.root, "install", *options, *wheels) for wheels in steps]

@@ -1,4 +1,4 @@
-"""An environment is, path by path and byte by byte, what pip makes of the same wheels; the differences that are meant are in `trees.MEANT`."""
+"""An environment is, path by path and byte by byte, what pip makes of the same wheels; `trees.MEANT` has the differences that are meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tests.real.environments import Environment, Pair
+from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import comparable_rows, find_differences, find_untrue, read_record
 from tests.real.wheels import OVERLAPPING, QUIRKS
 
@@ -61,3 +61,17 @@ def test_old_pip_and_setuptools_get_commands_of_this_python(old: Pair):
     assert_alike(old)
     names = {path.name for path in (old.mounted.root / "bin").iterdir()}
     assert {name for name in names if name.startswith(("pip", "easy"))} == {"pip", "pip3", "pip3.11", "easy_install", "easy_install-3.11"}
+
+
+def test_wheels_are_found_where_pip_finds_them(quirks: Pair, maker: Maker):
+    """direct_url.json quotes odd names and follows no links."""
+    directory = maker.directory / "a b" / "ü+%41~#?'&"
+    directory.mkdir(parents=True)
+    (maker.directory / "link").symlink_to(directory)
+    six, certifi, socks = (quirks.wheels[one] for one in ("six==1.17.0", "certifi==2026.10.18", "PySocks==1.7.1"))
+    (directory / six.name).write_bytes(six.read_bytes())
+    (directory / certifi.name).symlink_to(certifi)
+    (directory / socks.name).write_bytes(socks.read_bytes())
+    places = [directory / six.name, directory / certifi.name, maker.directory / "link/../link" / socks.name]
+    native, mounted = maker.install("places", "3.11", [places])
+    assert_alike(Pair(native, mounted, {}))

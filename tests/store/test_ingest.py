@@ -205,7 +205,10 @@ def plant_socket(path: Path) -> None:
         os.chdir(at)
 
 
-@pytest.mark.parametrize("plant", [lambda path: None, plant_directory, os.mkfifo, plant_socket], ids=["nothing", "directory", "fifo", "socket"])
+NO_FILES = {"nothing": lambda path: None, "directory": plant_directory, "fifo": os.mkfifo, "socket": plant_socket}
+
+
+@pytest.mark.parametrize("plant", NO_FILES.values(), ids=NO_FILES)
 def test_what_is_no_file_is_refused_at_once(store, place, plant):
     path = place / "demo-1.0-py3-none-any.whl"
     plant(path)
@@ -251,9 +254,7 @@ def test_a_known_wheel_that_lost_its_manifest_is_unpacked_again(store, place):
 def test_processes_that_ingest_one_wheel_at_once_both_succeed(store, place):
     path = make_wheel({f"demo/{number}.py": b"%d" % number for number in range(300)}).write_to(place)
     command = [sys.executable, "-c", INGEST, store.root, str(path)]
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)
-    ]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)]
     for child in children:
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -285,8 +286,9 @@ class Interrupted(str):
     """A directory's path that lets somebody else ask while its parent's children are being collected."""
 
     __slots__ = ("ask",)
+    ask: Callable[[], object]
 
-    def rpartition(self, separator: str) -> tuple[str, str, str]:  # type: ignore[override]
+    def rpartition(self, separator: str) -> tuple[str, str, str]:
         self.ask()
         return str(self).rpartition(separator)
 
@@ -298,7 +300,7 @@ def test_who_asks_for_directories_while_another_thread_collects_them_sees_all_of
     for row, path in enumerate(manifest.directories):
         if path == "d2":
             interrupted = Interrupted(path)
-            interrupted.ask = lambda: None if seen else seen.append([*manifest.directories_in(0)])  # type: ignore[attr-defined]
+            interrupted.ask = lambda: None if seen else seen.append([*manifest.directories_in(0)])
             manifest.directories[row] = interrupted
     assert manifest.directories_in(0) == everything
     assert seen == [everything]

@@ -77,6 +77,13 @@ def test_a_stem_means_the_project_however_it_is_spelt():
     assert not any(parsed.is_stem(stem) for stem in ("demo-1.0", "de_mo-1.1", "de_mo", "de_mo-", "-1.0", "de_mo-one", ""))
 
 
+def test_a_number_too_long_for_python_is_no_version():
+    huge = "9" * 5000  # int() refuses more than 4,300 digits
+    assert not parse_wheel_filename("demo-1.0-py3-none-any.whl").is_stem(f"demo-{huge}")
+    wheel = pack(demo_members(metadata=f"Requires-Python: >={huge}\n"))
+    assert read_wheel(wheel.source(), wheel.filename).name == "demo"
+
+
 def test_a_wheel_of_many_files_reads_no_content_but_its_own_descriptions():
     made = make_wheel({"demo/big.bin": bytes(range(256)) * 40_000})
     source = made.source()

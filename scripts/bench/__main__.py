@@ -1,0 +1,106 @@
+"""The runner: takes the measures one after the other and prints what they found."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.bench.bench import Bench
+from scripts.bench.figures import Figure, Run, format_run
+from scripts.bench.machine import describe_machine, describe_revision
+from scripts.bench.measures import MEASURES
+from scripts.bench.processes import adopt_orphans, end_descendants
+from scripts.bench.stores import detach_below
+from scripts.bench.table import format_markdown
+from scripts.bench.tools import REPOSITORY, Tools, cache_folder, say
+
+_ROUNDS, _QUICK_ROUNDS = 7, 3
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark; exit code 1 if a measure failed."""
+    arguments = _build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    adopt_orphans()
+    cache = cache_folder()
+    tools = Tools.install(cache)
+    with working_folder(arguments.folder or cache) as folder:
+        rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else _ROUNDS)
+        bench = Bench(folder, cache, tools, rounds, arguments.quick, arguments.large)
+        began = time.monotonic()
+        machine = _describe(bench)
+        figures, failures = _take_all(bench, arguments.only or list(MEASURES))
+        run = Run({**machine, "took": f"{time.monotonic() - began:.0f} s"}, figures, failures)
+    sys.stdout.write(format_markdown(run))
+    if arguments.json:
+        arguments.json.write_text(format_run(run), encoding="utf-8")
+    sys.exit(1 if failures else 0)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("scripts.bench", description="Measure casfs against pip, uv and plain files.")
+    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_ROUNDS} rounds instead of {_ROUNDS}, and less work: about a minute")
+    parser.add_argument("--large", action="store_true", help="also add tensorflow-cpu (a wheel of 274 MB)")
+    parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be given more than once")
+    parser.add_argument("--rounds", type=int, help="how often each contender has its turn")
+    parser.add_argument("--folder", type=_absolute, help="work in a new folder below this one (default: the user's cache folder)")
+    parser.add_argument("--json", type=_absolute, metavar="FILE", help="also write all values to FILE")
+    return parser
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).absolute()
+
+
+@contextmanager
+def working_folder(parent: Path) -> Iterator[Path]:
+    """A new folder. At the end nothing is mounted there, nothing runs, and it is gone."""
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent.resolve()))
+    try:
+        yield folder
+    finally:
+        _clean(folder)
+        shutil.rmtree(folder)
+
+
+def _clean(folder: Path) -> None:
+    os.chdir("/")
+    detach_below(folder)
+    end_descendants()
+
+
+def _describe(bench: Bench) -> dict[str, str]:
+    mode = f"{'quick' if bench.is_quick else 'full'}, {bench.rounds} rounds"
+    versions = bench.tools.versions()
+    versions["casfs"] += f" ({describe_revision(REPOSITORY)})"
+    return {**describe_machine(bench.folder), **versions, "mode": mode}
+
+
+def _take_all(bench: Bench, names: Sequence[str]) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
+    """All figures; a measure that fails costs its own figures only."""
+    figures: list[Figure] = []
+    failures = []
+    for name in names:
+        began = time.monotonic()
+        try:
+            figures += MEASURES[name](bench)
+        except Exception as error:  # noqa: BLE001  # shown, counted, and the next measure gets its turn
+            traceback.print_exc()
+            failures.append(f"{name}: {error}")
+        finally:
+            _clean(bench.folder)
+        say(f"{name} took {time.monotonic() - began:.0f} s")
+    return tuple(figures), tuple(failures)
+
+
+if __name__ == "__main__":
+    main()

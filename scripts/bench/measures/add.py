@@ -1,0 +1,110 @@
+"""Adding a wheel that is known, and one that is new, against uv and pip: time and peak memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from scripts.bench.bench import Bench, settle
+from scripts.bench.figures import Figure
+from scripts.bench.processes import Usage
+from scripts.bench.rounds import Rounds, Turn, take_turns
+
+_KNOWN = (
+    "into an environment made for it (casfs makes it within the time; uv and pip are given an empty one). The wheel is in the page cache"
+    " and was added before: casfs's pool has it, uv's cache is warm; pip has no cache for a local wheel. casfs syncs to disk, the others"
+    " do not"
+)
+_NEW = (
+    "as above, but casfs's store and uv's cache, made for it, do not know the wheel. Dirty pages are written back before each turn;"
+    " casfs ends with all of the wheel synced to disk, the others leave that to the kernel"
+)
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Few large files, many small ones, and a very large wheel."""
+    works = ["numpy"] if bench.is_quick else ["django", "numpy"]
+    for work in [*works, *(["tensorflow"] if bench.is_large else [])]:
+        with bench.scratch(f"add-{work}") as folder:
+            [wheel] = bench.wheels(work)
+            own = Path(shutil.copy2(wheel, folder))  # its times are changed below
+            yield from _figures(take_turns(bench.rounds, _known_turns(bench, folder, own)), f"{work}, known", _KNOWN)
+            yield from _figures(take_turns(bench.rounds, _new_turns(bench, folder, own)), f"{work}, new", _NEW)
+
+
+def _figures(rounds: Rounds, what: str, conditions: str) -> Iterator[Figure]:
+    yield rounds.figure("add", "seconds", f"{what}: time", "s", conditions)
+    yield rounds.figure("add", "peak", f"{what}: peak memory", "B", "the largest resident size of the process, in the same turns")
+
+
+def _timed(work: Callable[[], Usage]) -> Mapping[str, float]:
+    settle()
+    usage = work()
+    return {"seconds": usage.seconds, "peak": usage.peak}
+
+
+def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
+    wheels = [str(wheel)]
+    store = bench.new_store(folder / "store")
+    store.add("first", wheels)
+    cache = folder / "cache"
+    bench.uv_install(bench.new_venv(folder / "first"), wheels, cache, "hardlink")
+
+    def unchanged(number: int) -> Mapping[str, float]:
+        return _timed(lambda: store.add(f"unchanged-{number}", wheels))
+
+    def touched(number: int) -> Mapping[str, float]:
+        found = wheel.stat()
+        os.utime(wheel)
+        values = _timed(lambda: store.add(f"touched-{number}", wheels))
+        os.utime(wheel, ns=(found.st_atime_ns, found.st_mtime_ns))  # uv's cache goes by it
+        store.add(f"again-{number}", wheels)  # and casfs gets to know the file as it was
+        return values
+
+    return {
+        "casfs, file unchanged": unchanged,
+        "casfs, file touched": touched,
+        "uv, hard links": _uv_turn(bench, folder, wheels, cache, "hardlink"),
+        "uv, copies": _uv_turn(bench, folder, wheels, cache, "copy"),
+        "pip": _pip_turn(bench, folder, wheels),
+    }
+
+
+def _new_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
+    wheels = [str(wheel)]
+
+    def casfs(number: int) -> Mapping[str, float]:
+        store = bench.new_store(folder / f"store-{number}")
+        values = _timed(lambda: store.add("first", wheels))
+        shutil.rmtree(store.path)
+        return values
+
+    def uv(number: int) -> Mapping[str, float]:
+        cache = folder / f"cache-{number}"
+        values = _uv_turn(bench, folder, wheels, cache, "hardlink")(number)
+        shutil.rmtree(cache)
+        return values
+
+    return {"casfs": casfs, "uv, hard links": uv, "pip": _pip_turn(bench, folder, wheels)}
+
+
+def _uv_turn(bench: Bench, folder: Path, wheels: list[str], cache: Path, link_mode: str) -> Turn:
+    def turn(number: int) -> Mapping[str, float]:
+        venv = bench.new_venv(folder / "venv")
+        values = _timed(lambda: bench.uv_install(venv, wheels, cache, link_mode))
+        shutil.rmtree(venv)
+        return values
+
+    return turn
+
+
+def _pip_turn(bench: Bench, folder: Path, wheels: list[str]) -> Turn:
+    def turn(number: int) -> Mapping[str, float]:
+        venv = bench.new_pip_venv(folder / "venv", folder / "template")
+        values = _timed(lambda: bench.pip_install(venv, wheels))
+        shutil.rmtree(venv)
+        return values
+
+    return turn

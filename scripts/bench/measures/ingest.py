@@ -1,0 +1,95 @@
+"""Speed of ingest, against inflating and hashing the same wheels in memory: no reader of wheels can be faster than that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from isal import isal_zlib
+
+from scripts.bench.bench import Bench, settle
+from scripts.bench.figures import Figure
+from scripts.bench.processes import run
+from scripts.bench.rounds import Turn, take_turns
+
+_CONDITIONS = (
+    "bytes of all members, unpacked, by the time. casfs: the whole command, with all synced to disk, into a store that knows none of them."
+    " Limit: ISA-L's inflate and SHA-256 of members that are in memory, without the start of Python. The wheels are in the page cache"
+)
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Django and numpy: many small files, and few large ones."""
+    for name in ("django", "numpy"):
+        with bench.scratch(f"ingest-{name}") as folder:
+            wheels = bench.wheels(name)
+            rounds = take_turns(bench.rounds, _turns(bench, folder, wheels))
+        yield rounds.figure("ingest", "speed", name, "B/s", _CONDITIONS)
+
+
+def _turns(bench: Bench, folder: Path, wheels: Sequence[str]) -> dict[str, Turn]:
+    size = unpacked_size(wheels)
+
+    def casfs(number: int) -> Mapping[str, float]:
+        store = bench.new_store(folder / f"store-{number}")
+        settle()
+        usage = store.add("first", wheels)
+        shutil.rmtree(store.path)
+        return {"speed": size / usage.seconds}
+
+    def limit(threads: int) -> Turn:
+        command = [bench.tools.own_python, "-P", __file__, str(threads), *wheels]
+        env = {**bench.env, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+        return lambda number: {"speed": size / float(json.loads(run(command, env).output))}
+
+    cores = os.cpu_count() or 1
+    return {"casfs": casfs, "limit, one core": limit(1), f"limit, {cores} cores": limit(cores)}
+
+
+def unpacked_size(wheels: Sequence[str]) -> int:
+    """Bytes of all members."""
+    size = 0
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            size += sum(info.file_size for info in archive.infolist())
+    return size
+
+
+def time_limit(threads: int, wheels: Sequence[str]) -> float:
+    """Seconds that inflating and hashing take."""
+    members = [member for wheel in wheels for member in read_members(wheel)]
+    members.sort(key=lambda member: -len(member[1]))
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        shares = [members[first::threads] for first in range(threads)]
+        list(pool.map(_inflate_and_hash, shares))
+    return time.perf_counter() - began
+
+
+def read_members(wheel: str) -> list[tuple[bool, bytes]]:
+    """(is deflated, the bytes as they are in the archive) of each member."""
+    members = []
+    with zipfile.ZipFile(wheel) as archive, open(wheel, "rb") as file:
+        for info in archive.infolist():
+            file.seek(info.header_offset)
+            header = file.read(30)
+            file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
+            members.append((info.compress_type == zipfile.ZIP_DEFLATED, file.read(info.compress_size)))
+    return members
+
+
+def _inflate_and_hash(members: Sequence[tuple[bool, bytes]]) -> None:
+    for is_deflated, content in members:
+        hashlib.sha256(isal_zlib.decompress(content, -15) if is_deflated else content).digest()
+
+
+if __name__ == "__main__":  # in a process of its own: what a process has in memory marks those that it starts
+    sys.stdout.write(json.dumps(time_limit(int(sys.argv[1]), sys.argv[2:])))

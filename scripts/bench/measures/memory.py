@@ -1,0 +1,44 @@
+"""Memory of the daemon: after mounting, after an import, after everything has been looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from scripts.bench.bench import Bench, read_all
+from scripts.bench.figures import Figure
+from scripts.bench.measures.imports import import_from
+from scripts.bench.processes import run
+from scripts.bench.rounds import take_turns
+from scripts.bench.stores import Mounted
+from scripts.bench.tools import without_bytecode
+
+_PSS = "its proportional set size: a page that it shares with others counts in parts"
+_RSS = "its resident set size"
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """With the wheels of science; if it must be quick, of pandas."""
+    name = "pandas" if bench.is_quick else "science"
+    with bench.scratch("memory") as folder:
+        wheels = bench.wheels(name)
+        store = bench.new_store(folder / "store")
+        store.add(name, wheels)
+        read_all([store.path])
+        env = without_bytecode(bench.env)
+
+        def turn(number: int) -> Mapping[str, float]:
+            with store.mounted(name, folder / "mount") as mounted:
+                sizes = _sizes(mounted, "after mount")
+                import_from(mounted.path, name, env)
+                sizes |= _sizes(mounted, f"after import of {name}")
+                run(["find", str(mounted.path), "-ls"], env)
+                return sizes | _sizes(mounted, "after find")
+
+        rounds = take_turns(1 if bench.is_quick else bench.rounds, {"casfs daemon": turn})
+        for what in rounds.values:
+            yield rounds.figure("memory", what, what, "B", f"of the one process that serves the mount, {_PSS if 'PSS' in what else _RSS}")
+
+
+def _sizes(mounted: Mounted, when: str) -> dict[str, float]:
+    resident, proportional = mounted.memory()
+    return {f"RSS {when}": float(resident), f"PSS {when}": float(proportional)}

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.bench.tools import REPOSITORY
+
+INTERRUPTED_MEASURE = """
+import sys
+from pathlib import Path
+
+from scripts.bench.__main__ import working_folder
+from scripts.bench.bench import Bench
+from scripts.bench.processes import adopt_orphans
+from scripts.bench.tools import Tools
+
+adopt_orphans()
+tools = Tools(str(Path(sys.executable).with_name("casfs")), sys.executable, sys._base_executable, "", "")
+with working_folder(Path(sys.argv[1])) as folder:
+    store = Bench(folder, folder, tools, rounds=1, is_quick=True, is_large=False).new_store(folder / "store")
+    with store.mounted("bench-primer", folder / "mount") as lean, store.mounted_with_stock_loop("bench-primer", folder / "second") as stock:
+        print(lean.daemon, stock.daemon, len(list(stock.path.iterdir())), flush=True)
+        raise RuntimeError("in the middle")
+"""
+
+
+def test_a_measure_that_fails_leaves_no_mount_no_process_and_no_file(tmp_path: Path):
+    command = [sys.executable, "-c", INTERRUPTED_MEASURE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.stderr.endswith("RuntimeError: in the middle\n")
+    *daemons, entries = map(int, done.stdout.split())
+    assert entries > 0
+    assert not any(os.path.exists(f"/proc/{daemon}") for daemon in daemons)
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,91 @@
+"""A plain user has all of it through fusermount3, and root can end what they left."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fuse.plain_user import HOME, UID, PlainUser
+from tests.make_wheels import make_wheel
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[PlainUser]:
+    with PlainUser() as one:
+        for version in ("1.0", "2.0"):
+            make_wheel({"demo.py": f"VALUE = {version!r}\n".encode()}, "demo", version).write_to(one.path(""))
+        one.casfs("add", "--python", sys.executable, "demo-1.0-py3-none-any.whl")
+        yield one
+        assert one.casfs("fsck").returncode == 0
+
+
+@pytest.fixture
+def user(store: PlainUser) -> PlainUser:
+    """With demo 1.0 mounted at ~/venv."""
+    store.casfs("mount", "venv")
+    return store
+
+
+def imported(user: PlainUser) -> str:
+    return user.run(f"{HOME}/venv/bin/python", "-c", "import demo; print(demo.VALUE)").stdout.strip()
+
+
+def test_plain_user_adds_mounts_imports_and_changes_live(user: PlainUser) -> None:
+    assert imported(user) == "1.0"
+    user.casfs("add", "demo-2.0-py3-none-any.whl")
+    assert imported(user) == "2.0"
+    user.casfs("rollback")
+    assert imported(user) == "1.0"
+
+
+def test_store_of_a_plain_user_is_in_their_data_directory_and_private(user: PlainUser) -> None:
+    [mount] = json.loads(user.casfs("status", "--json").stdout)["mounts"]
+    assert mount["mountpoint"] == f"{HOME}/venv"
+    assert mount["answers"] is True
+    store = user.path(".local/share/casfs").stat()
+    assert (store.st_uid, store.st_mode & 0o777) == (UID, 0o700)
+
+
+def test_files_of_a_mount_are_the_users(user: PlainUser) -> None:
+    found = user.run("stat", "-c", "%u %g %a", f"{HOME}/venv/pyvenv.cfg", f"{HOME}/venv/bin").stdout
+    assert found == f"{UID} {UID} 644\n{UID} {UID} 755\n"
+
+
+def test_umount_of_a_plain_user_leaves_nothing_behind(user: PlainUser) -> None:
+    user.casfs("umount", "venv")
+    assert os.listdir(user.path(".local/share/casfs/leases")) == []
+    assert os.listdir(user.path("venv")) == []
+
+
+def test_busy_umount_of_a_plain_user_names_the_process(user: PlainUser) -> None:
+    command = f"cd {HOME}/venv; {sys.executable} -m casfs umount {HOME}/venv; echo $? $$"
+    done = user.run("sh", "-c", command)
+    code, pid = done.stdout.split()
+    assert code == "1"
+    assert f"is in use by sh (process {pid})" in done.stderr
+
+
+def test_dead_mount_of_a_plain_user_is_cleaned_up_by_the_next_mount(user: PlainUser) -> None:
+    [mount] = json.loads(user.casfs("status", "--json").stdout)["mounts"]
+    os.kill(mount["pid"], 9)
+    user.casfs("mount", "venv")
+    assert imported(user) == "1.0"
+
+
+def test_root_ends_the_mount_of_a_plain_user(user: PlainUser) -> None:
+    user.casfs("--store", f"{HOME}/.local/share/casfs", "umount", f"{HOME}/venv", as_root=True)
+    assert os.listdir(user.path("venv")) == []
+    assert os.listdir(user.path(".local/share/casfs/leases")) == []
+
+
+def test_without_the_right_to_open_dev_fuse_the_reason_is_told(user: PlainUser) -> None:
+    user.run("chmod", "600", "/dev/fuse", as_root=True)
+    done = user.casfs("mount", "other", code=1)
+    user.run("chmod", "666", "/dev/fuse", as_root=True)
+    assert "Traceback" not in done.stderr
+    assert "/dev/fuse" in done.stderr
+    assert done.stderr.count("casfs:") == 1
