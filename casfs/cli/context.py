@@ -54,10 +54,10 @@ def tell_daemons(environment: Environment) -> None:
     from casfs.store.leases import iter_leases
 
     for lease in iter_leases(environment.store):
-        if lease.environment == environment.name:
+        if lease.environment in (environment.name, ""):  # the daemon of one mount, or the host of many
             from casfs.mount.control import Request, ask_daemon, raise_problem
 
             try:
-                raise_problem(lease, ask_daemon(environment.store, lease, Request("switch")))
+                raise_problem(lease, ask_daemon(environment.store, lease, Request("switch", environment.name)))
             except CasfsError as error:
                 warn(f"{error}; it may still show the generation before")

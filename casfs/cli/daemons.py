@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 
 from casfs.cli.context import store_directory
-from casfs.cli.mounts import log_to_file
+from casfs.cli.mounts import log_to_file, require_host, serve_here, unmount_all, wait_for_end
 from casfs.cli.output import say
+from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
+from casfs.mount.places import host_mountpoint, locked_places
 from casfs.store.leases import iter_leases
 from casfs.store.store import open_store
 
 
+def run_start(arguments: argparse.Namespace) -> None:
+    """casfs daemon start"""
+    store = open_store(store_directory(arguments), create=True)
+    if os.geteuid() != 0:
+        raise MountRefused("daemon", "only root can serve a whole store with one daemon; `casfs mount` needs none")
+    if arguments.foreground:
+        serve_here(store, "", host_mountpoint(store), arguments.ready_fd)
+        return
+    with locked_places(store):
+        host = require_host(store)
+    say(f"process {host.pid} serves {store.root}")
+
+
+def run_logs(arguments: argparse.Namespace) -> None:
+    """casfs daemon logs"""
+    store = open_store(store_directory(arguments))
+    for lease in iter_leases(store):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(store.path("leases", f"{lease.id}.log"), encoding="utf-8", errors="replace") as file,
+        ):
+            for line in file:
+                say(line.rstrip("\n"))
+
+
 def run_upgrade(arguments: argparse.Namespace) -> None:
     """casfs daemon upgrade"""
-    _tell_all(arguments, "upgrade")
+    store = open_store(store_directory(arguments))
+    for lease in iter_leases(store):
+        raise_problem(lease, ask_daemon(store, lease, Request("upgrade")))
+        say(f"upgraded: {lease.mountpoint}")
 
 
 def run_stop(arguments: argparse.Namespace) -> None:
     """casfs daemon stop"""
-    _tell_all(arguments, "stop")
-
-
-def _tell_all(arguments: argparse.Namespace, command: str) -> None:
     store = open_store(store_directory(arguments))
+    unmount_all(store, is_lazy=arguments.force)
     for lease in iter_leases(store):
-        raise_problem(lease, ask_daemon(store, lease, Request(command)))
-        say(f"{command}: {lease.mountpoint}")
+        raise_problem(lease, ask_daemon(store, lease, Request("stop")))
+        wait_for_end(store, lease.mountpoint)
 
 
 def run_adopt(arguments: argparse.Namespace) -> None:

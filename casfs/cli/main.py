@@ -110,7 +110,7 @@ def _add_query_commands(commands: _Commands) -> None:
     for name, run, text in (
         ("list", "queries:run_list", "list the distributions of the environment"),
         ("generations", "queries:run_generations", "list the generations of the environment"),
-        ("status", "mounts:run_status", "show what is mounted, by which process, and what it was asked"),
+        ("status", "status:run_status", "show what is mounted, by which process, and what it was asked"),
     ):
         commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
     show = commands.add("show", "queries:run_show", "show a distribution: where it comes from, and its files", "casfs show numpy")
@@ -124,8 +124,17 @@ def _add_query_commands(commands: _Commands) -> None:
 def _add_daemon_commands(commands: _Commands) -> None:
     daemon = commands.add("daemon", "", "look after the processes that serve mounts", "casfs daemon upgrade")
     actions = _Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
+    start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
+    start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
+    start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    actions.add("status", "status:run_status", "show the daemons and what they serve", "casfs daemon status").add_argument(
+        "--json", action="store_true", help="print JSON"
+    )
+    actions.add("logs", "daemons:run_logs", "print what the daemons logged", "casfs daemon logs")
     actions.add("upgrade", "daemons:run_upgrade", "serve with the program as it is now, without unmounting", "casfs daemon upgrade")
-    actions.add("stop", "daemons:run_stop", "end all mounts of the store", "casfs daemon stop")
+    actions.add("stop", "daemons:run_stop", "end all mounts of the store, and the daemon", "casfs daemon stop").add_argument(
+        "--force", action="store_true", help="even if they are in use"
+    )
     adopt = actions.add("adopt", "daemons:run_adopt", "take over from a supervisor that ended (not for people)", "casfs daemon upgrade")
     adopt.add_argument("handover", help=argparse.SUPPRESS)
 
@@ -134,10 +143,12 @@ def _add_mount_commands(commands: _Commands) -> None:
     mount = commands.add("mount", "mounts:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
     mount.add_argument("mountpoint", metavar="PATH", help="an empty directory; it is made if it is absent")
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     umount = commands.add("umount", "mounts:run_umount", "end a mount", "casfs umount ~/project/.venv")
-    umount.add_argument("mountpoint", metavar="PATH", help="where it is mounted")
+    umount.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
+    umount.add_argument("--all", action="store_true", help="every mount of the store")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 

@@ -1,25 +1,38 @@
-"""mount, umount, status."""
+"""mount, umount."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import logging
 import logging.handlers
 import os
+import pwd
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 from casfs.cli.context import choose_interpreter, open_context, store_directory
-from casfs.cli.output import format_size, note, say, say_json, say_table
+from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.control import Reply, Request, ask_daemon
+from casfs.mount.control import Request, ask_daemon
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
+from casfs.mount.places import (
+    Place,
+    find_host,
+    find_place,
+    forget_place,
+    host_mountpoint,
+    iter_places,
+    locked_places,
+    make_place,
+    revive_places,
+)
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_leases
-from casfs.store.store import open_store
+from casfs.store.store import Store, open_store
 from casfs.venv.changes import create_environment
 
 _LOG_BYTES = 1 << 20
@@ -39,9 +52,11 @@ def run_mount(arguments: argparse.Namespace) -> None:
         made = create_environment(environment, choose_interpreter(environment, arguments.python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
     if arguments.foreground:
-        _serve(environment, mountpoint, arguments.ready_fd)
+        serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd)
+    elif os.geteuid() == 0:
+        _mount_on_host(environment, mountpoint, arguments.owner)
     else:
-        _start_daemon(environment, mountpoint)
+        _start(environment.store, ["--env", environment.name, "mount", "--foreground"], ["--", mountpoint])
 
 
 def _is_mounted_already(environment: Environment, mountpoint: str) -> bool:
@@ -49,24 +64,63 @@ def _is_mounted_already(environment: Environment, mountpoint: str) -> bool:
     mount = find_mount(mountpoint)
     if mount is None or is_dead(mountpoint):
         return False
-    lease = _find_lease(environment, mountpoint)
-    if not is_ours(mount) or lease is None:
+    shown = _shown_at(environment.store, mountpoint)
+    if not is_ours(mount) or shown is None:
         raise MountRefused(mountpoint, f"something else is mounted there ({mount.type})")
-    if lease.environment != environment.name:
-        raise MountRefused(mountpoint, f"already shows environment {lease.environment!r}")
+    if shown != environment.name:
+        raise MountRefused(mountpoint, f"already shows environment {shown!r}")
     return True
 
 
-def _find_lease(environment: Environment, mountpoint: str) -> Lease | None:
-    return next((lease for lease in iter_leases(environment.store) if lease.mountpoint == mountpoint), None)
+def _shown_at(store: Store, mountpoint: str) -> str | None:
+    """The environment that a live mount of this store shows."""
+    if (place := find_place(store, mountpoint)) is not None:
+        return place.environment
+    return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def _start_daemon(environment: Environment, mountpoint: str) -> None:
-    """Start a process that serves the mount, and return when the mount answers."""
+def _mount_on_host(environment: Environment, mountpoint: str, owner: str | None) -> None:
+    """Let the store's host show the environment; the host is started if there is none."""
+    store = environment.store
+    with locked_places(store):
+        host = require_host(store)
+        uid, gid = _owner_ids(environment, owner)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        make_place(store, host, Place(mountpoint, environment.name, uid, gid, host.id, started))
+
+
+def require_host(store: Store) -> Lease:
+    """The lease of the store's host, which is started if there is none; what one before it showed is shown again."""
+    if (host := find_host(store)) is not None:
+        return host
+    _start(store, ["daemon", "start", "--foreground"], [])
+    if (host := find_host(store)) is None:
+        raise MountRefused(host_mountpoint(store), "the daemon ended as soon as it had started; `casfs daemon logs` may say why")
+    for place in revive_places(store, host):
+        warn(f"{place.path}: could not be mounted again after the daemon had ended")
+    return host
+
+
+def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
+    """User and group to whom the files shall belong: as asked, else as the environment's."""
+    if owner is None:
+        found = os.stat(environment.directory)
+        return found.st_uid, found.st_gid
+    try:
+        user = pwd.getpwuid(int(owner)) if owner.isdecimal() else pwd.getpwnam(owner)
+    except KeyError:
+        if owner.isdecimal():
+            return int(owner), int(owner)
+        raise MountRefused(environment.name, f"there is no user {owner!r}") from None
+    return user.pw_uid, user.pw_gid
+
+
+def _start(store: Store, command: list[str], rest: list[str]) -> None:
+    """Start a process that serves, and return when it does."""
     ours, theirs = os.pipe()
-    command = [sys.executable, "-m", "casfs", "--store", environment.store.root, "--env", environment.name]
-    command += ["mount", "--foreground", "--ready-fd", str(theirs), "--", mountpoint]
-    with subprocess.Popen(command, cwd="/", pass_fds=(theirs,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True) as daemon:
+    line = [sys.executable, "-m", "casfs", "--store", store.root, *command, "--ready-fd", str(theirs), *rest]
+    null = subprocess.DEVNULL
+    with subprocess.Popen(line, cwd="/", pass_fds=(theirs,), stdin=null, stdout=null, start_new_session=True) as daemon:
         os.close(theirs)
         with os.fdopen(ours, "rb") as ready:
             if not ready.read(1):
@@ -74,21 +128,27 @@ def _start_daemon(environment: Environment, mountpoint: str) -> None:
         daemon.returncode = 0  # it lives on; nobody waits for it
 
 
-def _serve(environment: Environment, mountpoint: str, ready_fd: int | None) -> None:
-    """Serve the mount in this process until it ends."""
+def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None) -> None:
+    """Serve a mount in this process until it ends."""
     from casfs.mount.daemon import start_daemon
+
+    logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
+    start_daemon(store, environment, mountpoint, _teller(store, mountpoint, ready_fd))
+
+
+def _teller(store: Store, mountpoint: str, ready_fd: int | None) -> Callable[[str], None]:
+    """What to do once requests are answered."""
 
     def when_serving(lease_id: str) -> None:
         if ready_fd is None:
-            note(f"{mountpoint} shows environment {environment.name!r}; Ctrl-C ends it")
+            note(f"{mountpoint} is mounted; Ctrl-C ends it")
             return
-        log_to_file(environment.store.path("leases", f"{lease_id}.log"))
+        log_to_file(store.path("leases", f"{lease_id}.log"))
         with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
             os.write(ready_fd, b"ready")
             os.close(ready_fd)
 
-    logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
-    start_daemon(environment.store, environment, mountpoint, when_serving)
+    return when_serving
 
 
 def log_to_file(path: str) -> None:
@@ -103,67 +163,59 @@ def log_to_file(path: str) -> None:
 
 def run_umount(arguments: argparse.Namespace) -> None:
     """casfs umount"""
-    mountpoint = resolve_mountpoint(arguments.mountpoint)
-    if not is_ours(find_mount(mountpoint)):
-        raise MountRefused(mountpoint, "is not a mount of casfs")
-    if arguments.lazy or is_dead(mountpoint):
-        detach(mountpoint)
+    if arguments.all == bool(arguments.mountpoint):
+        raise MountRefused("umount", "name a mountpoint, or use --all")
+    store = _store_of(arguments)
+    if arguments.all:
+        unmount_all(store, is_lazy=arguments.lazy)
     else:
-        unmount(mountpoint)
-        _wait_for_end(arguments, mountpoint)
+        _unmount_one(store, resolve_mountpoint(arguments.mountpoint), is_lazy=arguments.lazy)
 
 
-def _wait_for_end(arguments: argparse.Namespace, mountpoint: str) -> None:
-    """Return when the daemon of the mount is gone, so that nothing is left behind when the command returns."""
+def _store_of(arguments: argparse.Namespace) -> Store | None:
+    """The store, if there is one: a mount of another store can be ended as well."""
     try:
-        store = open_store(store_directory(arguments))
+        return open_store(store_directory(arguments))
     except CasfsError:
-        return  # another store's mount: there is nothing to look at
+        return None
+
+
+def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
+    if store is not None:
+        paths = [place.path for place in iter_places(store)] + [lease.mountpoint for lease in iter_leases(store) if lease.environment]
+        for path in paths:
+            _unmount_one(store, path, is_lazy=is_lazy)
+
+
+def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None:
+    place = find_place(store, mountpoint) if store else None
+    if is_ours(find_mount(mountpoint)):
+        if is_lazy or is_dead(mountpoint):
+            detach(mountpoint)
+        else:
+            unmount(mountpoint)
+    elif place is None:
+        raise MountRefused(mountpoint, "is not a mount of casfs")
+    if store is not None:
+        if place is not None:
+            forget_place(store, place)
+        _end_idle_host(store)
+        if not is_lazy:
+            wait_for_end(store, mountpoint)
+
+
+def _end_idle_host(store: Store) -> None:
+    """A host that shows nothing any more ends."""
+    with locked_places(store):
+        host = find_host(store)
+        if host is not None and not any(True for _ in iter_places(store)):
+            with contextlib.suppress(CasfsError):
+                ask_daemon(store, host, Request("stop"))
+            wait_for_end(store, host.mountpoint)
+
+
+def wait_for_end(store: Store, mountpoint: str) -> None:
+    """Return when the daemon of the mount is gone, so that nothing is left behind when the command returns."""
     until = time.monotonic() + _END_WAIT_S
     while any(lease.mountpoint == mountpoint for lease in iter_leases(store)) and time.monotonic() < until:
         time.sleep(0.005)
-
-
-def run_status(arguments: argparse.Namespace) -> None:
-    """casfs status"""
-    store = open_store(store_directory(arguments))
-    found: list[tuple[Lease, Reply | None]] = []
-    for lease in iter_leases(store):
-        try:
-            found.append((lease, ask_daemon(store, lease, Request("status"))))
-        except CasfsError as error:
-            note(f"casfs: {error}")
-            found.append((lease, None))
-    if arguments.json:
-        say_json({"store": store.root, "mounts": [_status_json(lease, reply) for lease, reply in found]})
-        return
-    say(f"store {store.root}")
-    if not found:
-        say("nothing is mounted")
-        return
-    say_table(
-        ("Mountpoint", "Environment", "Generation", "Process", "Uptime", "Memory", "Requests"),
-        [_status_row(lease, reply) for lease, reply in found],
-    )
-    for lease, reply in found:
-        if reply and reply.requests:
-            kinds = sorted(reply.requests.items(), key=lambda item: -item[1])
-            say(f"{lease.mountpoint}: " + ", ".join(f"{count:,} {kind}" for kind, count in kinds))
-
-
-def _status_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
-    return {**dataclasses.asdict(lease), "answers": reply is not None, **(dataclasses.asdict(reply) if reply else {})}
-
-
-def _status_row(lease: Lease, reply: Reply | None) -> tuple[str, ...]:
-    facts = ("?", "does not answer", "?", "?")
-    if reply:
-        uptime = time.strftime("%H:%M:%S", time.gmtime(reply.uptime_s % 86400))
-        days = int(reply.uptime_s // 86400)
-        facts = (
-            str(reply.generation),
-            f"{days}d {uptime}" if days else uptime,
-            format_size(reply.resident_bytes),
-            f"{sum(reply.requests.values()):,}",
-        )
-    return (lease.mountpoint, lease.environment, facts[0], str(lease.pid), *facts[1:])

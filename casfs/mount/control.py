@@ -20,7 +20,7 @@ from casfs.store.store import Store
 VERSION = 1
 MAX_MESSAGE = 65536  # bytes; a status of every kind of request takes about 1,000
 
-_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "stop": 5.0, "upgrade": 5.0}
+_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "stop": 5.0, "upgrade": 5.0}
 """A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests, and on a slow disk it takes its time."""
 
 
@@ -29,6 +29,9 @@ class Request:
     """What a command wants: "status", "switch" to the generation that is current now, "stop", or "upgrade" to the program as it is now."""
 
     command: str
+    environment: str = ""
+    uid: int = 0
+    gid: int = 0
     version: int = VERSION
 
 
@@ -37,12 +40,14 @@ class Reply:
     """What the daemon says. `problem` is empty when it did what was asked."""
 
     problem: str = ""
-    generation: int = 0
+    generations: dict[str, int] = field(default_factory=dict)  # by environment
+    slot: str = ""  # the directory of the daemon's mount that shows what was asked for
     uptime_s: float = 0.0
     requests: dict[str, int] = field(default_factory=dict)
     open_blobs: int = 0
     resident_bytes: int = 0
     worker: int = 0  # its process
+    supervisor: int = 0  # its process
     restarts: int = 0  # workers that were replaced
     reason: str = ""  # why the last one was
 
@@ -52,8 +57,18 @@ def format_message(message: Request | Reply) -> bytes:
     return json.dumps(asdict(message)).encode() + b"\n"
 
 
-_REQUEST = {"command": str, "version": int}
-_REPLY = {"problem": str, "generation": int, "uptime_s": float, "requests": dict, "open_blobs": int, "resident_bytes": int, "worker": int}
+_REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "version": int}
+_REPLY = {
+    "problem": str,
+    "generations": dict,
+    "slot": str,
+    "supervisor": int,
+    "uptime_s": float,
+    "requests": dict,
+    "open_blobs": int,
+    "resident_bytes": int,
+    "worker": int,
+}
 _REPLY |= {"restarts": int, "reason": str}
 
 

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from casfs.mount.control import socket_path
+from casfs.mount.host import Host
 from casfs.mount.mounts import prepare_mountpoint
 from casfs.mount.session import end_session, mount_session
 from casfs.mount.supervisor import Life, Session, Supervisor
+from casfs.mount.view import View
 from casfs.store.environments import Environment
-from casfs.store.leases import HeldLease, inherit_lease, new_lease, take_lease
+from casfs.store.leases import HeldLease, Lease, inherit_lease, new_lease, take_lease
 from casfs.store.store import Store
+from casfs.venv.reading import LayerReader
 
 _MAX_INIT = 4096
 
@@ -58,11 +61,14 @@ class Daemon:
         from casfs.mount.worker import Post, serve  # pyfuse3 and trio: loaded here, so that workers are forked with them
 
         lease = self._lease.lease
-        environment = Environment(self._store, lease.environment)
         inherited = (self._fuse_fd, self._init_fd, self._listener.fileno(), self._lease.fd)
 
         def serve_life(life: Life) -> None:
-            serve(Post(self._store, environment, self._listener, lambda: self._command(os.getpid(), life.restarts), inherited), life)
+            shown = _shown(self._store, lease)
+            serve(
+                Post(self._store, shown, lease.environment, self._listener, lambda: self._command(os.getpid(), life.restarts), inherited),
+                life,
+            )
 
         def upgrade(worker: int, lived: int) -> None:
             for fd in inherited:
@@ -79,13 +85,26 @@ class Daemon:
         return [sys.executable, "-m", "casfs", "--store", self._store.root, "daemon", "adopt", handover.to_text()]
 
 
-def start_daemon(store: Store, environment: Environment, mountpoint: str, when_serving: Callable[[str], None]) -> None:
+def _shown(store: Store, lease: Lease) -> View | Host:
+    """What a daemon shows: one environment, or as a host those that it was asked for."""
+    if not lease.environment:
+        reader = LayerReader(store)  # one for all, so that a manifest is in memory once
+        table = store.path("leases", f"{lease.id}.slots")
+        return Host(table, lambda name: View(store, Environment(store, name).require, reader=reader))
+    environment = Environment(store, lease.environment)
+    owner = os.stat(environment.directory)
+    return View(store, environment.require, (owner.st_uid, owner.st_gid))
+
+
+def start_daemon(store: Store, environment: str, mountpoint: str, when_serving: Callable[[str], None]) -> None:
     """Mount, and serve until the mount ends. `when_serving` is called with the lease's id once the mount answers.
+
+    Without a name of an environment it is a host, and shows what it is asked for.
 
     Raises MountRefused if it can't be mounted.
     """
     with contextlib.ExitStack() as stack:
-        lease = take_lease(store, new_lease(environment.name, mountpoint, datetime.now(UTC).isoformat(timespec="seconds")))
+        lease = take_lease(store, new_lease(environment, mountpoint, datetime.now(UTC).isoformat(timespec="seconds")))
         stack.callback(lease.end)
         listener = stack.enter_context(_listen(store, lease.lease.id))
         prepare_mountpoint(mountpoint)

@@ -15,9 +15,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from casfs.errors import StoreDamaged
-from casfs.mount.inodes import ROOT, host_number, slot_number, view_number
-from casfs.mount.view import Listed, Node, View
+from casfs.errors import MountRefused, StoreDamaged
+from casfs.mount.inodes import MAX_SLOTS, ROOT, host_number, slot_number, view_number
+from casfs.mount.view import Listed, Node, View, is_current
 from casfs.venv.tree import DirectoryNode, FileNode
 
 
@@ -57,6 +57,8 @@ class Host:
     def add_slot(self, slot: Slot) -> str:
         """The name of the slot's directory. The table knows it before anybody is told."""
         if slot not in self.slots:
+            if len(self.slots) >= MAX_SLOTS:
+                raise MountRefused(slot.name, f"one daemon shows at most {MAX_SLOTS} environments")
             slots = [*self.slots, slot]
             with open(f"{self._table}.new", "w", encoding="utf-8") as file:
                 json.dump([dataclasses.asdict(one) for one in slots], file)
@@ -64,10 +66,10 @@ class Host:
             self.slots = slots
         return slot.name
 
-    def views_of(self, environment: str) -> Iterable[tuple[int, View]]:
-        """(slot number, view) of every slot of an environment that was looked into."""
-        if (view := self._views.get(environment)) is not None:
-            yield from ((number, view) for number, slot in enumerate(self.slots, 1) if slot.environment == environment)
+    def views(self) -> list[tuple[int, str, View]]:
+        """(slot number, environment, view) of every slot whose environment was looked into."""
+        named = [(number, slot.environment) for number, slot in enumerate(self.slots, 1)]
+        return [(number, name, self._views[name]) for number, name in named if name in self._views]
 
     def _view(self, slot: int) -> View:
         if not 1 <= slot <= len(self.slots):
@@ -81,6 +83,10 @@ class Host:
         """User and group to whom a node belongs."""
         slot = slot_number(ino)
         return (self.slots[slot - 1].uid, self.slots[slot - 1].gid) if slot else (0, 0)
+
+    def is_current(self, ino: int, directory: DirectoryNode) -> bool:
+        """See View."""
+        return ino == ROOT or is_current(view_number(ino), directory)
 
     def node(self, ino: int) -> Node:
         """See View."""

@@ -1,4 +1,4 @@
-"""System calls that Python's os module lacks, one function each (mount(2), open_tree(2), move_mount(2), umount2(2), setns(2))."""
+"""System calls that Python's os module lacks, one function each (mount(2), open_tree(2), move_mount(2), umount2(2))."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ _AT_FDCWD = -100
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
-_MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
-_CLONE_NEWNS = 0x20000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,11 +33,6 @@ def mount_fuse(fuse_fd: int, mountpoint: str, name: str) -> None:
     _check(_libc.mount(name.encode(), os.fsencode(mountpoint), f"fuse.{name}".encode(), flags, data.encode()), mountpoint)
 
 
-def make_private(mountpoint: str) -> None:
-    """Let nothing that is mounted here appear anywhere else, and the reverse (mount_namespaces(7))."""
-    _check(_libc.mount(b"none", os.fsencode(mountpoint), None, _MS_PRIVATE, None), mountpoint)
-
-
 def clone_mount(path: str) -> int:
     """Descriptor of a detached mount that shows the directory `path`, as a bind mount would (open_tree(2))."""
     return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC), path)
@@ -53,8 +46,3 @@ def attach_mount(mount_fd: int, target: str) -> None:
 def unmount(path: str, *, is_lazy: bool) -> None:
     """End a mount; lazily, it disappears at once and ends with its last user (umount2(2))."""
     _check(_libc.umount2(os.fsencode(path), _MNT_DETACH if is_lazy else 0), path)
-
-
-def enter_mount_namespace(fd: int) -> None:
-    """Move this process, which must have one thread, into a mount namespace (setns(2))."""
-    _check(_libc.setns(fd, _CLONE_NEWNS), "mount namespace")

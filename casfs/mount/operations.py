@@ -20,8 +20,9 @@ import trio
 
 from casfs.errors import StoreDamaged
 from casfs.mount.descriptors import Descriptors
+from casfs.mount.host import Host
 from casfs.mount.inodes import ROOT
-from casfs.mount.view import Node, Unread, View, is_current
+from casfs.mount.view import Node, Unread, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, time_from_content
@@ -69,12 +70,11 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, view: View, descriptors: Descriptors, owner: tuple[int, int]) -> None:
+    def __init__(self, view: View | Host, descriptors: Descriptors) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
         self.view = view
         self._descriptors = descriptors
-        self._owner = owner
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         """The view's answer; what it needs is read in a thread, and then it is asked again."""
@@ -87,9 +87,9 @@ class Operations(pyfuse3.Operations):
     def _attributes(self, ino: int, node: Node, is_kept: bool = True) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = pyfuse3.InodeT(ino)
-        entry.st_uid, entry.st_gid = self._owner
+        entry.st_uid, entry.st_gid = self.view.owner_ids(ino)
         entry.entry_timeout = _FOR_EVER_S if is_kept else 0
-        entry.attr_timeout = _FOR_EVER_S if isinstance(node, FileNode) or is_current(ino, node) else 0
+        entry.attr_timeout = _FOR_EVER_S if isinstance(node, FileNode) or self.view.is_current(ino, node) else 0
         entry.st_blksize = _BLOCK
         if isinstance(node, DirectoryNode):
             entry.st_mode, entry.st_size, entry.st_nlink = pyfuse3.ModeT(stat.S_IFDIR | 0o755), _BLOCK, 1 if node.parts else 0
@@ -196,7 +196,7 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: object) -> pyfuse3.StatvfsData:
         total = pyfuse3.StatvfsData()
         total.f_bsize = total.f_frsize = _BLOCK
-        size = await self._ask(lambda: self.view.tree.total_size)
+        size = await self._ask(lambda: self.view.total_size)
         total.f_blocks = -(-size // _BLOCK)
         total.f_namemax = MAX_COMPONENT
         return total

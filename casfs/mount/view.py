@@ -60,16 +60,27 @@ def is_current(ino: int, directory: DirectoryNode) -> bool:
 class View:
     """The current tree of one environment, by inode number."""
 
-    def __init__(self, store: Store, read_generation: Callable[[], Generation]) -> None:
+    def __init__(
+        self, store: Store, read_generation: Callable[[], Generation], owner: tuple[int, int] = (0, 0), reader: LayerReader | None = None
+    ) -> None:
         """`read_generation` reads the generation to begin with; it is called when the first question is asked: mounting reads nothing."""
         self._store = store
+        self._owner = owner
         self._read_generation = read_generation
         self._tree: Tree | None = None
         self._reading = threading.Lock()
-        self._reader = LayerReader(store)
+        self._reader = reader or LayerReader(store)
         self._stray: dict[int, Manifest] = {}  # manifests of older generations that the kernel still asks about, by number
         self._nodes: dict[int, Node] = {}
         self._listings: dict[int, list[Listed]] = {}
+
+    def owner_ids(self, ino: int) -> tuple[int, int]:
+        """User and group to whom a node belongs."""
+        return self._owner
+
+    def is_current(self, ino: int, directory: DirectoryNode) -> bool:
+        """Whether the tree shows a directory under this number."""
+        return is_current(ino, directory)
 
     @property
     def tree(self) -> Tree:
@@ -83,6 +94,11 @@ class View:
         with self._reading:
             if self._tree is None:
                 self._tree = Tree(self._read_generation())
+
+    @property
+    def generation_number(self) -> int:
+        """The number of the generation that is shown; 0 while nobody has asked anything."""
+        return self._tree.generation.number if self._tree else 0
 
     def node(self, ino: int) -> Node:
         """The node of an inode number. Raises StoreDamaged if the store no longer knows what the number stands for."""
@@ -163,7 +179,6 @@ class View:
         self._nodes.clear()
         self._listings.clear()
         self._stray.clear()
-        self._reader.keep_only(tree)
 
     def forget(self, ino: int) -> None:
         """Drop what the kernel is done with; it may still ask about it."""

@@ -15,7 +15,6 @@ import contextlib
 import logging
 import os
 import resource
-import signal
 import socket
 import struct
 import subprocess
@@ -27,9 +26,10 @@ import pyfuse3
 import trio
 
 from casfs.errors import CasfsError
-from casfs.mount.control import MAX_MESSAGE, Reply, format_message, parse_request
+from casfs.mount.control import MAX_MESSAGE, Reply, Request, format_message, parse_request
 from casfs.mount.descriptors import Descriptors
-from casfs.mount.inodes import ROOT, encode_directory
+from casfs.mount.host import Host, Slot
+from casfs.mount.inodes import ROOT, encode_directory, host_number
 from casfs.mount.loop import use_lean_loop
 from casfs.mount.operations import Operations
 from casfs.mount.supervisor import Life
@@ -54,7 +54,8 @@ class Post:
     """What a worker serves, and where commands reach it."""
 
     store: Store
-    environment: Environment
+    shown: View | Host
+    environment: str  # that a view shows; empty for a host
     listener: socket.socket
     replace_supervisor: Callable[[], Sequence[str]]  # command line of another supervisor
     inherited: Sequence[int]  # descriptors that it needs
@@ -63,8 +64,8 @@ class Post:
 class _Session(Operations):
     """Operations on a session that INIT is replayed to."""
 
-    def __init__(self, life: Life, view: View, descriptors: Descriptors, owner: tuple[int, int]) -> None:
-        super().__init__(view, descriptors, owner)
+    def __init__(self, life: Life, shown: View | Host, descriptors: Descriptors) -> None:
+        super().__init__(shown, descriptors)
         self._life = life
 
     def init(self) -> None:
@@ -76,10 +77,8 @@ class _Session(Operations):
 
 def serve(post: Post, life: Life) -> None:
     """Answer until the mount ends."""
-    owner = os.stat(post.environment.directory)
-    view = View(post.store, post.environment.require)
     descriptors = Descriptors(post.store.pool, _descriptor_limit())
-    operations = _Session(life, view, descriptors, (owner.st_uid, owner.st_gid))
+    operations = _Session(life, post.shown, descriptors)
     pyfuse3.init(operations, f"/dev/fd/{life.replay.fileno()}", set())
     use_lean_loop()
     trio.run(_Worker(post, life, operations, descriptors).run)
@@ -142,7 +141,9 @@ class _Worker:
         try:
             request = parse_request(line)
             if request.command == "switch":
-                await self.switch()
+                await self.switch(request.environment)
+            elif request.command == "show":
+                return Reply(slot=self._add_slot(request))
             elif request.command in ("stop", "upgrade"):
                 self._life.line.send(request.command.encode())
             elif request.command != "status":
@@ -155,30 +156,50 @@ class _Worker:
             return Reply("failed; the daemon's log says why")
 
     async def _status(self) -> Reply:
-        view = self._operations.view
-        await trio.to_thread.run_sync(view.read_tree)
         return Reply(
-            generation=view.tree.generation.number,
+            generations=await trio.to_thread.run_sync(self._generations),
             uptime_s=round(time.monotonic() - self._began, 1),
             requests=dict(self._operations.requests),
             open_blobs=len(self._descriptors),
             resident_bytes=_resident_bytes(),
             worker=os.getpid(),
+            supervisor=os.getppid(),
             restarts=self._life.restarts,
             reason=self._life.reason,
         )
 
-    async def switch(self) -> None:
-        """Show the generation that is current now. When this returns, nobody sees the one before any more."""
+    def _generations(self) -> dict[str, int]:
+        """What is shown of each environment, or would be if somebody looked."""
+        shown = self._post.shown
+        names = [slot.environment for slot in shown.slots] if isinstance(shown, Host) else [self._post.environment]
+        seen = {name: view.generation_number for _, name, view in self._views()}
+        return {name: seen.get(name) or Environment(self._post.store, name).current_number() or 0 for name in names}
+
+    def _views(self) -> list[tuple[int, str, View]]:
+        """(slot, environment, view) of all that was looked into; slot 0 where a mount shows one environment."""
+        shown = self._post.shown
+        return shown.views() if isinstance(shown, Host) else [(0, self._post.environment, shown)]
+
+    def _add_slot(self, request: Request) -> str:
+        if not isinstance(self._post.shown, Host):
+            raise CasfsError(request.environment, "this daemon serves one environment")
+        return self._post.shown.add_slot(Slot(request.environment, request.uid, request.gid))
+
+    async def switch(self, environment: str) -> None:
+        """Show the generation of an environment that is current now. When this returns, nobody sees the one before any more."""
         async with self._switching:
-            view = self._operations.view
-            generation = await trio.to_thread.run_sync(self._post.environment.require)
+            slots = [(slot, view) for slot, name, view in self._views() if name == environment]
+            if not slots:
+                return
+            view = slots[0][1]
+            generation = await trio.to_thread.run_sync(Environment(self._post.store, environment).require)
             await trio.to_thread.run_sync(view.read_tree)
             if generation.number == view.tree.generation.number:
                 return
             tree, differences = await trio.to_thread.run_sync(view.prepare, generation)
             view.show(tree)
-            await trio.to_thread.run_sync(_invalidate, differences)
+            for slot, _ in slots:
+                await trio.to_thread.run_sync(_invalidate, slot, differences)
 
 
 async def _receive_line(stream: trio.SocketStream) -> bytes:
@@ -201,10 +222,10 @@ def _resident_bytes() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def _invalidate(differences: list[ChangedEntry | ChangedDirectory]) -> None:
+def _invalidate(slot: int, differences: list[ChangedEntry | ChangedDirectory]) -> None:
     """Tell the kernel what to forget. It may block until requests that are on their way have been answered."""
     for change in differences:
-        directory = _number(change.directory)
+        directory = _number(slot, change.directory)
         with contextlib.suppress(FileNotFoundError):  # the kernel did not know it
             if isinstance(change, ChangedEntry):
                 pyfuse3.invalidate_entry(pyfuse3.InodeT(directory), pyfuse3.FileNameT(change.name.encode("utf-8", "surrogateescape")))
@@ -212,5 +233,6 @@ def _invalidate(differences: list[ChangedEntry | ChangedDirectory]) -> None:
                 pyfuse3.invalidate_inode(pyfuse3.InodeT(directory), attr_only=True)
 
 
-def _number(directory: DirectoryNode) -> int:
-    return encode_directory(directory.identity) if directory.path else ROOT
+def _number(slot: int, directory: DirectoryNode) -> int:
+    number = encode_directory(directory.identity) if directory.path else ROOT
+    return host_number(slot, number) if slot else number

@@ -39,5 +39,7 @@ def know_base(store: Store, base: BaseInterpreter) -> Interpreter:
     """The interpreter of an environment as it is now. Raises EnvironmentRefused if another version has taken its place."""
     interpreter = know_interpreter(store, base.executable)
     if (interpreter.python_directory, interpreter.cache_tag) != (base.directory, base.cache_tag):
-        raise EnvironmentRefused(base.executable, f"was Python {base.version} when the environment was made and is {interpreter.version} now")
+        raise EnvironmentRefused(
+            base.executable, f"was Python {base.version} when the environment was made and is {interpreter.version} now"
+        )
     return interpreter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from casfs.store.generations import Layer
 from casfs.store.manifests import read_manifest
 from casfs.store.numbers import read_number
@@ -10,11 +12,11 @@ from casfs.venv.tree import Content, Tree
 
 
 class LayerReader:
-    """Reads layers from a store; what it has read once it keeps, for as many trees as ask."""
+    """Reads layers from a store; what it has read is there for all trees that ask, for as long as one of them uses it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._contents: dict[str, Content] = {}
+        self._contents: WeakValueDictionary[str, Content] = WeakValueDictionary()
 
     def read(self, layer: Layer) -> Content:
         """The layer's manifest and the older identities of its rows. Raises StoreDamaged."""
@@ -28,9 +30,3 @@ class LayerReader:
         """Give `tree` the content of these layers."""
         for index in layers:
             tree.add_content(index, self.read(tree.layers[index].layer))
-
-    def keep_only(self, tree: Tree) -> None:
-        """Forget what `tree` does not use."""
-        used = {layer.layer.manifest for layer in tree.layers}
-        contents = self._contents.copy()  # at once: threads go on reading
-        self._contents = {digest: content for digest, content in contents.items() if digest in used}

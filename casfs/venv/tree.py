@@ -25,7 +25,7 @@ Identity = tuple[int, int]
 """(number of a manifest, row): names a file or a directory for ever; inode numbers are made of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Content:
     """What was read of a layer: its manifest, and the rows that have an older identity."""
 

@@ -1,0 +1,97 @@
+"""status: what is mounted, and who serves it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from casfs.cli.context import store_directory
+from casfs.cli.output import format_size, note, say, say_json, say_table
+from casfs.errors import CasfsError
+from casfs.mount.control import Reply, Request, ask_daemon
+from casfs.mount.places import iter_places
+from casfs.store.leases import Lease, iter_leases
+from casfs.store.store import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One mount that a user sees, and the daemon behind it."""
+
+    path: str
+    environment: str
+    started: str
+    lease: Lease
+    reply: Reply | None  # None: it does not answer
+
+    @property
+    def generation(self) -> int | None:
+        return self.reply.generations.get(self.environment) if self.reply else None
+
+
+def run_status(arguments: argparse.Namespace) -> None:
+    """casfs status"""
+    store = open_store(store_directory(arguments))
+    daemons = [(lease, _ask(store, lease)) for lease in iter_leases(store)]
+    mounts = list(_iter_shown(store, daemons))
+    if arguments.json:
+        listed = [_daemon_json(lease, reply) for lease, reply in daemons]
+        say_json({"store": store.root, "daemons": listed, "mounts": [_mount_json(one) for one in mounts]})
+        return
+    say(f"store {store.root}")
+    if mounts:
+        say_table(("Mountpoint", "Environment", "Generation", "Process"), [_mount_row(one) for one in mounts])
+    else:
+        say("nothing is mounted")
+    for lease, reply in daemons:
+        if reply:
+            _say_daemon(lease, reply)
+
+
+def _ask(store: Store, lease: Lease) -> Reply | None:
+    try:
+        return ask_daemon(store, lease, Request("status"))
+    except CasfsError as error:
+        note(f"casfs: {error}")
+        return None
+
+
+def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iterator[_Shown]:
+    hosts = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
+    for lease, reply in daemons:
+        if lease.environment:
+            yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply)
+    for place in iter_places(store):
+        if place.host in hosts:
+            yield _Shown(place.path, place.environment, place.started, *hosts[place.host])
+
+
+def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
+    return {**dataclasses.asdict(lease), "answers": reply is not None, **(dataclasses.asdict(reply) if reply else {})}
+
+
+def _mount_json(one: _Shown) -> dict[str, object]:
+    facts = {"mountpoint": one.path, "environment": one.environment, "generation": one.generation, "started": one.started}
+    return {**_daemon_json(one.lease, one.reply), **facts}
+
+
+def _mount_row(one: _Shown) -> tuple[str, ...]:
+    process = str(one.lease.pid) if one.reply is None else str(one.reply.supervisor)
+    return (one.path, one.environment, str(one.generation) if one.reply else "does not answer", process)
+
+
+def _say_daemon(lease: Lease, reply: Reply) -> None:
+    name = "daemon" if not lease.environment else f"daemon of {lease.mountpoint}"
+    restarts = f", {reply.restarts} restarts (the last one: {reply.reason})" if reply.restarts else ""
+    memory = format_size(reply.resident_bytes)
+    say(f"{name}: process {reply.supervisor}, worker {reply.worker}, up {_format_uptime(reply.uptime_s)}, {memory}{restarts}")
+    if kinds := sorted(reply.requests.items(), key=lambda item: -item[1]):
+        say("  " + ", ".join(f"{count:,} {kind}" for kind, count in kinds))
+
+
+def _format_uptime(seconds: float) -> str:
+    days, clock = divmod(int(seconds), 86400)
+    return (f"{days}d " if days else "") + time.strftime("%H:%M:%S", time.gmtime(clock))

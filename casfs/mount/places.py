@@ -1,0 +1,118 @@
+"""Places: where a host's environments appear, as mounts of the kernel's own on top of one FUSE mount.
+
+A place is a path and the environment that it shows. It costs one mount and no process. A file in leases/ remembers it, so that a host that
+has died with all its processes can be replaced and every place be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from casfs.digest import digest_bytes
+from casfs.errors import MountRefused
+from casfs.mount import kernel
+from casfs.mount.control import Request, ask_daemon, raise_problem
+from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint
+from casfs.store.leases import Lease, iter_leases
+from casfs.store.store import Store
+
+_SUFFIX = ".place"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path that shows an environment."""
+
+    path: str
+    environment: str
+    uid: int
+    gid: int
+    host: str  # id of the host's lease
+    started: str  # ISO 8601, UTC
+
+
+@contextlib.contextmanager
+def locked_places(store: Store) -> Iterator[None]:
+    """Hold the right to start a host and to make or end places; others wait."""
+    fd = os.open(store.path("leases", "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def host_mountpoint(store: Store) -> str:
+    """The private directory on which a host of this store is mounted."""
+    return f"/run/casfs/{digest_bytes(os.fsencode(os.path.realpath(store.root)))[:16]}"
+
+
+def find_host(store: Store) -> Lease | None:
+    """The lease of the store's host, if one lives."""
+    return next((lease for lease in iter_leases(store) if not lease.environment), None)
+
+
+def iter_places(store: Store) -> Iterator[Place]:
+    """Every place that is remembered."""
+    for name in sorted(os.listdir(store.path("leases"))):
+        if name.endswith(_SUFFIX):
+            with contextlib.suppress(OSError, ValueError, TypeError), open(store.path("leases", name), encoding="utf-8") as file:
+                yield Place(**json.load(file))
+
+
+def find_place(store: Store, path: str) -> Place | None:
+    """The place at a path."""
+    return next((place for place in iter_places(store) if place.path == path), None)
+
+
+def make_place(store: Store, host: Lease, place: Place) -> None:
+    """Let the environment appear at the place, and remember it. Raises MountRefused."""
+    request = Request("show", place.environment, place.uid, place.gid)
+    reply = ask_daemon(store, host, request)
+    raise_problem(host, reply)
+    mount_fd = kernel.clone_mount(f"{host.mountpoint}/{reply.slot}")
+    try:
+        prepare_mountpoint(place.path)
+        kernel.attach_mount(mount_fd, place.path)
+    finally:
+        os.close(mount_fd)
+    _remember(store, place)
+
+
+def _remember(store: Store, place: Place) -> None:
+    path = _record_path(store, place)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(asdict(place), file)
+    os.rename(f"{path}.new", path)
+
+
+def _record_path(store: Store, place: Place) -> str:
+    return store.path("leases", digest_bytes(os.fsencode(place.path))[:16] + _SUFFIX)
+
+
+def forget_place(store: Store, place: Place) -> None:
+    """Remember a place no longer."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_record_path(store, place))
+
+
+def revive_places(store: Store, host: Lease) -> list[Place]:
+    """Make the places of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
+    lost = []
+    for place in list(iter_places(store)):
+        if place.host != host.id:
+            if not (is_dead(place.path) and is_ours(find_mount(place.path))):
+                forget_place(store, place)  # somebody unmounted it, or the machine was started anew
+                continue
+            try:
+                detach(place.path)
+                make_place(store, host, Place(**{**asdict(place), "host": host.id}))
+            except (MountRefused, OSError):
+                forget_place(store, place)
+                lost.append(place)
+    return lost
