@@ -35,10 +35,9 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
 
 
 def _say_added(change: Change) -> None:
-    _say_difference(change.before, change.after)
-    for one in change.ingested:
-        about = one.content.description
-        if change.before is not None and change.before.number == change.after.number:
+    changed = _say_difference(change.before, change.after)
+    for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
+        if about.project not in changed:
             say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
@@ -68,13 +67,15 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     note(f"generation {change.after.number}: {change.after.command}")
 
 
-def _say_difference(before: Generation | None, after: Generation) -> None:
-    """One line for each distribution that came, went or changed: +, - or ~."""
+def _say_difference(before: Generation | None, after: Generation) -> set[str]:
+    """One line for each distribution that came, went or changed: +, - or ~. Answers which projects these are."""
     old = {one.project: one for one in before.distributions} if before else {}
     new = {one.project: one for one in after.distributions}
-    for project in sorted(old.keys() | new.keys()):
-        if line := _describe(old.get(project), new.get(project)):
-            say(line)
+    lines = {project: _describe(old.get(project), new.get(project)) for project in sorted(old.keys() | new.keys())}
+    changed = {project: line for project, line in lines.items() if line}
+    for line in changed.values():
+        say(line)
+    return {*changed}
 
 
 def _describe(was: Distribution | None, now: Distribution | None) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ _EXAMPLE = """example:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
     arguments = build_parser().parse_args(argv)
     try:
         code = _run(arguments)
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         note(f"casfs: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
         code = 1
     except KeyboardInterrupt:
-        note("casfs: interrupted; nothing was changed")
+        note("casfs: interrupted")
         code = 130
     sys.exit(code)
 
