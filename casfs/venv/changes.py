@@ -91,7 +91,9 @@ def _facts(one: Distribution | None) -> object:
 def _install(store: Store, ingested: Sequence[Ingested], base: BaseInterpreter) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
     made = ingest_files(store, [_made_files(store, one, base) for one in ingested])
-    return [_distribution(one, build_layer(digest, number, manifest)) for one, (digest, manifest, number) in zip(ingested, made, strict=True)]
+    return [
+        _distribution(one, build_layer(digest, number, manifest)) for one, (digest, manifest, number) in zip(ingested, made, strict=True)
+    ]
 
 
 def _made_files(store: Store, one: Ingested, base: BaseInterpreter) -> MadeFiles:
@@ -104,9 +106,7 @@ def _made_files(store: Store, one: Ingested, base: BaseInterpreter) -> MadeFiles
 def _distribution(one: Ingested, installation: Layer) -> Distribution:
     about = one.content.description
     files = build_layer(one.manifest, one.number, one.content)
-    return Distribution(
-        about.project, about.name, about.version, one.wheel, one.wheel_size, one.path, True, files, installation
-    )
+    return Distribution(about.project, about.name, about.version, one.wheel, one.wheel_size, one.path, True, files, installation)
 
 
 def _replace(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:
@@ -127,6 +127,7 @@ def _conflicts(store: Store, after: Generation, added: Sequence[Distribution], o
 
 def remove_distributions(environment: Environment, names: Sequence[str]) -> Change:
     """Publish a generation without these projects (canonical names). Raises EnvironmentRefused for one that is not there."""
+    environment.require()  # an environment that does not exist gets no lock, and so no directory
     with environment.locked():
         before = environment.require()
         present = {one.project: one for one in before.distributions}
@@ -141,6 +142,7 @@ def remove_distributions(environment: Environment, names: Sequence[str]) -> Chan
 
 def roll_back(environment: Environment, number: int | None) -> Change:
     """Publish a generation equal to generation `number`, by default to the one before the current one."""
+    environment.require()  # an environment that does not exist gets no lock, and so no directory
     with environment.locked():
         before = environment.require()
         if number is None:
@@ -157,9 +159,7 @@ def roll_back(environment: Environment, number: int | None) -> Change:
 
 def _next(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return dataclasses.replace(
-        base, number=environment.next_number(), created=created, command=command, distributions=distributions
-    )
+    return dataclasses.replace(base, number=environment.next_number(), created=created, command=command, distributions=distributions)
 
 
 def _first(environment: Environment, interpreter: Interpreter) -> Generation:
