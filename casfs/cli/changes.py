@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
@@ -15,6 +16,8 @@ from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_pr
 
 def run_add(arguments: argparse.Namespace) -> None:
     """casfs add"""
+    for path in arguments.wheels:
+        _refuse_unrecordable(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
 
@@ -26,6 +29,14 @@ def run_add(arguments: argparse.Namespace) -> None:
         change = add_wheels(environment, interpreter, arguments.wheels, check, options)
     tell_daemons(environment)
     _say_added(change)
+
+
+def _refuse_unrecordable(path: str) -> None:
+    """The lock file and direct_url.json say where a wheel came from, and both are UTF-8."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError:
+        raise WheelRefused(path, "has a path that is not valid UTF-8, so the environment can't record it") from None
 
 
 def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> None:
