@@ -13,6 +13,7 @@ manifest never changes, hence an inode number never means other bytes. A file ha
 
 from __future__ import annotations
 
+from casfs.digest import digest_bytes
 from casfs.venv.tree import Identity
 
 ROOT = 1
@@ -47,3 +48,12 @@ def is_directory(ino: int) -> bool:
 def decode(ino: int) -> Identity:
     """The identity that a number other than the root's was made of."""
     return ino >> ROW_BITS & (1 << _NUMBER_BITS) - 1, ino & (1 << ROW_BITS) - 1
+
+
+FIRST_POSITION = 3
+"""Below are those of "." and ".."."""
+
+
+def position_of(name: bytes) -> int:
+    """Position of an entry in any listing: 60 bits of its name's digest."""
+    return FIRST_POSITION + int(digest_bytes(name)[:15], 16)
