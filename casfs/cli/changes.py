@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
@@ -15,6 +16,8 @@ from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_pr
 
 def run_add(arguments: argparse.Namespace) -> None:
     """casfs add"""
+    for path in arguments.wheels:
+        _refuse_unrecordable(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
 
@@ -28,6 +31,14 @@ def run_add(arguments: argparse.Namespace) -> None:
     _say_added(change)
 
 
+def _refuse_unrecordable(path: str) -> None:
+    """The lock file and direct_url.json say where a wheel came from, and both are UTF-8."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError:
+        raise WheelRefused(path, "has a path that is not valid UTF-8, so the environment can't record it") from None
+
+
 def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> None:
     problems = [tags_problem(interpreter, about.tags), requires_python_problem(interpreter, about.requires_python)]
     if found := [problem for problem in problems if problem]:
@@ -35,10 +46,9 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
 
 
 def _say_added(change: Change) -> None:
-    _say_difference(change.before, change.after)
-    for one in change.ingested:
-        about = one.content.description
-        if change.before is not None and change.before.number == change.after.number:
+    changed = _say_difference(change.before, change.after)
+    for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
+        if about.project not in changed:
             say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
@@ -68,13 +78,15 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     note(f"generation {change.after.number}: {change.after.command}")
 
 
-def _say_difference(before: Generation | None, after: Generation) -> None:
-    """One line for each distribution that came, went or changed: +, - or ~."""
+def _say_difference(before: Generation | None, after: Generation) -> set[str]:
+    """One line for each distribution that came, went or changed: +, - or ~. Answers which projects these are."""
     old = {one.project: one for one in before.distributions} if before else {}
     new = {one.project: one for one in after.distributions}
-    for project in sorted(old.keys() | new.keys()):
-        if line := _describe(old.get(project), new.get(project)):
-            say(line)
+    lines = {project: _describe(old.get(project), new.get(project)) for project in sorted(old.keys() | new.keys())}
+    changed = {project: line for project, line in lines.items() if line}
+    for line in changed.values():
+        say(line)
+    return {*changed}
 
 
 def _describe(was: Distribution | None, now: Distribution | None) -> str | None:

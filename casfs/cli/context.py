@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from casfs.cli.output import warn
-from casfs.errors import CasfsError, EnvironmentRefused
+from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.venv.interpreter import Interpreter
@@ -18,10 +18,17 @@ DEFAULT_ENVIRONMENT = "default"
 def store_directory(arguments: argparse.Namespace) -> Path:
     """--store, else CASFS_STORE, else /var/lib/casfs for root and the user's data directory (XDG) for others."""
     if given := arguments.store or os.environ.get("CASFS_STORE"):
-        return Path(given).expanduser()
+        return _expand(given)
     if os.geteuid() == 0:
         return Path("/var/lib/casfs")
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "casfs"
+    return _expand(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "casfs"
+
+
+def _expand(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE") from None
 
 
 def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:
@@ -46,7 +53,7 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
 def _search(request: str | None) -> str:
     from casfs.venv.search import find_interpreter
 
-    return find_interpreter(request, os.environ.get("PATH", os.defpath), Path.home())
+    return find_interpreter(request, os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
 
 
 def tell_daemons(environment: Environment) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ _EXAMPLE = """example:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
+    _open_standard_streams()
+    os.umask(os.umask(0o077) & 0o077 | 0o022)  # as strict as it was, but the owner may use what we make and nobody else may write to it
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
     arguments = build_parser().parse_args(argv)
     try:
         code = _run(arguments)
@@ -41,9 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         note(f"casfs: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
         code = 1
     except KeyboardInterrupt:
-        note("casfs: interrupted; nothing was changed")
+        note("casfs: interrupted")
         code = 130
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open what whoever started us has closed; the next files would else be taken for it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -119,8 +119,8 @@ class Host:
         if ino == ROOT:
             return [], False
         slot = slot_number(ino)
-        listing, is_kept = self._view(slot).listing(view_number(ino), view_number(after) if slot_number(after) else after)
-        return [Listed(host_number(slot, one.ino), one.name, one.node) for one in listing], is_kept
+        listing, is_kept = self._view(slot).listing(view_number(ino), after)
+        return [dataclasses.replace(one, ino=host_number(slot, one.ino)) for one in listing], is_kept
 
     def parent(self, ino: int) -> tuple[int, DirectoryNode]:
         """See View."""

@@ -13,6 +13,7 @@ manifest never changes, hence an inode number never means other bytes. A file ha
 
 from __future__ import annotations
 
+from casfs.digest import digest_bytes
 from casfs.venv.tree import Identity
 
 ROOT = 1
@@ -69,3 +70,12 @@ def view_number(ino: int) -> int:
     """The number by which the view of its slot knows what a host calls `ino`."""
     bare = ino & ~_SLOT_MASK
     return ROOT if bare == _DIRECTORY | ROOT else bare
+
+
+FIRST_POSITION = 3
+"""Below are those of "." and ".."."""
+
+
+def position_of(name: bytes) -> int:
+    """Position of an entry in any listing: 60 bits of its name's digest."""
+    return FIRST_POSITION + int(digest_bytes(name)[:15], 16)

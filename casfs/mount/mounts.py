@@ -16,6 +16,7 @@ from casfs.errors import MountRefused
 FILE_SYSTEM = "casfs"
 
 _MNT_DETACH = 2  # umount(2)
+_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -64,9 +65,15 @@ def is_ours(mount: Mount | None) -> bool:
 
 
 def resolve_mountpoint(path: str) -> str:
-    """`path` as the kernel names it. The last component may be a dead mount, so it is not looked at."""
-    parent, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(parent), name)
+    """`path` as the kernel names it. The last component may be a mount that is dead or hangs; readlink(2) asks no daemon, stat(2) would."""
+    for _ in range(_MAX_LINKS):
+        parent, name = os.path.split(os.path.abspath(path))
+        path = os.path.join(os.path.realpath(parent), name)
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return path
+    raise MountRefused(path, os.strerror(errno.ELOOP).lower())
 
 
 def is_dead(path: str) -> bool:

@@ -31,7 +31,7 @@ log = logging.getLogger("casfs")
 
 _FOR_EVER_S = 1e9
 _BLOCK = 4096
-_HERE, _ABOVE = 1, 2  # positions of "." and ".."; every other entry's position is its number, which is larger
+_HERE, _ABOVE = 1, 2  # positions of "." and ".."; every other entry's is larger
 
 _MODES = {Kind.FILE: stat.S_IFREG | 0o644, Kind.EXECUTABLE: stat.S_IFREG | 0o755, Kind.SYMLINK: stat.S_IFLNK | 0o777}
 
@@ -163,7 +163,7 @@ class Operations(pyfuse3.Operations):
             return
         listing, is_kept = await self._ask(self.view.listing, fh, start_id)
         for one in listing:
-            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(one.name), self._attributes(one.ino, one.node, is_kept), one.ino):
+            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(one.name), self._attributes(one.ino, one.node, is_kept), one.position):
                 return
 
     def _reply(self, token: pyfuse3.ReaddirToken, name: bytes, ino: int, node: Node, position: int) -> bool:

@@ -12,11 +12,11 @@ import bisect
 import errno
 import posixpath
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from casfs.errors import StoreDamaged
-from casfs.mount.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory
+from casfs.mount.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory, position_of
 from casfs.store.generations import Generation
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
@@ -41,11 +41,16 @@ class Unread(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An entry of a listing. Entries are in the order of their numbers, which are also positions: they hold while others come and go."""
+    """An entry of a listing, which is in the order of positions.
 
+    A position depends on the name alone, so it holds while other entries come and go: a name that is there before and after a change
+    appears exactly once in a listing that the change interrupts, also when it stands for something else then.
+    """
+
+    position: int
     ino: int
-    name: bytes
     node: Node
+    name: bytes
 
 
 def is_current(ino: int, directory: DirectoryNode) -> bool:
@@ -131,17 +136,21 @@ class View:
         return (None if entry is None else self._enter(entry, is_kept)), is_kept
 
     def listing(self, ino: int, after: int) -> tuple[Iterable[Listed], bool]:
-        """The entries of a directory whose number is greater than `after`, and whether the kernel may keep them."""
+        """The entries of a directory whose position is greater than `after`, and whether the kernel may keep them."""
         directory = self.directory(ino)
         is_kept = is_current(ino, directory)
         if (listing := self._listings.get(ino)) is None:
             entries = self._entries(directory)
             self._need(self.tree.unread_for_files(entries.values()))
-            numbered = [(name.encode("utf-8", "surrogateescape"), self._enter(entry, is_kept)) for name, entry in entries.items()]
-            listing = [Listed(number, name, node) for name, (number, node) in numbered]
-            listing.sort(key=lambda one: one.ino)
-            self._listings[ino] = listing
-        return listing[bisect.bisect_right(listing, after, key=lambda one: one.ino) :], is_kept
+            listing = self._listings[ino] = list(self._iter_listed(entries, is_kept))
+        return listing[bisect.bisect_right(listing, after, key=lambda one: one.position) :], is_kept
+
+    def _iter_listed(self, entries: dict[str, DirectoryNode | FileEntry], is_kept: bool) -> Iterator[Listed]:
+        encoded = {name.encode("utf-8", "surrogateescape"): entry for name, entry in entries.items()}
+        last = 0
+        for position, name in sorted((position_of(name), name) for name in encoded):
+            last = max(position, last + 1)  # whoever looks for two names that share a position finds them
+            yield Listed(last, *self._enter(encoded[name], is_kept), name)
 
     def parent(self, ino: int) -> tuple[int, DirectoryNode]:
         """Number and node of the directory above a directory; the root's is the root."""

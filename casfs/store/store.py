@@ -70,7 +70,7 @@ def _create(path: str) -> None:
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
     for name in DIRECTORIES:
-        os.makedirs(f"{path}/{name}", exist_ok=True)
+        os.makedirs(f"{path}/{name}", mode=0o700, exist_ok=True)  # the store's own directory may have been there before
     with Batch(f"{path}/tmp") as batch:
         batch.add(f"{path}/format", FORMAT.encode(), mode=0o644)
         batch.commit()

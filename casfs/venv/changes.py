@@ -127,6 +127,7 @@ def _conflicts(store: Store, after: Generation, added: Sequence[Distribution], o
 
 def remove_distributions(environment: Environment, names: Sequence[str]) -> Change:
     """Publish a generation without these projects (canonical names). Raises EnvironmentRefused for one that is not there."""
+    environment.require()  # an environment that does not exist gets no lock, and so no directory
     with environment.locked():
         before = environment.require()
         present = {one.project: one for one in before.distributions}
@@ -141,6 +142,7 @@ def remove_distributions(environment: Environment, names: Sequence[str]) -> Chan
 
 def roll_back(environment: Environment, number: int | None) -> Change:
     """Publish a generation equal to generation `number`, by default to the one before the current one."""
+    environment.require()  # an environment that does not exist gets no lock, and so no directory
     with environment.locked():
         before = environment.require()
         if number is None:

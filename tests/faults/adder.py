@@ -1,8 +1,7 @@
 """Adds one new wheel after the other until one fails, and says so after each: `adder STORE DIRECTORY FIRST WAY`.
 
-    prepared  in this process
-    real      each add is a process of its own, as a user starts it
-    careless  publishing syncs the names of files, and not their bytes: what must be seen to lose data
+careful   publishing as it is
+careless  publishing syncs the names of files, and not their bytes: what must be seen to lose data
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from casfs.cli.main import main as casfs_main
 from casfs.store import publish
-from tests.faults.commands import casfs
 from tests.faults.scene import synthetic_wheel
 
 MODULES = 24
@@ -29,22 +27,18 @@ def main(store: Path, directory: Path, first: int, way: str) -> None:
     if way == "careless":
         publish.sync_file_system = os.fsync
     for number in itertools.count(first):
-        wheel = synthetic_wheel(project(number), modules=MODULES).write_to(directory)
-        if way == "real":
-            code = casfs(store, "add", wheel).code
-        else:
-            code = _add_here(store, wheel)
-        if code:
+        if _add(store, synthetic_wheel(project(number), modules=MODULES).write_to(directory)):
             return
         os.write(1, f"{number}\n".encode())
 
 
-def _add_here(store: Path, wheel: Path) -> object:
+def _add(store: Path, wheel: Path) -> int:
     with open(os.devnull, "w", encoding="ascii") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         try:
             casfs_main(["--store", str(store), "add", str(wheel)])
         except SystemExit as end:
-            return end.code
+            return int(end.code or 0)
+    raise AssertionError("a command ends by SystemExit")
 
 
 if __name__ == "__main__":

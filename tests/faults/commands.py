@@ -123,7 +123,7 @@ def snapshot(store: Path) -> dict[str, str]:
     found = {}
     for path in sorted(store.rglob("*")):
         name = str(path.relative_to(store))
-        if name.split("/")[0] in ("tmp", "stamps") or (path.is_dir() and not path.is_symlink()):
+        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps") or (path.is_dir() and not path.is_symlink()):
             continue
         found[name] = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -99,8 +99,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
             casfs_main(request["words"])  # ends by SystemExit, as the command does
         os.waitpid(pid, os.WUNTRACED)
-        print(pid, flush=True)
-        print(os.waitpid(pid, 0)[1], flush=True)
+        os.write(1, f"{pid}\n".encode())
+        os.write(1, f"{os.waitpid(pid, 0)[1]}\n".encode())
 
 
 def _warm_up() -> None:
@@ -108,7 +108,11 @@ def _warm_up() -> None:
     from casfs.cli.main import main as casfs_main
     from tests.faults.scene import synthetic_wheel
 
-    with tempfile.TemporaryDirectory() as top, open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+    with contextlib.ExitStack() as stack:
+        top = stack.enter_context(tempfile.TemporaryDirectory())
+        null = stack.enter_context(open(os.devnull, "w", encoding="ascii"))
+        stack.enter_context(contextlib.redirect_stdout(null))
+        stack.enter_context(contextlib.redirect_stderr(null))
         wheels = [synthetic_wheel("warm", version).write_to(Path(top)) for version in ("1.0", "2.0")]
         adds = [["add", "--python", sys.executable, str(wheel)] for wheel in wheels]
         for words in (*adds, ["list"], ["fsck"], ["generations"], ["rollback"], ["remove", "warm"]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import os
 import select
 import sys
 from collections.abc import Iterator
@@ -16,16 +17,20 @@ from pathlib import Path
 
 
 def main(directory: Path, known: dict[str, list[str]]) -> None:
-    print("ready", flush=True)
+    say("ready")
     count = 0
     while not select.select([sys.stdin], [], [], 0)[0]:
         for problem in iter_problems(directory, known):
-            print(problem, flush=True)
+            say(problem)
         for absent in range(20):
             if (directory / f"absent{count % 7}-{absent}").exists():
-                print("something is there that nobody made", flush=True)
+                say("something is there that nobody made")
         count += len(known)
-    print(count)
+    say(str(count))
+
+
+def say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
 
 
 def iter_problems(directory: Path, known: dict[str, list[str]]) -> Iterator[str]:

@@ -54,14 +54,16 @@ class Scene:
             now = read_contents(store)
             assert now == self.new if done.code == 0 else now in (self.old, self.new)
         else:
+            now = {}
             assert not self.old
         self.check_next_add(store)
+        if now != self.new:
+            check_clean(store, self.prepared.run)
 
     def check_next_add(self, store: Path) -> None:
         must(self.add(store))
         assert read_contents(store) == self.new
         assert not list((store / "tmp").iterdir()), "what was left in tmp/ must be swept"
-        check_clean(store, self.prepared.run)
 
 
 def make_scene(prepared: Prepared, directory: Path, wheels: list[MadeWheel], before: MadeWheel | None = None) -> Scene:
@@ -80,7 +82,7 @@ def make_scene(prepared: Prepared, directory: Path, wheels: list[MadeWheel], bef
     return Scene(store, paths, old, read_contents(after), prepared)
 
 
-def check_is_synthetic(contents: Contents, project: str, version: str, modules: int = 4) -> None:
+def check_is_synthetic(contents: Contents, project: str, version: str, *, modules: int = 4) -> None:
     """The distribution holds exactly the bytes that its wheel was made of."""
     files = contents[f"{project} {version}"]
     for number in range(modules):

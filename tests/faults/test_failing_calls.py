@@ -40,8 +40,8 @@ ERRORS = {
 
 Point = tuple[Call, str]
 
-EVERY = 9
-"""Of the calls of one kind, each of these many fails in the ordinary run: the first, the last, and every so-manieth between."""
+EVERY = 14
+"""In the ordinary run the first call of a kind fails, the last one, and each 14th between them."""
 
 
 def all_points(calls: Iterable[Call]) -> Iterator[Point]:
@@ -89,7 +89,7 @@ def first_calls(first: Scene, workspace: Path) -> list[Call]:
 
 def test_add_in_which_a_call_fails_leaves_the_old_or_the_new_state(upgrade: Scene, upgrade_calls: list[Call], workspace: Path):
     assert len(upgrade_calls) > 300
-    assert fail_at_each(upgrade, workspace, sample(all_points(upgrade_calls))) > 100
+    assert fail_at_each(upgrade, workspace, sample(all_points(upgrade_calls))) > 90
 
 
 @pytest.mark.long

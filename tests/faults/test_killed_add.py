@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Scene, check_is_synthetic
+from tests.faults.commands import VARIABLES, Done, command_line, read_contents
+from tests.faults.prepared import Prepared
+from tests.faults.scene import Scene, check_is_synthetic, make_scene
 from tests.faults.strace import kill
 from tests.make_wheels import make_wheel
 
-STEPS = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "syncfs", "mkdir", "fchmod", "unlink", "unlinkat", "rmdir")
+PUBLISHING = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "syncfs", "unlink", "unlinkat", "rmdir")
+STAGING = ("mkdir", "fchmod")
 
-BIG = 34 << 20  # more than is inflated in memory
+LARGE = 34 << 20  # more than is inflated in memory as a whole
 
 
 def test_undisturbed_add_brings_the_bytes_of_the_wheels(upgrade: Scene):
@@ -45,9 +50,54 @@ class Killer:
         raise AssertionError
 
 
-def test_add_killed_at_any_step_leaves_the_old_or_the_new_state(upgrade: Scene, workspace: Path):
-    killer = Killer(upgrade, workspace)
+def kill_at_steps(scene: Scene, directory: Path, publishing: int, staging: int) -> int:
+    """How many adds were killed: one at each so many steps of publishing, and of staging."""
+    killer = Killer(scene, directory)
+    kinds = [(kind, 1, publishing) for kind in PUBLISHING] + [(kind, 1, staging) for kind in STAGING]
     with ThreadPoolExecutor(2) as two:
-        kills = sum(two.map(killer.kill_at_all, STEPS))
-    print("kills", kills)
-    assert kills >= 100
+        return sum(two.map(lambda kind: killer.kill_at_all(*kind), kinds))
+
+
+def test_add_killed_at_any_step_of_publishing_leaves_the_old_or_the_new_state(upgrade: Scene, workspace: Path):
+    assert kill_at_steps(upgrade, workspace, publishing=1, staging=3) >= 80
+
+
+def test_first_add_killed_while_it_publishes_can_be_repeated(first: Scene, workspace: Path):
+    assert kill_at_steps(first, workspace, publishing=5, staging=6) >= 12
+
+
+@pytest.mark.long
+def test_add_killed_at_any_step_leaves_the_old_or_the_new_state(upgrade: Scene, workspace: Path):
+    assert kill_at_steps(upgrade, workspace, publishing=1, staging=1) >= 120
+
+
+@pytest.mark.long
+def test_first_add_killed_at_any_step_can_be_repeated(first: Scene, workspace: Path):
+    assert kill_at_steps(first, workspace, publishing=1, staging=1) >= 60
+
+
+def test_add_killed_while_it_streams_a_large_file_leaves_nothing_of_it(prepared: Prepared, workspace: Path):
+    large = make_wheel({"demo/large.bin": bytes(LARGE), "demo/half.bin": bytes(LARGE // 2), "demo/small.py": b"VALUE = 1\n"})
+    killer = Killer(make_scene(prepared, workspace / "scene", [large]), workspace)
+    steps = [("write", 5, 20), ("fchmod", 3, 6), ("rename", 2, 6), ("syncfs", 3, 4)]
+    with ThreadPoolExecutor(2) as two:
+        kills = sum(two.map(lambda step: killer.kill_at_all(*step), steps))
+    assert kills >= 5
+
+
+@pytest.mark.parametrize(("kind", "count"), [("rename", 1), ("rename", 20), ("syncfs", 2), ("symlink", 1), ("link", 3)])
+def test_real_command_that_is_killed_leaves_the_old_or_the_new_state(upgrade: Scene, workspace: Path, kind: str, count: int):
+    store = upgrade.copy(workspace / "store")
+    strace = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={kind}", "-e", f"inject={kind}:signal=KILL:when={count}"]
+    command = [*strace, *command_line(store, "add", *upgrade.wheels)]
+    done = subprocess.run(command, env=VARIABLES, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    upgrade.check_interrupted(store, Done(done.returncode, done.stdout, done.stderr))
+
+
+def test_rollback_after_a_killed_add_undoes_the_add_that_completed(upgrade: Scene, workspace: Path):
+    store = upgrade.copy(workspace / "store")
+    assert kill(upgrade, store, "symlink", 1).was_killed, "the new generation is there, but it is not current"
+    upgrade.check_next_add(store)
+    assert upgrade.prepared.run(store, "rollback").code == 0
+    assert read_contents(store) == upgrade.old

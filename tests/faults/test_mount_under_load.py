@@ -29,8 +29,8 @@ STRESS = """\
 cd {mount} && mount --bind . /tmp && mount -t tmpfs tmpfs /mnt && exec stress-ng --temp-path /mnt --timeout {seconds} --oomable \
     --getdent 1 --open 1 --fstat 2 --fstat-dir {directory}
 """
-"""stress-ng's stressors that read where one can make them read: `getdent` walks /tmp and `open` opens it, so in a namespace of their own the
-mount lies there. Its dentry, readahead and mmap stressors only ever use files that they make: `Reader` and fio do that here."""
+"""stress-ng's stressors that read where one can make them read: `getdent` walks /tmp and `open` opens it, so in a namespace of their own
+the mount lies there. Its dentry, readahead and mmap stressors only ever use files that they make: `Reader` and fio do that here."""
 
 
 def content(version: str, number: int) -> bytes:

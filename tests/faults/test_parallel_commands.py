@@ -91,8 +91,8 @@ def test_add_remove_and_rollback_at_once_make_whole_generations(upgrade: Scene, 
     assert sorted(generations) == list(range(1, 2 + sum(not one.code for one in done))), "each that succeeded made one generation"
     assert generations[1] == upgrade.old
     for contents in generations.values():
-        for one in contents:
-            check_is_synthetic(contents, *one.split())
+        for name in contents:
+            check_is_synthetic(contents, *name.split())
     check_clean(store, prepared.run)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import random
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.adder import MODULES, project
-from tests.faults.commands import VARIABLES, casfs, check_clean, must, read_contents
+from tests.faults.commands import VARIABLES, casfs, check_clean, command_line, must, read_contents
 from tests.faults.cut_disk import CutDisk, cut_disk
 from tests.faults.prepared import Prepared
 from tests.faults.scene import check_is_synthetic, synthetic_wheel
@@ -31,10 +30,10 @@ class Journal:
     next: int = 0
     acknowledged: int = 0
 
-    def cut_power(self, disk: CutDisk, chance: random.Random, way: str = "prepared") -> list[int]:
+    def cut_power(self, disk: CutDisk, chance: random.Random, way: str = "careful") -> list[int]:
         """Add wheels, and cut the power in the middle of an add. The numbers of those that were acknowledged."""
         words = [sys.executable, "-m", "tests.faults.adder", str(disk.path / "store"), str(self.wheels), str(self.next), way]
-        with subprocess.Popen(words, env=VARIABLES, cwd="/", stdout=subprocess.PIPE, start_new_session=True) as adder:
+        with subprocess.Popen(words, env=VARIABLES, cwd="/", stdout=subprocess.PIPE) as adder:
             try:
                 assert adder.stdout
                 began = time.monotonic()
@@ -43,24 +42,43 @@ class Journal:
                 select.select([adder.stdout], [], [], chance.random() * one_add_s)
                 disk.cut()
             finally:
-                os.killpg(adder.pid, signal.SIGKILL)  # and the command that it runs
+                adder.kill()
             numbers = [int(line) for line in (*said, *adder.stdout)]
         self.acknowledged += len(numbers)
         self.next = max(numbers, default=self.next) + 2  # the one after the last was perhaps begun
         disk.mount_again()
         return numbers
 
+    def cut_power_of_command(self, disk: CutDisk, chance: random.Random) -> list[int]:
+        """The same with adds as a user starts them."""
+        store, numbers = disk.path / "store", [self.next]
+        began = time.monotonic()
+        must(casfs(store, "add", self._make_wheel()))
+        one_add_s = time.monotonic() - began
+        with subprocess.Popen(command_line(store, "add", self._make_wheel()), env=VARIABLES, cwd="/", stderr=subprocess.DEVNULL) as command:
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    numbers += [] if command.wait((0.3 + chance.random()) * one_add_s) else [self.next - 1]
+                disk.cut()
+            finally:
+                command.kill()
+        self.acknowledged += len(numbers)
+        disk.mount_again()
+        return numbers
+
+    def _make_wheel(self) -> Path:
+        self.next += 1
+        return synthetic_wheel(project(self.next - 1), modules=MODULES).write_to(self.wheels)
+
     def check(self, store: Path, numbers: list[int], prepared: Prepared) -> None:
         """Nothing that was acknowledged is lost, nothing is wrong, and the next add works."""
         check_clean(store, prepared.run)
         contents = read_contents(store)
         for number in numbers:
-            check_is_synthetic(contents, project(number), "1.0", MODULES)
+            check_is_synthetic(contents, project(number), "1.0", modules=MODULES)
         for one in contents:
-            check_is_synthetic(contents, *one.split(), MODULES)
-        wheel = synthetic_wheel(project(self.next), modules=MODULES).write_to(self.wheels)
-        self.next += 1
-        must(casfs(store, "add", wheel))
+            check_is_synthetic(contents, *one.split(), modules=MODULES)
+        must(casfs(store, "add", self._make_wheel()))
         assert read_contents(store).keys() == contents.keys() | {f"{project(self.next - 1)} 1.0"}
 
 
@@ -76,10 +94,10 @@ def disk(workspace: Path) -> Iterator[CutDisk]:
         yield disk
 
 
-def run_cuts(journal: Journal, disk: CutDisk, prepared: Prepared, cuts: range, way: str = "prepared") -> None:
+def run_cuts(journal: Journal, disk: CutDisk, prepared: Prepared, cuts: range) -> None:
     acknowledged: list[int] = []
     for number in cuts:
-        acknowledged += journal.cut_power(disk, random.Random(number), way)
+        acknowledged += journal.cut_power(disk, random.Random(number))
         journal.check(disk.path / "store", acknowledged, prepared)
     assert journal.acknowledged >= len(cuts)
 
@@ -90,7 +108,10 @@ def test_power_cut_loses_nothing_that_was_acknowledged(journal: Journal, disk: C
 
 
 def test_power_cut_during_real_commands_loses_nothing_that_was_acknowledged(journal: Journal, disk: CutDisk, prepared: Prepared):
-    run_cuts(journal, disk, prepared, range(100, 106), "real")
+    acknowledged: list[int] = []
+    for number in range(6):
+        acknowledged += journal.cut_power_of_command(disk, random.Random(number))
+        journal.check(disk.path / "store", acknowledged, prepared)
 
 
 def test_power_cut_shows_a_publishing_order_that_syncs_names_before_bytes(journal: Journal, disk: CutDisk, prepared: Prepared):
@@ -107,6 +128,8 @@ def test_power_cut_shows_a_publishing_order_that_syncs_names_before_bytes(journa
 @pytest.mark.long
 @pytest.mark.parametrize("make", [make for make in ("mkfs.ext4", "mkfs.xfs") if shutil.which(make)])
 @pytest.mark.parametrize("disk_number", range(5))
-def test_many_power_cuts_lose_nothing_that_was_acknowledged(journal: Journal, workspace: Path, prepared: Prepared, make: str, disk_number: int):
+def test_many_power_cuts_lose_nothing_that_was_acknowledged(
+    journal: Journal, workspace: Path, prepared: Prepared, make: str, disk_number: int
+):
     with cut_disk(workspace, make) as disk:
         run_cuts(journal, disk, prepared, range(disk_number * 20, disk_number * 20 + 20))

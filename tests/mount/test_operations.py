@@ -97,7 +97,7 @@ class FakeView:
 
     def listing(self, ino: int, after: int) -> tuple[list[Listed], bool]:
         self._begin("listing")
-        listed = [Listed(ino_of(node), name, node) for name, node in ((b"file", FILE), (b"link", LINK), (b"lib", DIRECTORY))]
+        listed = [Listed(ino_of(node), ino_of(node), node, name) for name, node in ((b"file", FILE), (b"link", LINK), (b"lib", DIRECTORY))]
         return [one for one in listed if one.ino > after], ino == ROOT
 
     def parent(self, ino: int) -> tuple[int, DirectoryNode]:

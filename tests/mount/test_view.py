@@ -145,9 +145,9 @@ def test_listing_and_look_up_agree_and_the_numbers_are_the_trees_own(view: View)
 def test_a_listing_can_be_continued_after_every_entry(view: View):
     directory = find(view, SITE)
     everything = list(ask(view.listing, directory, 2)[0])
-    assert [one.ino for one in everything] == sorted({one.ino for one in everything})
+    assert [one.position for one in everything] == sorted({one.position for one in everything})
     for place, one in enumerate(everything):
-        assert list(ask(view.listing, directory, one.ino)[0]) == everything[place + 1 :]
+        assert list(ask(view.listing, directory, one.position)[0]) == everything[place + 1 :]
 
 
 def test_who_reads_a_listing_while_it_changes_sees_what_stays_exactly_once(workshop: Workshop):
@@ -162,10 +162,32 @@ def test_who_reads_a_listing_while_it_changes_sees_what_stays_exactly_once(works
         directory = find(view, SITE)
         first = list(ask(view.listing, directory, 2)[0])[: place + 1]
         ask(lambda view=view: show(workshop, view, new))
-        rest = list(ask(view.listing, directory, first[-1].ino)[0])
+        rest = list(ask(view.listing, directory, first[-1].position)[0])
         names = [one.name for one in first + rest]
         assert len(names) == len(set(names))
         assert {b"a", b"a-1.0.dist-info", b"c", b"e", b"e-1.0.dist-info"} <= set(names)
+
+
+def test_a_listing_that_an_upgrade_interrupts_has_each_name_once(workshop: Workshop):
+    """All files and directories of the next version are other ones, with other numbers, but they have the same names."""
+    old = workshop.add(library("six", inner=b"1", other=b"1")).after
+    new = workshop.add(library("six", "2.0", inner=b"2", other=b"2")).after
+    for read_before in range(7):
+        view = View(workshop.store, lambda: old)
+        directory = find(view, f"{SITE}/six")
+        before = list(ask(view.listing, directory, 0)[0])[:read_before]
+        ask(lambda view=view: show(workshop, view, new))
+        after = list(ask(view.listing, directory, before[-1].position if before else 0)[0])
+        names = [one.name for one in before + after]
+        assert sorted(names) == sorted({*names})
+        assert {*names} == {one.name for one in ask(view.listing, find(view, f"{SITE}/six"), 0)[0]}
+
+
+def test_names_that_share_a_position_are_all_listed(workshop: Workshop, view: View, monkeypatch: pytest.MonkeyPatch):
+    everything = {*explore(view)}
+    monkeypatch.setattr(view_module, "position_of", lambda name: 7)
+    assert {*explore(renewed(workshop))} == everything
+    test_a_listing_can_be_continued_after_every_entry(renewed(workshop))
 
 
 def test_a_directory_knows_the_one_above_it(view: View):

@@ -71,7 +71,6 @@ COMMANDS = {
     "register-python-argcomplete": ("tool",),
     "rst2html.py": ("--version",),
     "ruff": ("--version",),
-    "uv": ("--version",),
     "wheel": ("version",),
 }
 
@@ -84,9 +83,8 @@ def test_script_says_what_it_says_natively(quirks: Pair, name: str):
 
 
 MODULES = (
-    *("Bio.Align", "Cython.Compiler.Main", "PIL.Image", "certifi", "clang.cindex", "cmeel", "django", "docutils.core", "gmsh"),
-    *("google.protobuf.message", "greenlet", "invoke", "jsonpointer", "markdown", "numpy.linalg", "pasta", "ply.yacc", "psutil", "pygame"),
-    *("setuptools", "six", "socks", "webencodings", "zope.interface"),
+    *("Bio.Align", "PIL.Image", "certifi", "clang.cindex", "cmeel", "django", "docutils.core", "gmsh", "google.protobuf.message"),
+    *("greenlet", "invoke", "markdown", "numpy.linalg", "ply.yacc", "psutil", "pygame", "setuptools", "zope.interface"),
 )
 
 
@@ -103,11 +101,11 @@ def test_numpys_own_tests_end_as_they_do_natively(numpy: Pair, tmp_path: Path):
     ]
     assert ends[1] == ends[0]
     assert mounted.code == native.code == 0, mounted
-    assert sum(" PASSED " in line for line in ends[1]) > 500
+    assert sum(" PASSED " in line for line in ends[1]) > 300
 
 
 def _run_numpys_tests(environment: Environment, directory: Path) -> Said:
     """Without the slow ones, and without those that make as many threads as the machine has processors."""
     directory.mkdir()
-    chosen = ("--pyargs", "numpy.fft", "numpy.linalg", "-m", "not slow", "-k", "not thread")
+    chosen = ("--pyargs", "numpy.linalg", "-m", "not slow", "-k", "not thread")
     return environment.run(environment.root / "bin/python", "-m", "pytest", *chosen, "-v", "-p", "no:cacheprovider", cwd=directory)

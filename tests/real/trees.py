@@ -84,7 +84,10 @@ def _agree_on_python(native: Path, mounted: Path) -> bool:
 
 
 def _have_one_body(native: Path, mounted: Path) -> bool:
-    return _are_files(native, mounted) and body_of_script(native.read_bytes()) == body_of_script(mounted.read_bytes())
+    if not _are_files(native, mounted):
+        return False
+    theirs, ours = body_of_pips_script(native), body_of_our_script(mounted)
+    return theirs is not None and theirs == ours
 
 
 def _name_their_installer(native: Path, mounted: Path) -> bool:
@@ -130,13 +133,22 @@ def _is_meant(path: str, pair: Pair) -> bool:
     return meant is not None and meant.holds(pair.native.root / path, pair.mounted.root / path)
 
 
-def body_of_script(content: bytes) -> bytes | None:
-    """What stands below the lines that name or find the interpreter; None if it is no script."""
-    if content.startswith(b"#!/bin/sh\n'''exec' "):
-        return content.split(b"\n", 3)[3]  # pip's, for an interpreter whose path is longer than the kernel takes
-    if content.startswith(b"#!/bin/sh -\n\f#"):
-        return content.split(b"\n", 2)[2]
-    return content.split(b"\n", 1)[1] if content.startswith(b"#!") else None
+def body_of_pips_script(path: Path) -> bytes | None:
+    """What stands below the lines that name the interpreter beside it; None if they don't."""
+    content, python = path.read_bytes(), os.fsencode(path.parent / "python")
+    if content.startswith(b"#!" + python):
+        return content.split(b"\n", 1)[1]
+    long_start = (
+        b"#!/bin/sh\n'''exec' ",
+        b"#!/bin/sh\n'''exec' \"",
+    )  # pip's way out if the path is longer than the kernel takes, or has a space
+    return content.split(b"\n", 3)[3] if content.startswith(tuple(start + python for start in long_start)) else None
+
+
+def body_of_our_script(path: Path) -> bytes | None:
+    """What stands below the lines that find the interpreter; None if they don't."""
+    content = path.read_bytes()
+    return content.split(b"\n", 2)[2] if content.startswith(b"#!/bin/sh -\n\f#") else None
 
 
 def read_record(path: Path) -> list[Row]:

@@ -57,7 +57,6 @@ QUIRKS = {
     "thonny==5.0.1": "a command of [gui_scripts], directory entries",
     "torchmetrics==1.9.0": ".pth files that are no path files",
     "typer_slim==0.24.0": "an empty [gui_scripts], mode 0600 on RECORD",
-    "uv==0.13.9": "programs in machine code as scripts",
     "virtualenv==21.15.8": "wheels in the wheel",
     "webencodings==0.6.1": "CRLF",
     "wheel==0.24.0": "RECORD.jws, metadata.json, stored members, mode 0600",

@@ -26,7 +26,7 @@ def fail(*args: object) -> int:
 
 
 class BrokenFile(FileIO):
-    read = fail  # type: ignore[assignment]
+    read = fail
 
 
 def test_error_of_a_write_names_the_staged_file(store: Store, monkeypatch: pytest.MonkeyPatch):

@@ -20,7 +20,7 @@ from casfs.store.ingest import MadeFiles, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Kind, NewFile, read_manifest
 from casfs.store.numbers import find_number
 from casfs.store.store import Store
-from tests.make_wheels import DEMO, INFO, QUIRKS, make_wheel, pack, with_record
+from tests.make_wheels import DEMO, INFO, QUIRKS, MadeWheel, make_wheel, pack, with_record
 from tests.store.making import ANY_WHEEL, about, ingest
 from tests.wheels.hostile_corpus import HOSTILE, LYING_CONTENT
 
@@ -88,12 +88,29 @@ def test_a_known_wheel_is_not_unpacked(store, place):
     assert everything(store) == before
 
 
-def test_a_known_wheel_is_known_under_any_name(store, place):
+def test_a_known_wheel_is_known_wherever_it_lies(store, place):
     [first] = ingest(store, place, make_wheel())
     (place / "elsewhere").mkdir()
     [second] = ingest(store, place / "elsewhere", make_wheel())
     assert second.was_known
     assert (second.manifest, second.path) == (first.manifest, f"{place}/elsewhere/demo-1.0-py3-none-any.whl")
+
+
+def test_which_python_a_known_wheel_is_for_is_said_by_its_name_alone(store, place):
+    asked: list[tuple[str, ...]] = []
+    request = Request(lambda path, about: asked.append(about.tags))
+    content = make_wheel().content
+    names = ("demo-1.0-cp313-cp313-linux_x86_64.whl", "demo-1.0-py3-none-any.whl", "demo-1.0-cp313-cp313-linux_x86_64.whl")
+    for name in names:
+        ingest(store, place, MadeWheel(name, content), request=request)
+    assert asked == [("cp313-cp313-linux_x86_64",), ("py3-none-any",), ("cp313-cp313-linux_x86_64",)]
+
+
+@pytest.mark.parametrize("name", ["demo.txt", "demo-1.1-py3-none-any.whl", "other-1.0-py3-none-any.whl"])
+def test_a_known_wheel_under_a_false_name_is_refused(store, place, name):
+    ingest(store, place, make_wheel())
+    with pytest.raises(WheelRefused):
+        ingest(store, place, MadeWheel(name, make_wheel().content))
 
 
 def test_a_known_wheel_at_rest_is_not_even_read(store, place, monkeypatch):

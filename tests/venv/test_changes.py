@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,15 @@ def test_one_bad_wheel_and_nothing_changes(workshop: Workshop):
         workshop.add(DEMO, MadeWheel("bad-1.0-py3-none-any.whl", b"no zip"))
     assert workshop.environment.require() == before
     assert workshop.environment.numbers() == [1]
+
+
+@pytest.mark.parametrize("name", ["a\nb", 'a"b', "a\\b", "日本語", "\x1b[31m", "a#b?c%d"])
+def test_a_wheel_may_come_from_a_place_with_an_odd_name(workshop: Workshop, name: str):
+    workshop.wheels /= name
+    workshop.wheels.mkdir()
+    generation = workshop.add(DEMO).after
+    os.unlink(workshop.environment.index_path(1))  # so that the lock file itself is read
+    assert workshop.environment.require() == generation
 
 
 def test_a_wheel_that_does_not_fit_is_refused_whether_or_not_it_is_known(workshop: Workshop):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casfs.wheels.filename import parse_wheel_filename
+from casfs.wheels.filename import is_named_so, parse_wheel_filename
 from casfs.wheels.metadata import parse_headers
 from casfs.wheels.wheel import Wheel, read_wheel
 from tests.make_wheels import QUIRKS, demo_members, make_wheel, pack, unless_refused
@@ -69,6 +69,16 @@ def test_any_bytes_have_some_headers(content: bytes):
 def test_any_file_name_is_parsed_or_refused(filename: str):
     parsed = unless_refused(parse_wheel_filename, filename)
     assert parsed is None or (parsed.tags and parsed.is_stem(f"{parsed.project}-{parsed.version}"))
+
+
+@pytest.mark.parametrize(
+    "name", ["de_mo-1.0-py2.py3-none-any.whl", "De.Mo-1.0.0-1-py3.py2-none-ANY.whl", "de_mo-1.0-7-py2.py3-none-any.whl"]
+)
+def test_a_name_means_what_it_says_however_it_is_spelt(name: str):
+    parsed = parse_wheel_filename(name)
+    assert is_named_so(name, "de-mo", parsed.version, ["py2-none-any", "py3-none-any"])
+    for other in ("demo", parsed.version, parsed.tags), ("de-mo", "1.1", parsed.tags), ("de-mo", parsed.version, parsed.tags[:1]):
+        assert not is_named_so(name, *other)
 
 
 def test_a_stem_means_the_project_however_it_is_spelt():

@@ -1,0 +1,109 @@
+"""list, show, generations, status: the text holds what the JSON holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casfs.digest import digest_bytes
+from tests.fuse.harness import PYTHON_DIRECTORY, Casfs
+
+FILES = {
+    "demo/__init__.py": b"def main(): pass\n",
+    "demo/Gr\u00fc\u00dfe.txt": b"hello",
+    "demo-1.0.data/scripts/demo-script": b"#!python\nprint(1)\n",
+    "demo-1.0.data/data/share/demo.txt": b"x",
+}
+
+
+@pytest.fixture
+def filled(casfs: Casfs) -> Casfs:
+    entry_points = "[console_scripts]\ndemo = demo:main\n"
+    casfs.add(casfs.wheel("demo", files=FILES, entry_points=entry_points, metadata="Requires-Python: >=3.8"))
+    casfs.add(casfs.wheel("a-other".replace("-", "_")))
+    return casfs
+
+
+def read_json(casfs: Casfs, *words: str) -> Any:
+    return json.loads(casfs.run(*words, "--json").stdout)
+
+
+def test_list_tells_name_version_size_and_where_from(filled: Casfs) -> None:
+    found = read_json(filled, "list")
+    assert [(one["name"], one["version"]) for one in found] == [("a_other", "1.0"), ("demo", "1.0")]
+    text = filled.run("list").stdout.split("\n")
+    assert text[0].split() == ["Distribution", "Version", "Size"]
+    for one, line in zip(found, text[2:], strict=False):
+        assert line.split()[:2] == [one["name"], one["version"]]
+        assert Path(one["origin"]).is_file()
+        assert one["wheel"] == digest_bytes(Path(one["origin"]).read_bytes())
+        assert one["bytes"] > 0
+
+
+def test_list_of_an_empty_environment(casfs: Casfs) -> None:
+    assert read_json(casfs, "list") == []
+    assert casfs.run("list").stdout == ""
+
+
+def test_show_tells_every_file_as_the_environment_shows_it(filled: Casfs) -> None:
+    facts = read_json(filled, "show", "demo")
+    site = f"lib/{PYTHON_DIRECTORY}/site-packages"
+    files = {one["path"]: one for one in facts["files"]}
+    assert {"bin/demo", "bin/demo-script", "share/demo.txt", f"{site}/demo/__init__.py", f"{site}/demo-1.0.dist-info/RECORD"} <= {*files}
+    assert files[f"{site}/demo/__init__.py"]["sha256"] == digest_bytes(FILES["demo/__init__.py"])
+    assert files[f"{site}/demo/__init__.py"]["bytes"] == len(FILES["demo/__init__.py"])
+    assert {files[f"bin/{name}"]["kind"] for name in ("demo", "demo-script")} == {"executable"}
+    assert facts["requires-python"] == ">=3.8"
+    assert facts["entry-points"] == ["demo = demo:main"]
+    assert facts["tags"] == ["py3-none-any"]
+    assert facts["record-mismatches"] == []
+    text = filled.run("show", "demo").stdout
+    for one in facts["files"]:
+        [line] = [line for line in text.split("\n") if line.endswith(f"  {one['path']}")]
+        assert line.split()[:2] == [one["sha256"], str(one["bytes"])]
+    for shown in ("name: demo", "version: 1.0", f"origin: {facts['origin']}", f"wheel: {facts['wheel']}", "entry-points: demo = demo:main"):
+        assert f"{shown}\n" in text
+
+
+def test_files_that_show_tells_are_those_of_the_mount(filled: Casfs) -> None:
+    mountpoint = filled.mount()
+    for one in read_json(filled, "show", "demo")["files"]:
+        assert digest_bytes((mountpoint / one["path"]).read_bytes()) == one["sha256"]
+
+
+def test_show_takes_any_spelling_and_refuses_what_is_not_there(filled: Casfs) -> None:
+    assert read_json(filled, "show", "A.Other")["name"] == "a_other"
+    assert filled.run("show", "none", code=1).stderr == "casfs: default: none is not in the environment\n"
+
+
+def test_generations_tells_each_with_its_command(filled: Casfs) -> None:
+    found = read_json(filled, "generations")
+    assert [one["command"] for one in found] == ["create", "add demo 1.0", "add a_other 1.0"]
+    assert [one["is-current"] for one in found] == [False, False, True]
+    assert found[-1]["distributions"] == {"demo": "1.0", "a-other": "1.0"}
+    lines = filled.run("generations").stdout.rstrip("\n").split("\n")[2:]
+    for one, line in zip(found, lines, strict=True):
+        assert line.startswith("*") == one["is-current"]
+        expected = [str(one["generation"]), one["created"], str(len(one["distributions"])), *one["command"].split()]
+        assert line.removeprefix("*").split() == expected
+
+
+def test_status_of_a_store_with_nothing_mounted(casfs: Casfs) -> None:
+    assert read_json(casfs, "status") == {"store": str(casfs.store), "mounts": []}
+    assert casfs.run("status").stdout == f"store {casfs.store}\nnothing is mounted\n"
+
+
+def test_status_text_holds_what_the_json_holds(casfs: Casfs) -> None:
+    mountpoint = casfs.mount()
+    assert (mountpoint / "pyvenv.cfg").read_bytes()
+    [one] = read_json(casfs, "status")["mounts"]
+    assert one["requests"]["read"] == 1
+    lines = casfs.run("status").stdout.split("\n")
+    assert lines[1].split() == ["Mountpoint", "Environment", "Generation", "Process", "Uptime", "Memory", "Requests"]
+    assert lines[3].split()[:4] == [str(mountpoint), "default", str(one["generation"]), str(one["pid"])]
+    assert lines[4].startswith(f"{mountpoint}: ")
+    for kind in one["requests"]:
+        assert f" {kind}" in lines[4]
