@@ -18,7 +18,8 @@ from casfs.store.leases import Lease
 from casfs.store.store import Store
 
 VERSION = 1
-MAX_MESSAGE = 65536  # bytes; a status of every kind of request takes about 1,000
+MAX_REQUEST = 4096  # bytes
+MAX_REPLY = 4 << 20  # a status names every environment that the host shows
 
 _TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "stop": 5.0, "upgrade": 5.0}
 """A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests, and on a slow disk it takes its time."""
@@ -112,7 +113,7 @@ def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:
             connection.connect(socket_path(directory_fd, lease.id))
             connection.sendall(format_message(request))
             with connection.makefile("rb") as answer:
-                return parse_reply(answer.readline(MAX_MESSAGE))
+                return parse_reply(answer.readline(MAX_REPLY))
     except (OSError, ValueError) as error:
         raise MountRefused(lease.mountpoint, f"its daemon (process {lease.pid}) does not answer: {error}") from None
     finally:

@@ -26,7 +26,7 @@ import pyfuse3
 import trio
 
 from casfs.errors import CasfsError
-from casfs.mount.control import MAX_MESSAGE, Reply, Request, format_message, parse_request
+from casfs.mount.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.host import Host, Slot
 from casfs.mount.inodes import ROOT, encode_directory, host_number
@@ -206,7 +206,7 @@ async def _receive_line(stream: trio.SocketStream) -> bytes:
     """What is sent of a line within the time: who connects and says nothing takes a descriptor from the blobs."""
     line = b""
     with trio.move_on_after(_PATIENCE_S):
-        while not line.endswith(b"\n") and len(line) < MAX_MESSAGE and (chunk := await stream.receive_some(4096)):
+        while not line.endswith(b"\n") and len(line) < MAX_REQUEST and (chunk := await stream.receive_some(4096)):
             line += chunk
     return line
 

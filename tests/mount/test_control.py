@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.control import (
-    MAX_MESSAGE,
+    MAX_REPLY,
     VERSION,
     Reply,
     Request,
@@ -33,17 +33,22 @@ COUNTS = st.integers(0, 2**63)
 REPLIES = st.builds(
     Reply,
     problem=st.text(),
-    generation=COUNTS,
+    generations=st.dictionaries(st.text(), COUNTS),
+    slot=st.text(),
+    worker=COUNTS,
+    supervisor=COUNTS,
+    restarts=COUNTS,
+    reason=st.text(),
     uptime_s=st.floats(0, 1e9),
     requests=st.dictionaries(st.text(), COUNTS),
     open_blobs=COUNTS,
     resident_bytes=COUNTS,
 )
 JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()), st.lists, max_leaves=5)
-FIELDS = st.sampled_from(["command", "version", "problem", "generation", "uptime_s", "requests", "open_blobs", "resident_bytes", "x"])
+FIELDS = st.sampled_from(["command", "version", "problem", "generations", "slot", "worker", "uptime_s", "requests", "open_blobs", "resident_bytes", "x"])
 
 
-@given(st.builds(Request, st.text()))
+@given(st.builds(Request, st.text(), st.text(), COUNTS, COUNTS))
 def test_a_request_arrives_as_it_was_sent(request: Request):
     assert parse_request(format_message(request)) == request
 
@@ -81,7 +86,7 @@ def test_garbage_is_a_value_error_and_nothing_else(line: bytes):
 @pytest.mark.parametrize("version", [0, VERSION + 1, -1])
 def test_another_version_is_refused_by_number(version: int):
     with pytest.raises(ValueError, match=f"speaks version {version}, not {VERSION}"):
-        parse_request(format_message(Request("status", version)))
+        parse_request(format_message(Request("status", version=version)))
 
 
 @pytest.mark.parametrize(
@@ -98,9 +103,10 @@ def test_a_request_must_ask_for_something():
         parse_request(b"{}")
 
 
-def test_the_largest_status_fits_a_message_many_times():
+def test_the_status_of_a_very_busy_host_fits_a_message():
     kinds = {name: 2**63 for name in dir(Operations) if not name.startswith("_")}
-    assert len(format_message(Reply("", 2**63, 1e9, kinds, 2**63, 2**63))) * 10 < MAX_MESSAGE
+    environments = {"e" * 100 + str(number): 2**31 for number in range(20_000)}
+    assert len(format_message(Reply(generations=environments, requests=kinds, reason="r" * 1000))) < MAX_REPLY
 
 
 def test_a_socket_in_a_deep_store_still_has_a_short_address(tmp_path: Path):
@@ -152,13 +158,13 @@ def answering(store: Store, *answers: bytes) -> Iterator[list[bytes]]:
 
 
 def test_a_question_is_answered(store: Store):
-    reply = Reply(generation=7, requests={"lookup": 3})
+    reply = Reply(generations={"test": 7}, requests={"lookup": 3})
     with answering(store, format_message(reply)) as heard:
         assert ask_daemon(store, LEASE, Request("status")) == reply
     assert parse_request(heard[0]) == Request("status")
 
 
-@pytest.mark.parametrize("answer", [b"", b"\n", b"no\n", b'{"problem":', b'{"x":' + b"1" * MAX_MESSAGE + b"}\n"])
+@pytest.mark.parametrize("answer", [b"", b"\n", b"no\n", b'{"problem":', b'{"x":' + b"1" * MAX_REPLY + b"}\n"])
 def test_an_answer_that_is_none_names_the_mountpoint_and_the_process(store: Store, answer: bytes):
     with answering(store, answer), pytest.raises(MountRefused, match=r"daemon \(process 1234\) does not answer") as caught:
         ask_daemon(store, LEASE, Request("status"))

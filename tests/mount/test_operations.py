@@ -18,7 +18,7 @@ from casfs.mount import operations as operations_module
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT, encode_directory, encode_file
 from casfs.mount.operations import Operations
-from casfs.mount.view import Listed, Node, Unread, View
+from casfs.mount.view import Listed, Node, Unread, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, Part, time_from_content
 
@@ -104,6 +104,12 @@ class FakeView:
         self._begin("parent")
         return ROOT, TOP
 
+    def owner_ids(self, ino: int) -> tuple[int, int]:
+        return OWNER
+
+    def is_current(self, ino: int, directory: DirectoryNode) -> bool:
+        return is_current(ino, directory)
+
     def owner(self, ino: int) -> tuple[str, str] | None:
         self._begin("owner")
         return ("Dem\u00f6", "1.0") if ino == ino_of(FILE) else None
@@ -136,7 +142,7 @@ def view() -> FakeView:
 @pytest.fixture
 def operations(view: FakeView, tmp_path: Path) -> Iterator[Operations]:
     descriptors = Descriptors(FakeBlobs(tmp_path), 4)
-    yield Operations(cast(View, view), descriptors, OWNER)
+    yield Operations(cast(View, view), descriptors)
     descriptors.close()
 
 

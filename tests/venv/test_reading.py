@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from casfs.digest import Digest
 from casfs.errors import StoreDamaged
-from casfs.store.generations import Layer
 from casfs.store.manifests import manifest_path
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
@@ -32,14 +32,17 @@ def test_a_manifest_is_read_once_for_all_trees(workshop: Workshop):
     assert all(mine.content is theirs.content for mine, theirs in zip(one.layers, other.layers, strict=True))
 
 
-def test_what_a_tree_uses_is_kept_and_all_else_forgotten(workshop: Workshop):
+def test_what_no_tree_uses_is_forgotten(workshop: Workshop):
     old = workshop.add(make_wheel()).after
-    new = workshop.add(make_wheel(None, "demo", "2.0")).after
-    reader = LayerReader(workshop.store)
-    contents = [reader.read(layer) for layer in (old.skeleton, old.distributions[0].files)]
-    reader.keep_only(Tree(new))
-    assert reader.read(new.skeleton) is contents[0]
-    assert reader.read(old.distributions[0].files) is not contents[1]
+    reader, tree = LayerReader(workshop.store), Tree(old)
+    reader.fill(tree, [0, 1])
+    kept, forgotten = weakref.ref(reader.read(old.skeleton)), weakref.ref(reader.read(old.distributions[0].files))
+    other = Tree(workshop.add(make_wheel(None, "demo", "2.0")).after)
+    reader.fill(other, [0])
+    del tree
+    gc.collect()
+    assert kept() is not None
+    assert forgotten() is None
 
 
 def test_a_file_that_an_older_version_had_keeps_its_identity(workshop: Workshop):
@@ -58,29 +61,3 @@ def test_a_manifest_that_is_missing_is_damage(workshop: Workshop):
         LayerReader(workshop.store).read(layer)
     os.rename(f"{path}.away", path)
     assert caught.value.subject == path
-
-
-class Interrupted(str):
-    """A digest that lets another thread do something while it is looked up."""
-
-    __slots__ = ("interrupt",)
-    interrupt: Callable[[], object]
-
-    def __hash__(self) -> int:
-        self.interrupt()
-        return str.__hash__(self)
-
-    def __eq__(self, other: object) -> bool:
-        return str.__eq__(self, other)
-
-
-def test_another_thread_may_read_while_the_reader_forgets(workshop: Workshop):
-    generation = workshop.add(make_wheel()).after
-    reader = LayerReader(workshop.store)
-    skeleton = generation.skeleton
-    digest = Interrupted(skeleton.manifest)
-    digest.interrupt = lambda: None
-    reader.read(Layer(Digest(digest), skeleton.number, skeleton.outline, skeleton.size))
-    digest.interrupt = lambda: reader.read(generation.distributions[0].files)
-    reader.keep_only(Tree(generation))
-    assert reader.read(skeleton).manifest.directories
