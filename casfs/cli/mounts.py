@@ -11,7 +11,6 @@ import pwd
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from casfs.cli.context import choose_interpreter, open_context, store_directory
@@ -47,6 +46,8 @@ def run_mount(arguments: argparse.Namespace) -> None:
     if _is_mounted_already(environment, mountpoint):
         note(f"{mountpoint} already shows environment {environment.name!r}")
         return
+    if f"{mountpoint}/".startswith(f"{os.path.realpath(environment.store.root)}/"):
+        raise MountRefused(mountpoint, "is in the store itself")
     prepare_mountpoint(mountpoint)
     if environment.current_number() is None:
         made = create_environment(environment, choose_interpreter(environment, arguments.python))
@@ -133,22 +134,20 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
     from casfs.mount.daemon import start_daemon
 
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
-    start_daemon(store, environment, mountpoint, _teller(store, mountpoint, ready_fd))
 
+    def when_mounted(lease_id: str) -> None:
+        if ready_fd is not None:
+            log_to_file(store.path("leases", f"{lease_id}.log"))
 
-def _teller(store: Store, mountpoint: str, ready_fd: int | None) -> Callable[[str], None]:
-    """What to do once requests are answered."""
-
-    def when_serving(lease_id: str) -> None:
+    def when_serving() -> None:
         if ready_fd is None:
             note(f"{mountpoint} is mounted; Ctrl-C ends it")
-            return
-        log_to_file(store.path("leases", f"{lease_id}.log"))
-        with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
-            os.write(ready_fd, b"ready")
-            os.close(ready_fd)
+        else:
+            with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
+                os.write(ready_fd, b"ready")
+                os.close(ready_fd)
 
-    return when_serving
+    start_daemon(store, environment, mountpoint, when_mounted, when_serving)
 
 
 def log_to_file(path: str) -> None:

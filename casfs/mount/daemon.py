@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ from casfs.mount.control import socket_path
 from casfs.mount.host import Host
 from casfs.mount.mounts import prepare_mountpoint
 from casfs.mount.session import end_session, mount_session
+from casfs.mount.shown import ShownGenerations
 from casfs.mount.supervisor import Life, Session, Supervisor
 from casfs.mount.view import View
 from casfs.store.environments import Environment
@@ -56,7 +58,7 @@ class Daemon:
         self._fuse_fd = fuse_fd
         self._init_fd = init_fd
 
-    def run(self, when_serving: Callable[[str], None], orphan: int = 0, restarts: int = 0) -> None:
+    def run(self, when_serving: Callable[[], None], orphan: int = 0, restarts: int = 0) -> None:
         """Supervise until the mount ends."""
         from casfs.mount.worker import Post, serve  # pyfuse3 and trio: loaded here, so that workers are forked with them
 
@@ -64,11 +66,10 @@ class Daemon:
         inherited = (self._fuse_fd, self._init_fd, self._listener.fileno(), self._lease.fd)
 
         def serve_life(life: Life) -> None:
-            shown = _shown(self._store, lease)
-            serve(
-                Post(self._store, shown, lease.environment, self._listener, lambda: self._command(os.getpid(), life.restarts), inherited),
-                life,
-            )
+            generations = ShownGenerations(self._store, lease.id)
+            shown = _shown(self._store, lease, generations)
+            replace = functools.partial(self._command, os.getpid(), life.restarts)
+            serve(Post(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
 
         def upgrade(worker: int, lived: int) -> None:
             for fd in inherited:
@@ -77,7 +78,7 @@ class Daemon:
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
         session = Session(self._fuse_fd, init_message, lambda: end_session(lease.mountpoint), restarts, orphan)
-        Supervisor(session, serve_life, lambda: when_serving(lease.id), upgrade).run()
+        Supervisor(session, serve_life, when_serving, upgrade).run()
 
     def _command(self, orphan: int, restarts: int) -> list[str]:
         """Command line of a supervisor that takes over."""
@@ -85,19 +86,22 @@ class Daemon:
         return [sys.executable, "-m", "casfs", "--store", self._store.root, "daemon", "adopt", handover.to_text()]
 
 
-def _shown(store: Store, lease: Lease) -> View | Host:
+def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | Host:
     """What a daemon shows: one environment, or as a host those that it was asked for."""
     if not lease.environment:
         reader = LayerReader(store)  # one for all, so that a manifest is in memory once
         table = store.path("leases", f"{lease.id}.slots")
-        return Host(table, lambda name: View(store, Environment(store, name).require, reader=reader))
-    environment = Environment(store, lease.environment)
-    owner = os.stat(environment.directory)
-    return View(store, environment.require, (owner.st_uid, owner.st_gid))
+        return Host(table, lambda name: View(store, functools.partial(generations.read, name), reader=reader))
+    owner = os.stat(Environment(store, lease.environment).directory)
+    return View(store, functools.partial(generations.read, lease.environment), (owner.st_uid, owner.st_gid))
 
 
-def start_daemon(store: Store, environment: str, mountpoint: str, when_serving: Callable[[str], None]) -> None:
-    """Mount, and serve until the mount ends. `when_serving` is called with the lease's id once the mount answers.
+def start_daemon(
+    store: Store, environment: str, mountpoint: str, when_mounted: Callable[[str], None], when_serving: Callable[[], None]
+) -> None:
+    """Mount, and serve until the mount ends.
+
+    `when_mounted` is called with the lease's id before the first worker is forked, `when_serving` once requests are answered.
 
     Without a name of an environment it is a host, and shows what it is asked for.
 
@@ -108,24 +112,36 @@ def start_daemon(store: Store, environment: str, mountpoint: str, when_serving: 
         stack.callback(lease.end)
         listener = stack.enter_context(_listen(store, lease.lease.id))
         prepare_mountpoint(mountpoint)
+        if not environment:
+            stack.callback(_remove_private, mountpoint)
         fuse_fd, init_message = mount_session(mountpoint)
         stack.callback(end_session, mountpoint)
         init_fd = os.memfd_create("FUSE_INIT")
         os.write(init_fd, init_message)
+        when_mounted(lease.lease.id)
         Daemon(store, lease, listener, fuse_fd, init_fd).run(when_serving)
 
 
-def adopt_daemon(store: Store, handover: Handover, when_serving: Callable[[str], None]) -> None:
+def _remove_private(mountpoint: str) -> None:
+    """Remove the directory on which a host was mounted."""
+    with contextlib.suppress(OSError):
+        os.rmdir(mountpoint)
+
+
+def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None]) -> None:
     """Supervise what another supervisor did until now."""
     with contextlib.ExitStack() as stack:
         for fd in (handover.fuse_fd, handover.init_fd, handover.listener_fd, handover.lease_fd):
             os.set_inheritable(fd, False)
         lease = inherit_lease(store, handover.lease_fd)
         stack.callback(lease.end)
+        if not lease.lease.environment:
+            stack.callback(_remove_private, lease.lease.mountpoint)
         stack.callback(end_session, lease.lease.mountpoint)
         listener = stack.enter_context(socket.socket(fileno=handover.listener_fd))
         daemon = Daemon(store, lease, listener, handover.fuse_fd, handover.init_fd)
-        daemon.run(when_serving, handover.orphan, handover.restarts)
+        when_adopted(lease.lease.id)
+        daemon.run(lambda: None, handover.orphan, handover.restarts)
 
 
 def _listen(store: Store, lease_id: str) -> socket.socket:

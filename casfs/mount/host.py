@@ -71,13 +71,16 @@ class Host:
         named = [(number, slot.environment) for number, slot in enumerate(self.slots, 1)]
         return [(number, name, self._views[name]) for number, name in named if name in self._views]
 
-    def _view(self, slot: int) -> View:
-        if not 1 <= slot <= len(self.slots):
-            raise StoreDamaged(self._table, f"there is no slot {slot}")
-        environment = self.slots[slot - 1].environment
+    def view(self, environment: str) -> View:
+        """The view of an environment."""
         if environment not in self._views:
             self._views[environment] = self._open_view(environment)
         return self._views[environment]
+
+    def _view(self, slot: int) -> View:
+        if not 1 <= slot <= len(self.slots):
+            raise StoreDamaged(self._table, f"there is no slot {slot}")
+        return self.view(self.slots[slot - 1].environment)
 
     def owner_ids(self, ino: int) -> tuple[int, int]:
         """User and group to whom a node belongs."""

@@ -55,6 +55,8 @@ def _guarded(
             log.error("%s", error)
             raise pyfuse3.FUSEError(errno.EIO) from None
         except OSError as error:
+            if error.errno == errno.EIO:
+                log.error("%s: %s", kind, error)
             raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
         except Exception:
             log.exception("%s failed", kind)

@@ -39,7 +39,7 @@ class Place:
 @contextlib.contextmanager
 def locked_places(store: Store) -> Iterator[None]:
     """Hold the right to start a host and to make or end places; others wait."""
-    fd = os.open(store.path("leases", "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

@@ -32,6 +32,7 @@ from casfs.mount.host import Host, Slot
 from casfs.mount.inodes import ROOT, encode_directory, host_number
 from casfs.mount.loop import use_lean_loop
 from casfs.mount.operations import Operations
+from casfs.mount.shown import ShownGenerations
 from casfs.mount.supervisor import Life
 from casfs.mount.view import View
 from casfs.store.environments import Environment
@@ -56,6 +57,7 @@ class Post:
     store: Store
     shown: View | Host
     environment: str  # that a view shows; empty for a host
+    generations: ShownGenerations
     listener: socket.socket
     replace_supervisor: Callable[[], Sequence[str]]  # command line of another supervisor
     inherited: Sequence[int]  # descriptors that it needs
@@ -100,11 +102,13 @@ class _Worker:
         self._descriptors = descriptors
         self._began = time.monotonic()
         self._switching = trio.Lock()
+        self._unforgotten: list[tuple[int, list[ChangedEntry | ChangedDirectory]]] = []  # slot, and what the kernel must forget there
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._answer_supervisor)
             nursery.start_soon(self._answer_commands, self._post.listener)
+            nursery.start_soon(self._catch_up)
             await pyfuse3.main()
             nursery.cancel_scope.cancel()
 
@@ -194,12 +198,27 @@ class _Worker:
             view = slots[0][1]
             generation = await trio.to_thread.run_sync(Environment(self._post.store, environment).require)
             await trio.to_thread.run_sync(view.read_tree)
-            if generation.number == view.tree.generation.number:
-                return
-            tree, differences = await trio.to_thread.run_sync(view.prepare, generation)
-            view.show(tree)
-            for slot, _ in slots:
-                await trio.to_thread.run_sync(_invalidate, slot, differences)
+            if generation.number != view.tree.generation.number:
+                tree, differences = await trio.to_thread.run_sync(view.prepare, generation)
+                view.show(tree)
+                self._unforgotten += [(slot, differences) for slot, _ in slots]
+            await self._forget()
+            await trio.to_thread.run_sync(self._post.generations.write, environment, generation.number)
+
+    async def _forget(self) -> None:
+        """Make the kernel forget what differs; what could not be told now is told at the next switch."""
+        while self._unforgotten:
+            await trio.to_thread.run_sync(_invalidate, *self._unforgotten[0])
+            del self._unforgotten[0]
+
+    async def _catch_up(self) -> None:
+        """Finish what the worker before this one was doing when it died."""
+        for name, number in self._post.generations.numbers.copy().items():
+            if Environment(self._post.store, name).current_number() != number:
+                with contextlib.suppress(CasfsError):  # told to whoever looks into the environment
+                    if isinstance(self._post.shown, Host):
+                        self._post.shown.view(name)
+                    await self.switch(name)
 
 
 async def _receive_line(stream: trio.SocketStream) -> bytes:

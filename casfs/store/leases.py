@@ -92,6 +92,6 @@ def _read_live(store: Store, lease_id: str) -> Lease | None:
 
 
 def _remove(store: Store, lease_id: str) -> None:
-    for suffix in (".sock", ".slots", ".log", ".log.1", ".json"):
+    for suffix in (".sock", ".slots", ".shown", ".log", ".log.1", ".json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.path("leases", lease_id + suffix))

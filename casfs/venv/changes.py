@@ -110,8 +110,12 @@ def _distribution(one: Ingested, installation: Layer) -> Distribution:
 
 
 def _replace(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:
-    """The distributions with those added at the end, in place of other versions of them: the last one installed wins, as with pip."""
-    latest = {one.project: one for one in added}
+    """The distributions with those added at the end, in place of other versions of them: the last one installed wins, as with pip.
+
+    One that is there already just as it is asked for keeps its place.
+    """
+    present = {one.project: one for one in old}
+    latest = {one.project: one for one in added if _facts(present.get(one.project)) != _facts(one)}
     return (*(one for one in old if one.project not in latest), *latest.values())
 
 

@@ -56,6 +56,8 @@ class Casfs:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if (self.store / "format").exists():
+            self.run("daemon", "stop", "--force", code=None)
         end_mounts(self.directory)
         for pid in self.daemons():
             wait_for_end(pid)
