@@ -284,3 +284,11 @@ def test_a_spelt_out_python_directory_and_the_component_are_one_place():
     usual = make_manifest({f"{SITE_PACKAGES}/x.py": b"2"}, "usual")
     [conflict] = conflicts_of(spelt, usual)
     assert conflict.path == f"{SHOWN_SITE}/x.py"
+
+
+@pytest.mark.parametrize("is_file_first", [True, False])
+def test_a_file_with_the_name_of_the_python_directory_is_impossible(is_file_first: bool):
+    file = make_manifest({f"include/site/{BASE.directory}": b""}, "file")
+    headers = make_manifest({"include/site/{python}/headers/x.h": b""}, "headers")
+    [conflict] = conflicts_of(*([file, headers] if is_file_first else [headers, file]))
+    assert (conflict.path, conflict.is_impossible) == (f"include/site/{BASE.directory}", True)
