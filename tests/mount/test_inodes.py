@@ -3,7 +3,17 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from casfs.mount.inodes import ROOT, ROW_BITS, decode, encode_directory, encode_file, is_directory
+from casfs.mount.inodes import (
+    FIRST_POSITION,
+    ROOT,
+    ROW_BITS,
+    decode,
+    detach_directory,
+    encode_directory,
+    encode_file,
+    is_directory,
+    position_of,
+)
 from casfs.store.numbers import NUMBER_BITS
 from casfs.venv.tree import Identity
 from casfs.wheels.directory import MAX_MEMBERS
@@ -36,6 +46,25 @@ def test_different_things_have_different_numbers(one: Identity, other: Identity)
     assert encode_file(one) != encode_directory(other)
     assert (encode_file(one) == encode_file(other)) == (one == other)
     assert (encode_directory(one) == encode_directory(other)) == (one == other)
+
+
+@given(IDENTITIES)
+@example(LAST)
+def test_a_directory_has_two_numbers_that_mean_the_same(identity: Identity):
+    """One for those who come through the tree, one for those who come through a directory that is not in it any more."""
+    own = encode_directory(identity)
+    detached = detach_directory(own)
+    assert detached != own
+    assert detach_directory(detached) == detached
+    assert is_directory(detached)
+    assert decode(detached) == identity
+    assert detached < 2**63
+
+
+@given(st.binary(max_size=255), st.binary(max_size=255))
+def test_positions_differ_as_names_do_and_leave_room_for_the_first_two(one: bytes, other: bytes):
+    assert (position_of(one) == position_of(other)) == (one == other)
+    assert FIRST_POSITION <= position_of(one) < 2**62  # off_t is signed, and an entry that shares a position moves on by one
 
 
 def test_the_root_is_a_directory_and_nothing_else_has_its_number():

@@ -104,7 +104,7 @@ def compare(shelf: Shelf, old: Tree, new: Tree) -> Changes:
     return list(iter_differences(old, new, shelf.fill))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(histories())
 def test_a_kernel_that_forgets_what_it_is_told_to_knows_nothing_that_is_not_true(history: tuple[Shelf, list[Generation]]):
     shelf, generations = history
@@ -118,7 +118,7 @@ def test_a_kernel_that_forgets_what_it_is_told_to_knows_nothing_that_is_not_true
         kernel.ask_everything(now, names)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histories())
 def test_nothing_is_told_that_did_not_change(history: tuple[Shelf, list[Generation]]):
     shelf, (old, new, *_) = history
@@ -141,7 +141,7 @@ def test_nothing_is_told_that_did_not_change(history: tuple[Shelf, list[Generati
             assert was.mtime_ns != now.mtime_ns
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(histories())
 def test_a_generation_does_not_differ_from_itself_and_comparing_it_reads_nothing(history: tuple[Shelf, list[Generation]]):
     shelf, (generation, *_) = history
