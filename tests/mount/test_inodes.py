@@ -61,10 +61,14 @@ def test_a_directory_has_two_numbers_that_mean_the_same(identity: Identity):
     assert detached < 2**63
 
 
-@given(st.binary(max_size=255), st.binary(max_size=255))
-def test_positions_differ_as_names_do_and_leave_room_for_the_first_two(one: bytes, other: bytes):
-    assert (position_of(one) == position_of(other)) == (one == other)
-    assert FIRST_POSITION <= position_of(one) < 2**62  # off_t is signed, and an entry that shares a position moves on by one
+@given(st.binary(max_size=255))
+def test_a_position_comes_after_the_first_two_and_fits_a_signed_number(name: bytes):
+    assert position_of(name) == position_of(bytes(name))
+    assert FIRST_POSITION <= position_of(name) < 2**62
+
+
+def test_names_of_a_large_directory_have_positions_of_their_own():
+    assert len({position_of(b"module_%d.py" % number) for number in range(20_000)}) == 20_000
 
 
 def test_the_root_is_a_directory_and_nothing_else_has_its_number():
