@@ -65,7 +65,9 @@ def _start_daemon(environment: Environment, mountpoint: str) -> None:
     ours, theirs = os.pipe()
     command = [sys.executable, "-m", "casfs", "--store", environment.store.root, "--env", environment.name]
     command += ["mount", "--foreground", "--ready-fd", str(theirs), "--", mountpoint]
-    with subprocess.Popen(command, cwd="/", pass_fds=(theirs,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True) as daemon:
+    with subprocess.Popen(
+        command, cwd="/", pass_fds=(theirs,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as daemon:
         os.close(theirs)
         with os.fdopen(ours, "rb") as ready:
             if not ready.read():

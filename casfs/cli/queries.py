@@ -20,7 +20,9 @@ def run_list(arguments: argparse.Namespace) -> None:
     generation = open_context(arguments).require()
     found = sorted(generation.distributions, key=lambda one: one.project)
     if arguments.json:
-        say_json([{"name": one.name, "version": one.version, "bytes": _size(one), "wheel": one.wheel, "origin": one.origin} for one in found])
+        say_json(
+            [{"name": one.name, "version": one.version, "bytes": _size(one), "wheel": one.wheel, "origin": one.origin} for one in found]
+        )
     elif found:
         say_table(("Distribution", "Version", "Size"), [(one.name, one.version, format_size(_size(one))) for one in found])
 
@@ -96,7 +98,5 @@ def run_generations(arguments: argparse.Namespace) -> None:
             ]
         )
         return
-    rows = [
-        ("*" if one.number == current else "", str(one.number), one.created, str(len(one.distributions)), one.command) for one in found
-    ]
+    rows = [("*" if one.number == current else "", str(one.number), one.created, str(len(one.distributions)), one.command) for one in found]
     say_table(("", "Generation", "Created", "Distributions", "Command"), rows)

@@ -11,6 +11,8 @@
     leases/                         one file and one control socket per live mount
     tmp/                            staging; leftovers are not damage
     quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
+
+Nothing in it is meant to be edited; all of it may be looked at.
 """
 
 from __future__ import annotations
