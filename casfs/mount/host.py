@@ -1,8 +1,9 @@
 """Host: every environment of a store in one file system, as directories of its root.
 
-Each is a slot: an environment and the user to whom its files belong. The slots are numbered in the order in which they came, the number stands
-in bits 44 and up of every inode number below them, and the list is in a file beside the daemon's lease: a worker that takes over reads it and
-knows every number that its predecessor gave out. Slots are added, never removed or reordered, while the file system is mounted.
+Each is a slot: an environment and the user to whom its files belong. The slots are numbered in the order in which they came, the number
+stands in bits 44 and up of every inode number below them, and the list is in a file beside the daemon's lease: a worker that takes over
+reads it and knows every number that its predecessor gave out. Slots are added, never removed or reordered, while the file system is
+mounted.
 
 A host answers the same questions as a view, by handing them to the view of the slot.
 """

@@ -7,8 +7,9 @@
     bits 43..20   number of a manifest (see casfs.store.numbers)
     bits 19..0    row: of a file among the manifest's files, of a directory among its directories
 
-The root is 1, as FUSE demands; the root of a slot is a directory with number 0 and row 1. A manifest's number is never 0, so no other node has a number below 2^20. Both numbers are given once and a
-manifest never changes, hence an inode number never means other bytes. A file handle is the inode number of what was opened.
+The root is 1, as FUSE demands; the root of a slot is a directory with number 0 and row 1. A manifest's number is never 0, so no other node
+has a number below 2^20. Both numbers are given once and a manifest never changes, hence an inode number never means other bytes. A file
+handle is the inode number of what was opened.
 """
 
 from __future__ import annotations

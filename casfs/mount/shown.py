@@ -1,4 +1,4 @@
-"""Shown: which generation of each environment the kernel has been told of, so that a worker's death in the middle of a switch loses nothing.
+"""Shown: which generation of each environment the kernel has been told of, so that a worker may die in the middle of a switch.
 
 A switch shows the new generation, makes the kernel forget what differs, and only then writes the new number down. A worker that takes over
 begins with the generation that is written down, and switches from there: whatever its predecessor had managed to tell the kernel, all that

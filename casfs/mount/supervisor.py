@@ -1,14 +1,14 @@
 """The supervisor keeps a mount alive when its worker is not.
 
-It holds the descriptor of /dev/fuse and the kernel's first message (FUSE_INIT), and never touches the mount: a process that waits for a mount
-that it serves itself waits for ever. A *worker*, forked from it, answers the kernel. INIT is replayed to it from a socket, since the kernel
-sends it once; then the worker puts the real descriptor in the socket's place. The program is loaded before the first fork, so that a dead
-worker is replaced in milliseconds, and what it left unanswered the kernel sends again (FUSE_NOTIFY_RESEND, Linux 6.9): readers wait a moment
-and see no error. It rests on inode numbers and file handles that any worker understands.
+It holds the descriptor of /dev/fuse and the kernel's first message (FUSE_INIT), and never touches the mount: a process that waits for a
+mount that it serves itself waits for ever. A *worker*, forked from it, answers the kernel. INIT is replayed to it from a socket, since the
+kernel sends it once; then the worker puts the real descriptor in the socket's place. The program is loaded before the first fork, so that
+a dead worker is replaced in milliseconds, and what it left unanswered the kernel sends again (FUSE_NOTIFY_RESEND, Linux 6.9): readers wait
+a moment and see no error. It rests on inode numbers and file handles that any worker understands.
 
-The supervisor pings; a worker that does not answer in time is killed and replaced as if it had died. To upgrade, the supervisor replaces its
-own program (execve(2)) while the worker goes on, then forks a worker of the new program and kills the old one. A worker whose supervisor died
-starts another, which takes over in the same way.
+The supervisor pings; a worker that does not answer in time is killed and replaced as if it had died. To upgrade, the supervisor replaces
+its own program (execve(2)) while the worker goes on, then forks a worker of the new program and kills the old one. A worker whose
+supervisor died starts another, which takes over in the same way.
 
 Messages are single packets: to a worker `ping` and `leave` (the supervisor is about to be replaced), from it `pong`, `serving`, `stop` and
 `upgrade`.

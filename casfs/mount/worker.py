@@ -5,8 +5,8 @@ switch of generations at a time prepare, show and invalidate. The tree is shown 
 that is on its way holds its directory's lock until its answer is in the kernel's cache, and the invalidation waits for that lock in a
 thread. When a switch has been answered, nothing of the old generation is cached by a name that means something else now.
 
-A worker may be killed at any moment, and another one goes on where it stopped (see `supervisor`). So it keeps nothing that another could not
-find again.
+A worker may be killed at any moment, and another one goes on where it stopped (see `supervisor`). So it keeps nothing that another could
+not find again.
 """
 
 from __future__ import annotations

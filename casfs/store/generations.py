@@ -205,7 +205,7 @@ def _dump_distribution(one: Distribution) -> list[Any]:
     return [*facts, _dump_layer(one.files), _dump_layer(one.installation)]
 
 
-def _load_distribution(
+def _load_distribution(  # noqa: PLR0917 - the columns that `_dump_distribution` writes
     project: str, name: str, version: str, wheel: Digest, size: int, origin: str, requested: bool, files: list[Any], made: list[Any]
 ) -> Distribution:
     return Distribution(project, name, version, wheel, size, origin, requested, _load_layer(files), _load_layer(made))

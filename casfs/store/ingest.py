@@ -1,8 +1,8 @@
 """Ingest: wheels to blobs and manifests.
 
-A wheel is read from a private copy, so that nobody changes it between the hash and the unpacking. Each member is hashed as it is written; the
-digest of what we wrote is the blob's name, and RECORD is compared with it. Nothing is published before every wheel has been read whole and
-found good; then blobs and manifests become durable together, and only after them the records that refer to them.
+A wheel is read from a private copy, so that nobody changes it between the hash and the unpacking. Each member is hashed as it is written;
+the digest of what we wrote is the blob's name, and RECORD is compared with it. Nothing is published before every wheel has been read whole
+and found good; then blobs and manifests become durable together, and only after them the records that refer to them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller wants of an ingest: a check of each wheel before it is unpacked (it raises to refuse), and how to treat RECORD's lies."""
+    """What a caller wants of an ingest: a check of each wheel before it is unpacked (it raises to refuse), how to treat RECORD's lies."""
 
     accept: Callable[[str, Description], None]
     allow_record_mismatch: bool = False

@@ -1,16 +1,18 @@
 """The store: one directory that holds pool, manifests and environments.
 
-format                          version of this layout; an unknown one is refused, never guessed
-blobs/ab/cdef...                immutable, 0444, named by the SHA-256 of the content; nothing else lives here
-manifests/ab/cdef...            all files of one distribution; named by the SHA-256 of the manifest's own bytes
-wheels/<wheel sha256>           holds the digest of the wheel's manifest: "have I seen this wheel?" is one open()
-stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
-interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
-numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
-environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock
-leases/                         one file and one control socket per live mount
-tmp/                            staging; leftovers are not damage
-quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
+    format                          version of this layout; an unknown one is refused, never guessed
+    blobs/ab/cdef...                immutable, 0444, named by the SHA-256 of the content; nothing else lives here
+    manifests/ab/cdef...            all files of one distribution; named by the SHA-256 of the manifest's own bytes
+    wheels/<wheel sha256>           holds the digest of the wheel's manifest: "have I seen this wheel?" is one open()
+    stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
+    interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
+    numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
+    environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock
+    leases/                         one file and one control socket per live mount
+    tmp/                            staging; leftovers are not damage
+    quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
+
+Nothing in it is meant to be edited; all of it may be looked at.
 """
 
 from __future__ import annotations

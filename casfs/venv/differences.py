@@ -121,15 +121,16 @@ def _owner(tree: Tree, layer: int) -> str | None:
 
 def _conflicts_in(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> Iterator[Conflict]:
     claims: dict[str, list[tuple[int, FileEntry | None]]] = {}
+    prefix = f"{directory.path}/" if directory.path else ""
     for part in directory.parts:
         directories, files = tree.layers[part.layer].names(part.row)
         for name in directories:
-            claims.setdefault(name, []).append((part.layer, None))
+            claims.setdefault(tree.shown_path(prefix + name), []).append((part.layer, None))
         for name, row in files.items():
-            claims.setdefault(name, []).append((part.layer, FileEntry(part.layer, row, part.row)))
-    for name, claimants in claims.items():
+            claims.setdefault(prefix + name, []).append((part.layer, FileEntry(part.layer, row, part.row)))
+    for path, claimants in claims.items():
         if len(claimants) > 1 and any(entry for _, entry in claimants):
-            yield from _disputes(tree, f"{directory.path}/{name}".lstrip("/"), claimants, read)
+            yield from _disputes(tree, path, claimants, read)
 
 
 def _disputes(tree: Tree, path: str, claimants: list[tuple[int, FileEntry | None]], read: ReadLayers) -> Iterator[Conflict]:

@@ -18,6 +18,9 @@ from scripts.bench.table import format_digits, format_table, format_value
 
 _HEADER = ("Measure", "Figure", "Contender", "Old", "New", "New / old", "Verdict")
 
+_NEGLIGIBLE = 0.02
+"""Memory differs by a thousandth from run to run, with hardly any spread within one."""
+
 
 def compare(old: Run, new: Run) -> str:
     """Markdown: each figure that both runs have, what only one has, and what makes the comparison doubtful."""
@@ -44,9 +47,9 @@ def _rows(old: Figure, new: Figure) -> Iterator[tuple[str, ...]]:
 
 
 def judge(old: Figure, new: Figure, contender: str) -> str:
-    """better or worse; nothing if the spreads overlap; a question mark if others used the processor."""
+    """better or worse; nothing if the spreads overlap or hardly differ; a question mark if others used the processor."""
     was, now = old.spread(contender), new.spread(contender)
-    if was.overlaps(now):
+    if was.overlaps(now) or abs(now.median - was.median) < _NEGLIGIBLE * was.median:
         return ""
     verdict = "better" if (now.median > was.median) == new.is_higher_better else "worse"
     return f"{verdict}?" if old.loaded_rounds or new.loaded_rounds else verdict

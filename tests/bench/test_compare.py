@@ -32,6 +32,10 @@ def test_only_what_both_spreads_allow_is_called_a_difference(old: list[float], n
     assert judge(make_figure(old, unit=unit), make_figure(new, unit=unit), "casfs") == expected
 
 
+def test_a_difference_of_a_thousandth_is_none():
+    assert judge(make_figure([1000.0]), make_figure([1001.0]), "casfs") == ""
+
+
 def test_foreign_load_makes_a_verdict_doubtful():
     assert judge(make_figure(SLOW), make_figure(FAST, loaded=(1,)), "casfs") == "better?"
     assert judge(make_figure(SLOW, loaded=(0,)), make_figure(FAST), "casfs") == "better?"

@@ -45,7 +45,9 @@ REPLIES = st.builds(
     resident_bytes=COUNTS,
 )
 JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()), st.lists, max_leaves=5)
-FIELDS = st.sampled_from(["command", "version", "problem", "generations", "slot", "worker", "uptime_s", "requests", "open_blobs", "resident_bytes", "x"])
+FIELDS = st.sampled_from(
+    ["command", "version", "problem", "generations", "slot", "worker", "uptime_s", "requests", "open_blobs", "resident_bytes", "x"]
+)
 
 
 @given(st.builds(Request, st.text(), st.text(), COUNTS, COUNTS))

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pyfuse3
 import pytest
@@ -31,6 +32,14 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writer)
 
 
+@asynccontextmanager
+async def _soon_done() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks end within seconds: one that waits for a turn that never comes is a failure, not a test that hangs."""
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            yield nursery
+
+
 async def test_one_task_at_a_time_holds_the_lock(primitives: types.SimpleNamespace):
     lock = primitives.Lock()
     inside = 0
@@ -46,7 +55,7 @@ async def test_one_task_at_a_time_holds_the_lock(primitives: types.SimpleNamespa
                 inside -= 1
                 rounds += 1
 
-    async with trio.open_nursery() as nursery:
+    async with _soon_done() as nursery:
         for _ in range(5):
             nursery.start_soon(work)
     assert rounds == 100
@@ -61,7 +70,7 @@ async def test_those_who_wait_get_the_lock_in_the_order_in_which_they_came(primi
             order.append(number)
             await trio.lowlevel.checkpoint()
 
-    async with trio.open_nursery() as nursery, lock:
+    async with _soon_done() as nursery, lock:
         for number in range(5):
             nursery.start_soon(work, number)
             await wait_all_tasks_blocked()
@@ -85,7 +94,7 @@ async def test_those_who_give_up_take_nobody_elses_turn(primitives: types.Simple
             async with lock:
                 order.append(number)
 
-    async with trio.open_nursery() as nursery, lock:
+    async with _soon_done() as nursery, lock:
         for number in range(5):
             nursery.start_soon(work, number)
             await wait_all_tasks_blocked()

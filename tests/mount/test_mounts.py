@@ -100,7 +100,12 @@ def test_the_last_component_of_a_mountpoint_is_not_asked_about(tmp_path: Path, m
     """It may be a mount whose daemon hangs, and then whoever asks for its attributes hangs as well."""
     asked: list[str] = []
     lstat = os.lstat
-    monkeypatch.setattr(os, "lstat", lambda path: (asked.append(path), lstat(path))[1])
+
+    def note(path: str) -> os.stat_result:
+        asked.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", note)
     monkeypatch.setattr(os, "stat", None)
     (tmp_path / "mnt").mkdir()
     assert resolve_mountpoint(f"{tmp_path}/mnt") == f"{tmp_path}/mnt"

@@ -166,6 +166,7 @@ def test_who_reads_a_listing_while_it_changes_sees_what_stays_exactly_once(works
         names = [one.name for one in first + rest]
         assert len(names) == len(set(names))
         assert {b"a", b"a-1.0.dist-info", b"c", b"e", b"e-1.0.dist-info"} <= set(names)
+        assert not {one.name for one in rest} & {b"b", b"b-1.0.dist-info", b"d", b"d-1.0.dist-info"}
 
 
 def test_a_listing_that_an_upgrade_interrupts_has_each_name_once(workshop: Workshop):
@@ -389,6 +390,7 @@ def test_few_nodes_at_hand_are_enough(view: View, monkeypatch: pytest.MonkeyPatc
 def test_a_new_generation_is_seen_by_the_numbers_that_stay(workshop: Workshop, view: View):
     directory = find(view, SITE)
     before = ask(view.directory, directory).mtime_ns
+    assert b"three" not in [one.name for one in ask(view.listing, directory, 0)[0]]
     generation = workshop.add(make_wheel(None, "three")).after
     tree, changes = view.prepare(generation)
     assert ask(view.look_up, directory, b"three") == (None, True)

@@ -104,7 +104,7 @@ def compare(shelf: Shelf, old: Tree, new: Tree) -> Changes:
     return list(iter_differences(old, new, shelf.fill))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(histories())
 def test_a_kernel_that_forgets_what_it_is_told_to_knows_nothing_that_is_not_true(history: tuple[Shelf, list[Generation]]):
     shelf, generations = history
@@ -118,7 +118,7 @@ def test_a_kernel_that_forgets_what_it_is_told_to_knows_nothing_that_is_not_true
         kernel.ask_everything(now, names)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histories())
 def test_nothing_is_told_that_did_not_change(history: tuple[Shelf, list[Generation]]):
     shelf, (old, new, *_) = history
@@ -141,7 +141,7 @@ def test_nothing_is_told_that_did_not_change(history: tuple[Shelf, list[Generati
             assert was.mtime_ns != now.mtime_ns
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(histories())
 def test_a_generation_does_not_differ_from_itself_and_comparing_it_reads_nothing(history: tuple[Shelf, list[Generation]]):
     shelf, (generation, *_) = history
@@ -284,3 +284,11 @@ def test_a_spelt_out_python_directory_and_the_component_are_one_place():
     usual = make_manifest({f"{SITE_PACKAGES}/x.py": b"2"}, "usual")
     [conflict] = conflicts_of(spelt, usual)
     assert conflict.path == f"{SHOWN_SITE}/x.py"
+
+
+@pytest.mark.parametrize("is_file_first", [True, False])
+def test_a_file_with_the_name_of_the_python_directory_is_impossible(is_file_first: bool):
+    file = make_manifest({f"include/site/{BASE.directory}": b""}, "file")
+    headers = make_manifest({"include/site/{python}/headers/x.h": b""}, "headers")
+    [conflict] = conflicts_of(*([file, headers] if is_file_first else [headers, file]))
+    assert (conflict.path, conflict.is_impossible) == (f"include/site/{BASE.directory}", True)

@@ -297,11 +297,14 @@ def test_who_asks_for_directories_while_another_thread_collects_them_sees_all_of
     manifest = build_manifest(Description("demo", "demo", "1.0"), [make_row(f"d{i}/x", b"") for i in range(4)])
     everything = build_manifest(manifest.description, manifest.iter_files()).directories_in(0)
     seen: list[list[tuple[str, int]]] = []
-    for row, path in enumerate(manifest.directories):
-        if path == "d2":
-            interrupted = Interrupted(path)
-            interrupted.ask = lambda: None if seen else seen.append([*manifest.directories_in(0)])
-            manifest.directories[row] = interrupted
+    interrupted = Interrupted("d2")
+
+    def ask_once() -> None:
+        interrupted.ask = lambda: None
+        seen.append([*manifest.directories_in(0)])
+
+    interrupted.ask = ask_once
+    manifest.directories[manifest.directories.index("d2")] = interrupted
     assert manifest.directories_in(0) == everything
     assert seen == [everything]
 

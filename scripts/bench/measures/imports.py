@@ -23,7 +23,7 @@ _CACHES = (
 )
 _WITH_BYTECODE = f"{_CACHES}. Both sides find bytecode on native files (PYTHONPYCACHEPREFIX), for the mount can hold none of its own"
 _WITHOUT_BYTECODE = f"{_CACHES}. Neither side has bytecode: each process compiles what it imports (PYTHONDONTWRITEBYTECODE)"
-_REQUESTS = "what `casfs status` counts during the import; no ratio"
+_REQUESTS = "what `casfs status` counts during the import, with bytecode as above: sources are looked up but not read. Counted once"
 
 
 @dataclass(frozen=True, slots=True)
