@@ -180,6 +180,7 @@ def _store_of(arguments: argparse.Namespace) -> Store | None:
 
 
 def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
+    """End every mount of a store."""
     if store is not None:
         paths = [place.path for place in iter_places(store)] + [lease.mountpoint for lease in iter_leases(store) if lease.environment]
         for path in paths:

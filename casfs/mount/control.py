@@ -22,8 +22,8 @@ MAX_REQUEST = 4096  # bytes
 MAX_REPLY = 4 << 20  # a status names every environment that the host shows
 
 _TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "stop": 5.0, "upgrade": 5.0}
-"""A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests, and
-on a slow disk it takes its time."""
+"""A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests,
+and on a slow disk it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from casfs.digest import ContentHasher
 from casfs.store import check_blobs
 from casfs.store.check import check_store
 from casfs.store.damage import DamageKind, Totals
-from casfs.store.leases import HeldLease, new_lease
+from casfs.store.leases import new_lease, take_lease
 from casfs.store.stamps import write_stamp
 from tests.store.damaging import PLANTS, plant_manifest
 from tests.store.harm import flip, make_fifo, remove, shorten, write
@@ -155,7 +155,7 @@ def test_what_dead_processes_leave_is_never_damage(scene):
 
 
 def test_a_live_mount_and_a_running_add_are_no_damage(scene):
-    held = HeldLease(scene.store, new_lease("work", "/mnt", "2026-01-02T03:04:05+00:00"))
+    held = take_lease(scene.store, new_lease("work", "/mnt", "2026-01-02T03:04:05+00:00"))
     with scene.store.batch() as batch:
         batch.add(scene.store.path("blobs", "ab", "cd"), b"staged")
         assert check_store(scene.store).damages == ()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from casfs.store.leases import HeldLease, Lease, iter_leases, lease_path, new_lease
+from casfs.store.leases import Lease, iter_leases, lease_path, new_lease, take_lease
 
 HOLD_A_LEASE = """
 import sys
 from pathlib import Path
-from casfs.store.leases import HeldLease, new_lease
+from casfs.store.leases import take_lease, new_lease
 from casfs.store.store import open_store
-held = HeldLease(open_store(Path(sys.argv[1])), new_lease("work", "/mnt", "2026-01-02T03:04:05+00:00"))
+held = take_lease(open_store(Path(sys.argv[1])), new_lease("work", "/mnt", "2026-01-02T03:04:05+00:00"))
 print(held.lease.id, flush=True)
 sys.stdin.read()
 """
@@ -27,21 +27,21 @@ def make_lease() -> Lease:
 
 
 def test_a_held_lease_is_seen(store):
-    held = HeldLease(store, make_lease())
+    held = take_lease(store, make_lease())
     assert list(iter_leases(store)) == [held.lease]
     assert held.lease.pid == os.getpid()
     held.end()
 
 
 def test_a_lease_that_ended_is_gone(store):
-    held = HeldLease(store, make_lease())
+    held = take_lease(store, make_lease())
     held.end()
     assert list(iter_leases(store)) == []
     assert os.listdir(store.path("leases")) == []
 
 
 def test_leases_differ(store):
-    held = [HeldLease(store, make_lease()) for _ in range(3)]
+    held = [take_lease(store, make_lease()) for _ in range(3)]
     assert {lease.id for lease in iter_leases(store)} == {one.lease.id for one in held}
     assert len({one.lease.id for one in held}) == 3
     for one in held:
@@ -49,14 +49,14 @@ def test_leases_differ(store):
 
 
 def test_a_lease_that_somebody_removed_can_still_be_ended(store):
-    held = HeldLease(store, make_lease())
+    held = take_lease(store, make_lease())
     os.unlink(lease_path(store, held.lease.id))
     held.end()
     assert list(iter_leases(store)) == []
 
 
 def test_a_lease_belongs_to_its_owner_alone(store):
-    held = HeldLease(store, make_lease())
+    held = take_lease(store, make_lease())
     assert os.stat(lease_path(store, held.lease.id)).st_mode & 0o777 == 0o600
     held.end()
 
