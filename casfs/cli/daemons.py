@@ -7,11 +7,11 @@ import contextlib
 import os
 
 from casfs.cli.context import store_directory
-from casfs.cli.mounts import log_to_file, require_host, serve_here, unmount_all, wait_for_end
+from casfs.cli.mounts import log_to_file, require_host, serve_here, stop_daemon, unmount_all
 from casfs.cli.output import say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.places import host_mountpoint, locked_places
+from casfs.mount.places import locked_places, new_host_mountpoint
 from casfs.store.leases import iter_leases
 from casfs.store.store import open_store
 
@@ -22,7 +22,7 @@ def run_start(arguments: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         raise MountRefused("daemon", "only root can serve a whole store with one daemon; `casfs mount` needs none")
     if arguments.foreground:
-        serve_here(store, "", host_mountpoint(store), arguments.ready_fd)
+        serve_here(store, "", new_host_mountpoint(), arguments.ready_fd)
         return
     with locked_places(store):
         host = require_host(store)
@@ -54,8 +54,7 @@ def run_stop(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments))
     unmount_all(store, is_lazy=arguments.force)
     for lease in iter_leases(store):
-        raise_problem(lease, ask_daemon(store, lease, Request("stop")))
-        wait_for_end(store, lease.mountpoint)
+        stop_daemon(store, lease, is_lazy=arguments.force)
 
 
 def run_adopt(arguments: argparse.Namespace) -> None:

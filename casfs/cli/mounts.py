@@ -8,6 +8,7 @@ import logging
 import logging.handlers
 import os
 import pwd
+import select
 import subprocess
 import sys
 import time
@@ -16,14 +17,13 @@ from datetime import UTC, datetime
 from casfs.cli.context import choose_interpreter, open_context, store_directory
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.control import Request, ask_daemon
+from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
     Place,
     find_host,
     find_place,
     forget_place,
-    host_mountpoint,
     iter_places,
     locked_places,
     make_place,
@@ -96,7 +96,7 @@ def require_host(store: Store) -> Lease:
         return host
     _start(store, ["daemon", "start", "--foreground"], [])
     if (host := find_host(store)) is None:
-        raise MountRefused(host_mountpoint(store), "the daemon ended as soon as it had started; `casfs daemon logs` may say why")
+        raise MountRefused(store.root, "the daemon ended as soon as it had started; `casfs daemon logs` may say why")
     for place in revive_places(store, host):
         warn(f"{place.path}: could not be mounted again after the daemon had ended")
     return host
@@ -141,7 +141,7 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
 
     def when_serving() -> None:
         if ready_fd is None:
-            note(f"{mountpoint} is mounted; Ctrl-C ends it")
+            note(f"{mountpoint} shows {f'environment {environment!r}' if environment else store.root}; Ctrl-C ends it")
         else:
             with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
                 os.write(ready_fd, b"ready")
@@ -199,22 +199,32 @@ def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None
     if store is not None:
         if place is not None:
             forget_place(store, place)
-        _end_idle_host(store)
+        _end_idle_host(store, is_lazy=is_lazy)
         if not is_lazy:
-            wait_for_end(store, mountpoint)
+            _wait_for_lease(store, mountpoint)
 
 
-def _end_idle_host(store: Store) -> None:
+def _end_idle_host(store: Store, *, is_lazy: bool) -> None:
     """A host that shows nothing any more ends."""
     with locked_places(store):
         host = find_host(store)
         if host is not None and not any(True for _ in iter_places(store)):
             with contextlib.suppress(CasfsError):
-                ask_daemon(store, host, Request("stop"))
-            wait_for_end(store, host.mountpoint)
+                stop_daemon(store, host, is_lazy=is_lazy)
 
 
-def wait_for_end(store: Store, mountpoint: str) -> None:
+def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
+    """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
+    reply = ask_daemon(store, lease, Request("stop"))
+    raise_problem(lease, reply)
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(reply.supervisor)
+        if not is_lazy:
+            select.select([process], [], [], _END_WAIT_S)
+        os.close(process)
+
+
+def _wait_for_lease(store: Store, mountpoint: str) -> None:
     """Return when the daemon of the mount is gone, so that nothing is left behind when the command returns."""
     until = time.monotonic() + _END_WAIT_S
     while any(lease.mountpoint == mountpoint for lease in iter_leases(store)) and time.monotonic() < until:

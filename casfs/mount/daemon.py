@@ -77,8 +77,13 @@ class Daemon:
             os.execv(sys.executable, self._command(worker, lived))
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
-        session = Session(self._fuse_fd, init_message, lambda: end_session(lease.mountpoint), restarts, orphan)
+        session = Session(self._fuse_fd, init_message, self._end, restarts, orphan)
         Supervisor(session, serve_life, when_serving, upgrade).run()
+
+    def _end(self) -> None:
+        """Unmount lazily. From now on nobody finds this daemon, although it serves those who use the mount still."""
+        self._lease.withdraw()
+        end_session(self._lease.lease.mountpoint)
 
     def _command(self, orphan: int, restarts: int) -> list[str]:
         """Command line of a supervisor that takes over."""

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -22,6 +23,7 @@ from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store
 
 _SUFFIX = ".place"
+_PRIVATE = "/run/casfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,17 @@ def locked_places(store: Store) -> Iterator[None]:
         os.close(fd)
 
 
-def host_mountpoint(store: Store) -> str:
-    """The private directory on which a host of this store is mounted."""
-    return f"/run/casfs/{digest_bytes(os.fsencode(os.path.realpath(store.root)))[:16]}"
+def new_host_mountpoint() -> str:
+    """A private directory on which a host may be mounted; what dead hosts left there is cleared. Raises MountRefused."""
+    try:
+        os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
+        for name in os.listdir(_PRIVATE):
+            if is_dead(path := f"{_PRIVATE}/{name}"):
+                detach(path)
+                os.rmdir(path)
+    except OSError as error:
+        raise MountRefused(_PRIVATE, (error.strerror or str(error)).lower()) from None
+    return f"{_PRIVATE}/{secrets.token_hex(6)}"
 
 
 def find_host(store: Store) -> Lease | None:
