@@ -56,7 +56,7 @@ def _mount_as_user(mountpoint: str) -> int:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = ["fusermount3", "-o", ",".join(options), "--", mountpoint]
-        environment = {**os.environ, "_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"}
+        environment = {"PATH": f"{os.defpath}:/usr/local/bin:/sbin", "_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"}
         try:
             done = subprocess.run(command, pass_fds=(theirs.fileno(),), env=environment, capture_output=True, text=True, check=False)
         except FileNotFoundError:
