@@ -10,6 +10,7 @@ from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.store.check import check_store
 from casfs.store.damage import Damage, Report, Totals
 from casfs.store.repair import repair
+from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
 
 _FOUND_DAMAGE = 3
@@ -22,6 +23,7 @@ another content; only `casfs fsck` without --fast compares their SHA-256."""
 def run_fsck(arguments: argparse.Namespace) -> int:
     """casfs fsck"""
     store = open_store(store_directory(arguments))
+    use_shared_pools(store)
     with progress_of_wheels() as progress:
         report = check_store(store, is_fast=arguments.fast, progress=functools.partial(progress, "blobs"))
     for damage in report.damages:
@@ -54,6 +56,9 @@ def _note_totals(totals: Totals) -> None:
     orphans = totals.orphan_blobs + totals.orphan_manifests
     if orphans:
         note(f"{format_count(orphans, 'file')} that nothing refers to: no damage")
+    for root, count in totals.shared:
+        relied = f"relies on the shared pool {root} for {format_count(count, 'blob')}"
+        note(f"{relied}, of which only the size was compared: `casfs --store {root} fsck` reads them" if count else relied)
     if totals.leftovers:
         note(f"{format_count(totals.leftovers, 'leftover')} in tmp/: the next `casfs add` sweeps what dead processes left")
 

@@ -6,9 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from casfs.cli.output import warn
+from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
 from casfs.store.environments import Environment
+from casfs.store.shared import add_shared_pool, use_shared_pools
 from casfs.store.store import open_store
 from casfs.venv.interpreter import Interpreter
 
@@ -34,7 +35,12 @@ def _expand(path: str) -> Path:
 def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:
     """The environment that a command is about."""
     name = arguments.env or os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
-    return Environment(open_store(store_directory(arguments), create=create), name)
+    store = open_store(store_directory(arguments), create=create)
+    for pool in getattr(arguments, "shared_pool", None) or ():
+        if add_shared_pool(store, os.path.abspath(pool)):
+            note(f"{os.path.abspath(pool)} is a shared pool of {store.root} from now on")
+    use_shared_pools(store)
+    return Environment(store, name)
 
 
 def choose_interpreter(environment: Environment, request: str | None) -> Interpreter:

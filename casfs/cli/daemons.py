@@ -13,6 +13,7 @@ from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import locked_places, new_host_mountpoint
 from casfs.store.leases import iter_leases
+from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
 
 
@@ -21,6 +22,7 @@ def run_start(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments), create=True)
     if os.geteuid() != 0:
         raise MountRefused("daemon", "only root can serve a whole store with one daemon; `casfs mount` needs none")
+    use_shared_pools(store)
     if arguments.foreground:
         serve_here(store, "", new_host_mountpoint(), arguments.ready_fd)
         return

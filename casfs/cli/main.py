@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_change_commands(commands)
     _add_query_commands(commands)
     _add_mount_commands(commands)
+    _add_pool_commands(commands)
     _add_daemon_commands(commands)
     return parser
 
@@ -110,6 +111,7 @@ def _add_change_commands(commands: _Commands) -> None:
     add = commands.add("add", "changes:run_add", "add wheels to the environment", "casfs add numpy-2.4.6-*.whl --python 3.12")
     add.add_argument("wheels", nargs="+", metavar="WHEEL", help="path of a .whl file")
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    _add_shared_pool(add)
     add.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
     add.add_argument(
         "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
@@ -135,6 +137,21 @@ def _add_query_commands(commands: _Commands) -> None:
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
 
 
+def _add_pool_commands(commands: _Commands) -> None:
+    pool = commands.add("pool", "", "choose the shared pools that lie behind the store, read-only", "casfs pool add /srv/casfs")
+    actions = _Commands(pool.add_subparsers(title="actions", metavar="ACTION", required=True))
+    for name, text in (("add", "let another store lie behind this one"), ("remove", "do without a shared pool")):
+        action = actions.add(name, f"pools:run_{name}", text, f"casfs pool {name} /srv/casfs")
+        action.add_argument("directory", metavar="DIR", help="a store that this one may read")
+    actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list")
+
+
+def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shared-pool", metavar="DIR", action="append", help="`casfs pool add DIR` first, if it is no shared pool yet (repeatable)"
+    )
+
+
 def _add_daemon_commands(commands: _Commands) -> None:
     daemon = commands.add("daemon", "", "look after the processes that serve mounts", "casfs daemon upgrade")
     actions = _Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
@@ -157,6 +174,7 @@ def _add_mount_commands(commands: _Commands) -> None:
     mount = commands.add("mount", "mounts:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
     mount.add_argument("mountpoint", metavar="PATH", help="an empty directory; it is made if it is absent")
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)

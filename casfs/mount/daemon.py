@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import socket
 import sys
@@ -20,8 +21,11 @@ from casfs.mount.supervisor import Life, Session, Supervisor
 from casfs.mount.view import View
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, inherit_lease, new_lease, take_lease
+from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store
 from casfs.venv.reading import LayerReader
+
+log = logging.getLogger("casfs")
 
 _MAX_INIT = 4096
 
@@ -66,6 +70,7 @@ class Daemon:
         inherited = (self._fuse_fd, self._init_fd, self._listener.fileno(), self._lease.fd)
 
         def serve_life(life: Life) -> None:
+            use_what_is_there(self._store, log.error)
             generations = ShownGenerations(self._store, lease.id)
             shown = _shown(self._store, lease, generations)
             replace = functools.partial(self._command, os.getpid(), life.restarts)

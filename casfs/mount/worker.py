@@ -36,6 +36,7 @@ from casfs.mount.shown import ShownGenerations
 from casfs.mount.supervisor import Life
 from casfs.mount.view import View
 from casfs.store.environments import Environment
+from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store
 from casfs.venv.differences import ChangedDirectory, ChangedEntry
 from casfs.venv.tree import DirectoryNode
@@ -144,6 +145,8 @@ class _Worker:
     async def _reply(self, line: bytes) -> Reply:
         try:
             request = parse_request(line)
+            if request.command in ("switch", "show"):  # what they are about may lie in a shared pool that is new
+                await trio.to_thread.run_sync(use_what_is_there, self._post.store, log.error)
             if request.command == "switch":
                 await self.switch(request.environment)
             elif request.command == "show":

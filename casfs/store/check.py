@@ -3,6 +3,8 @@
 What is derived (stamps, what interpreters answered, an index that readers would not believe) is never damage, nor is what a dead process
 leaves behind: things in tmp/, dead leases, blobs and manifests that nothing refers to.
 
+What lies in a shared pool counts as there if it has the right size: whoever keeps that pool checks it.
+
 Manifests are read first, for the others are compared with them; whatever appears in the store meanwhile is looked at where it is met.
 """
 
@@ -50,6 +52,7 @@ def check_store(store: Store, *, is_fast: bool = False, progress: Progress = lam
         generations=environments.generations,
         orphan_blobs=pool.orphans,
         orphan_manifests=table.orphans,
+        shared=tuple((root, pool.shared.get(f"{root}/blobs", 0)) for root in store.shared),
         leftovers=len(findings.entries(store.path("tmp"))),
     )
     return findings.report(totals)

@@ -79,6 +79,7 @@ class PoolCheck:
         self.blobs = 0
         self.bytes = 0
         self.orphans = 0
+        self.shared: dict[str, int] = {}  # directory of a shared pool -> blobs that are only there
         self._store = store
         self._findings = findings
         self._table = table
@@ -154,8 +155,12 @@ class PoolCheck:
 
     def _note_missing(self) -> None:
         for key, promise in self._table.promises.items():
-            digest = Digest(key.hex())
-            if not self._store.pool.has_blob(digest, int.from_bytes(promise[:8], "big")):  # it may have come while we looked elsewhere
+            digest, size = Digest(key.hex()), int.from_bytes(promise[:8], "big")
+            if self._store.pool.is_private(digest, size):
+                continue  # it came while we looked elsewhere
+            if (pool := self._store.pool.find_shared(digest, size)) is not None:
+                self.shared[pool.directory] = self.shared.get(pool.directory, 0) + 1
+            else:
                 self._losses[key] = _Loss(DamageKind.MISSING_BLOB, self._store.pool.path(digest), "the blob is missing")
 
     def _find_users(self) -> None:

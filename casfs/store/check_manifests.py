@@ -11,7 +11,7 @@ from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.damage import DamageKind, Findings
 from casfs.store.generations import Outline, outline_manifest
-from casfs.store.manifests import Manifest, manifest_path, manifest_problems, read_manifest
+from casfs.store.manifests import Manifest, manifest_path, manifest_problems, read_manifest, read_own_manifest
 from casfs.store.plain import read_plain_file
 from casfs.store.store import Store
 
@@ -86,7 +86,10 @@ class ManifestTable:
     def _read(self, digest: Digest) -> Manifest | None:
         path = manifest_path(self.store, digest)
         try:
-            manifest = read_manifest(self.store, digest)
+            if os.path.lexists(path):  # a shared pool may have a good one, but what is here must be good as well
+                manifest = read_own_manifest(self.store.root, digest)
+            else:
+                manifest = read_manifest(self.store, digest)
         except FileNotFoundError:
             reasons: Iterable[str] = ["the manifest vanished while it was read"]
         except StoreDamaged as error:

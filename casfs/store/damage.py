@@ -54,6 +54,7 @@ class Totals:
     orphan_blobs: int = 0  # no manifest mentions them
     orphan_manifests: int = 0  # neither a wheel nor a generation mentions them
     leftovers: int = 0  # in tmp/
+    shared: tuple[tuple[str, int], ...] = ()  # each shared pool, and how many blobs are only there
 
 
 @dataclass(frozen=True, slots=True)

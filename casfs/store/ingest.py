@@ -169,14 +169,17 @@ def _known(store: Store, path: str, facts: list[int], digest: Digest, request: R
     """The wheel as the store has it already; None if it does not, has lost its manifest, or knows it by a name that says something else."""
     from casfs.wheels.filename import is_named_so
 
-    try:
-        manifest = parse_digest(read_plain_file(store.path("wheels", digest)).decode("ascii", "replace").strip())
-        content = read_manifest(store, manifest)
-    except (FileNotFoundError, InvalidValue, StoreDamaged):
+    for root in (store.root, *store.shared):
+        try:
+            manifest = parse_digest(read_plain_file(f"{root}/wheels/{digest}").decode("ascii", "replace").strip())
+            content = read_manifest(store, manifest)
+        except (FileNotFoundError, InvalidValue, StoreDamaged):
+            continue
+        about = content.description
+        if is_named_so(os.path.basename(path), about.project, about.version, about.tags):
+            break  # which Python a wheel is for is only said by its file name, and one named otherwise must be read as any other
+    else:
         return None
-    about = content.description
-    if not is_named_so(os.path.basename(path), about.project, about.version, about.tags):
-        return None  # which Python a wheel is for is only said by its file name, and this one must be read as any other
     if about.tolerated and not request.allow_record_mismatch:
         raise WheelRefused(path, *about.tolerated)
     request.accept(path, about)

@@ -23,10 +23,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from casfs.digest import Digest, digest_bytes
-from casfs.errors import StoreDamaged
+from casfs.digest import Digest, digest_bytes, parse_digest
+from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import path_problem
 from casfs.store.plain import read_plain_file
+from casfs.store.pools import try_each
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 
@@ -267,8 +268,32 @@ def stage_manifest(store: Store, batch: Batch, manifest: Manifest) -> Digest:
 
 
 def read_manifest(store: Store, digest: Digest) -> Manifest:
-    """The manifest of that digest, compared with it. Raises StoreDamaged."""
-    path = manifest_path(store, digest)
+    """The manifest of that digest, compared with it; a shared pool is asked where the store has none. Raises StoreDamaged."""
+    if not store.shared:
+        return read_own_manifest(store.root, digest)
+
+    def read(root: str) -> Manifest:
+        return read_own_manifest(root, digest) if root == store.root else _read_shared_manifest(root, digest)
+
+    return try_each([store.root, *store.shared], read)
+
+
+def _read_shared_manifest(root: str, digest: Digest) -> Manifest:
+    """A manifest of a shared pool. One that is of no wheel which that pool lists is not there: knowing a digest gives no file."""
+    path = f"{root}/manifests/{digest[:2]}/{digest[2:]}"
+    try:
+        manifest = read_own_manifest(root, digest)
+        read_plain_file(f"{root}/wheels/{parse_digest(manifest.description.wheel)}")
+    except (FileNotFoundError, InvalidValue):
+        raise StoreDamaged(path, "the manifest is missing") from None
+    except PermissionError as error:
+        raise StoreDamaged(error.filename, f"can't be read: {error.strerror}") from None
+    return manifest
+
+
+def read_own_manifest(root: str, digest: Digest) -> Manifest:
+    """The manifest of that digest in one store alone. Raises StoreDamaged."""
+    path = f"{root}/manifests/{digest[:2]}/{digest[2:]}"
     try:
         content = read_plain_file(path)
     except FileNotFoundError:

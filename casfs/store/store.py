@@ -10,18 +10,21 @@
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock
     leases/                         one file and one control socket per live mount
     tmp/                            staging; leftovers are not damage
+    config.toml                     which shared pools lie behind this store (see `shared`); may be absent
     quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
 
-Nothing in it is meant to be edited; all of it may be looked at.
+Nothing in it but config.toml is meant to be edited; all of it may be looked at.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
+from casfs.store.pools import Pools
 from casfs.store.publish import Batch
 
 FORMAT = "casfs store 1\n"
@@ -30,11 +33,17 @@ DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "number
 
 
 class Store:
-    """An open store: where things are. It holds no state but its path."""
+    """An open store: where things are. It holds no state but its path and the paths of the shared pools behind it."""
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.pool = LocalPool(f"{root}/blobs")
+        self.pool = Pools(f"{root}/blobs")
+        self.shared: tuple[str, ...] = ()
+
+    def rely_on(self, roots: Sequence[str]) -> None:
+        """Let these stores lie behind this one: what they hold counts as there, and nothing is ever written to them."""
+        self.pool.shared = [LocalPool(f"{root}/blobs") for root in roots]
+        self.shared = tuple(roots)
 
     def path(self, *parts: str) -> str:
         """Path of something in the store."""
@@ -68,7 +77,7 @@ def open_store(root: Path, *, create: bool = False) -> Store:
 def _create(path: str) -> None:
     """Make an empty store. Private to its owner: whoever may read a pool may read every wheel that was added to it."""
     os.makedirs(path, mode=0o700, exist_ok=True)
-    strangers = sorted(set(os.listdir(path)) - {*DIRECTORIES, "format"})
+    strangers = sorted(set(os.listdir(path)) - {*DIRECTORIES, "format", "config.toml"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
     for name in DIRECTORIES:

@@ -1,0 +1,135 @@
+"""Shared pools under real mounts: files come from a store that this one may only read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fuse.harness import Casfs, run_python, site_packages
+from tests.fuse.plain_user import HOME, PlainUser
+from tests.make_wheels import make_wheel
+
+SOURCE = b"VALUE = 'from the shared pool'\n"
+
+
+@pytest.fixture
+def shared(casfs: Casfs, template: Path, tmp_path: Path) -> Path:
+    """A store that has demo 1.0."""
+    path = tmp_path / "shared"
+    shutil.copytree(template, path, symlinks=True)
+    casfs.run("--store", path, "add", casfs.wheel("demo", files={"demo.py": SOURCE, "more.py": b"MORE = 1\n"}))
+    return path
+
+
+def demo(casfs: Casfs) -> Path:
+    """The wheel, as it was added to the shared pool."""
+    return casfs.wheel("demo", files={"demo.py": SOURCE, "more.py": b"MORE = 1\n"})
+
+
+def private_files(casfs: Casfs) -> set[bytes]:
+    """What the private pool holds."""
+    return {path.read_bytes() for path in (casfs.store / "blobs").rglob("??/*") if path.is_file()}
+
+
+def test_mount_shows_blobs_that_only_the_shared_pool_has(casfs: Casfs, shared: Path) -> None:
+    said = casfs.add("--shared-pool", shared, demo(casfs))
+    assert f"{shared} is a shared pool of {casfs.store} from now on" in said.stderr
+    assert "new to the pool: nothing" in said.stderr
+    mountpoint = casfs.mount()
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "from the shared pool"
+    assert SOURCE not in private_files(casfs)
+    assert os.listdir(casfs.store / "wheels") == []
+    assert f"relies on the shared pool {shared} for" in casfs.run("fsck").stderr
+
+
+def test_mount_that_runs_already_has_a_new_shared_pool_at_the_next_change(casfs: Casfs, shared: Path) -> None:
+    mountpoint = casfs.mount()
+    assert casfs.run("pool", "add", shared).stdout == f"+ {shared}\n"
+    assert casfs.add(demo(casfs)).stderr.count("may still show") == 0
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "from the shared pool"
+
+
+def test_worker_that_takes_over_reads_the_shared_pool_as_well(casfs: Casfs, shared: Path) -> None:
+    casfs.run("pool", "add", shared)
+    casfs.add(demo(casfs))
+    mountpoint = casfs.mount()
+    assert (site_packages(mountpoint) / "demo.py").read_bytes() == SOURCE
+    [mount] = casfs.status()
+    os.kill(mount["worker"], signal.SIGKILL)
+    assert (site_packages(mountpoint) / "more.py").read_bytes() == b"MORE = 1\n"
+
+
+def test_good_shared_copy_is_shown_in_place_of_a_damaged_private_one(casfs: Casfs, shared: Path) -> None:
+    casfs.add(demo(casfs))
+    casfs.run("pool", "add", shared)
+    [private] = [path for path in (casfs.store / "blobs").rglob("??/*") if path.read_bytes() == SOURCE]
+    private.rename(casfs.directory / "kept")
+    private.write_bytes(b"rot")
+    mountpoint = casfs.mount()
+    assert (site_packages(mountpoint) / "demo.py").read_bytes() == SOURCE
+    assert f"{private}: the blob has 3 bytes" in casfs.log()
+    (casfs.directory / "kept").rename(private)
+
+
+def test_missing_shared_pool_is_named_at_once_and_does_not_keep_a_mount_from_ending(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, demo(casfs))
+    mountpoint = casfs.mount()
+    shared.rename(casfs.directory / "away")
+    for words in (("list",), ("add", demo(casfs)), ("mount", casfs.directory / "other"), ("fsck",)):
+        said = casfs.run(*words, code=1)
+        assert said.stderr == f"casfs: {shared}: can't be a shared pool of {casfs.store}: {shared} is missing\n"
+        assert said.stdout == ""
+    assert casfs.run("pool", "list").stdout == f"{shared}\n"
+    casfs.umount(mountpoint)
+    (casfs.directory / "away").rename(shared)
+
+
+def test_wheels_of_a_removed_shared_pool_can_be_added_again(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, demo(casfs))
+    assert casfs.run("pool", "remove", shared).stdout == f"- {shared}\n"
+    assert casfs.run("pool", "list").stdout == ""
+    assert casfs.run("fsck", code=3).stdout
+    casfs.add(demo(casfs))
+    assert run_python(casfs.mount(), "import demo; print(demo.VALUE)") == "from the shared pool"
+
+
+# --- a plain user, who may not write to it ---
+
+
+@pytest.fixture
+def user() -> Iterator[PlainUser]:
+    """A plain user beside a store of root's that has demo 1.0 and is closed to others."""
+    with PlainUser() as one:
+        make_wheel({"demo.py": SOURCE}, "demo", "1.0").write_to(one.path(""))
+        make_wheel({"straggler.py": b"VALUE = 2\n"}, "straggler", "1.0").write_to(one.path(""))
+        one.casfs("--store", f"{HOME}/shared", "add", "--python", sys.executable, "demo-1.0-py3-none-any.whl", as_root=True)
+        yield one
+
+
+def tree_of(path: Path) -> dict[str, int]:
+    """Every file and directory, and when it changed."""
+    return {str(one): one.lstat().st_mtime_ns for one in path.rglob("*")}
+
+
+def test_plain_user_reads_a_pool_of_roots_and_keeps_stragglers_to_themselves(user: PlainUser) -> None:
+    said = user.casfs("pool", "add", f"{HOME}/shared", code=1)
+    assert said.stderr.startswith(f"casfs: {HOME}/shared: can't be a shared pool of ")
+    assert said.stderr.endswith("can't be read: permission denied\n")
+
+    user.run("chmod", "-R", "a+rX", f"{HOME}/shared", as_root=True)
+    before = tree_of(user.path("shared"))
+    user.casfs("pool", "add", f"{HOME}/shared")
+    user.casfs("add", "--python", sys.executable, "demo-1.0-py3-none-any.whl", "straggler-1.0-py3-none-any.whl")
+    user.casfs("mount", "venv")
+    printed = user.run(f"{HOME}/venv/bin/python", "-c", "import demo, straggler; print(demo.VALUE, straggler.VALUE)").stdout
+    assert printed == "from the shared pool 2\n"
+    assert len(os.listdir(user.path(".local/share/casfs/wheels"))) == 1
+    assert user.casfs("fsck").returncode == 0
+    assert tree_of(user.path("shared")) == before
+    user.casfs("umount", "venv")
