@@ -22,7 +22,7 @@ def run_start(arguments: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         raise MountRefused("daemon", "only root can serve a whole store with one daemon; `casfs mount` needs none")
     if arguments.foreground:
-        serve_here(store, "", new_host_mountpoint(), arguments.ready_fd)
+        serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd)
         return
     with locked_places(store):
         host = require_host(store)

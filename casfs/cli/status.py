@@ -86,10 +86,24 @@ def _mount_row(one: _Shown) -> tuple[str, ...]:
 def _say_daemon(lease: Lease, reply: Reply) -> None:
     name = "daemon" if not lease.environment else f"daemon of {lease.mountpoint}"
     restarts = f", {reply.restarts} restarts (the last one: {reply.reason})" if reply.restarts else ""
-    memory = format_size(reply.resident_bytes)
-    say(f"{name}: process {reply.supervisor}, worker {reply.worker}, up {_format_uptime(reply.uptime_s)}, {memory}{restarts}")
+    say(f"{name}: casfs {reply.casfs_version}, up {_format_uptime(reply.uptime_s)}{restarts}")
+    say(f"  supervisor: process {reply.supervisor}, {format_size(reply.supervisor_resident_bytes)}")
+    descriptors = f"{reply.descriptors} descriptors ({reply.open_blobs} of files)"
+    say(f"  worker: process {reply.worker}, {format_size(reply.resident_bytes)}, {descriptors}")
     if kinds := sorted(reply.requests.items(), key=lambda item: -item[1]):
-        say("  " + ", ".join(f"{count:,} {kind}" for kind, count in kinds))
+        say_table(("Request", "Count", "p50", "p99"), [(kind, f"{count:,}", *_format_latency(reply, kind)) for kind, count in kinds])
+
+
+def _format_latency(reply: Reply, kind: str) -> tuple[str, ...]:
+    return tuple(_format_duration(time_us) for time_us in reply.latency.get(kind, [])) or ("", "")
+
+
+def _format_duration(time_us: float) -> str:
+    for unit in ("\u00b5s", "ms"):
+        if time_us < 1000:
+            return f"{time_us:.1f} {unit}"
+        time_us /= 1000
+    return f"{time_us:.1f} s"
 
 
 def _format_uptime(seconds: float) -> str:

@@ -46,12 +46,16 @@ class Reply:
     slot: str = ""  # the directory of the daemon's mount that shows what was asked for
     uptime_s: float = 0.0
     requests: dict[str, int] = field(default_factory=dict)
+    latency: dict[str, list[float]] = field(default_factory=dict)  # kind of request -> [p50, p99] in microseconds
     open_blobs: int = 0
     resident_bytes: int = 0
     worker: int = 0  # its process
     supervisor: int = 0  # its process
     restarts: int = 0  # workers that were replaced
     reason: str = ""  # why the last one was
+    casfs_version: str = ""  # that the worker runs
+    descriptors: int = 0  # of the worker
+    supervisor_resident_bytes: int = 0
 
 
 def format_message(message: Request | Reply) -> bytes:
@@ -71,7 +75,7 @@ _REPLY = {
     "resident_bytes": int,
     "worker": int,
 }
-_REPLY |= {"restarts": int, "reason": str}
+_REPLY |= {"restarts": int, "reason": str, "latency": dict, "casfs_version": str, "descriptors": int, "supervisor_resident_bytes": int}
 
 
 def parse_request(line: bytes) -> Request:

@@ -25,11 +25,13 @@ from dataclasses import dataclass
 import pyfuse3
 import trio
 
+from casfs import __version__
 from casfs.errors import CasfsError
 from casfs.mount.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.host import Host, Slot
 from casfs.mount.inodes import ROOT, encode_directory, host_number
+from casfs.mount.latency import summarize
 from casfs.mount.loop import use_lean_loop
 from casfs.mount.operations import Operations
 from casfs.mount.shown import ShownGenerations
@@ -164,12 +166,16 @@ class _Worker:
             generations=await trio.to_thread.run_sync(self._generations),
             uptime_s=round(time.monotonic() - self._began, 1),
             requests=dict(self._operations.requests),
+            latency=summarize(self._operations.durations),
             open_blobs=len(self._descriptors),
-            resident_bytes=_resident_bytes(),
+            resident_bytes=_resident_bytes("self"),
             worker=os.getpid(),
             supervisor=os.getppid(),
             restarts=self._life.restarts,
             reason=self._life.reason,
+            casfs_version=__version__,
+            descriptors=len(os.listdir("/proc/self/fd")) - 1,  # one of them is the listing's own
+            supervisor_resident_bytes=_resident_bytes(str(os.getppid())),
         )
 
     def _generations(self) -> dict[str, int]:
@@ -236,9 +242,11 @@ def _peer_user(connection: trio.socket.SocketType) -> int:
     return int(user)
 
 
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
+def _resident_bytes(process: str) -> int:
+    """Memory of a process; 0 if it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{process}/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def _invalidate(slot: int, differences: list[ChangedEntry | ChangedDirectory]) -> None:
