@@ -124,9 +124,9 @@ def _add_query_commands(commands: _Commands) -> None:
     for name, run, text in (
         ("list", "queries:run_list", "list the distributions of the environment"),
         ("generations", "queries:run_generations", "list the generations of the environment"),
-        ("status", "status:run_status", "show what is mounted, by which process, and what it was asked"),
     ):
         commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
+    _add_status(commands, "show what is mounted, by which process, and what it was asked", "casfs status --watch")
     show = commands.add("show", "queries:run_show", "show a distribution: where it comes from, and its files", "casfs show numpy")
     show.add_argument("name", metavar="NAME", help="name of a project")
     show.add_argument("--json", action="store_true", help="print JSON")
@@ -135,15 +135,19 @@ def _add_query_commands(commands: _Commands) -> None:
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
 
 
+def _add_status(commands: _Commands, text: str, example: str) -> None:
+    status = commands.add("status", "status:run_status", text, example)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument("--watch", action="store_true", help="again every second, until it is interrupted")
+
+
 def _add_daemon_commands(commands: _Commands) -> None:
     daemon = commands.add("daemon", "", "look after the processes that serve mounts", "casfs daemon upgrade")
     actions = _Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
     start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
     start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
     start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    actions.add("status", "status:run_status", "show the daemons and what they serve", "casfs daemon status").add_argument(
-        "--json", action="store_true", help="print JSON"
-    )
+    _add_status(actions, "show the daemons and what they serve", "casfs daemon status")
     actions.add("logs", "daemons:run_logs", "print what the daemons logged", "casfs daemon logs")
     actions.add("upgrade", "daemons:run_upgrade", "serve with the program as it is now, without unmounting", "casfs daemon upgrade")
     actions.add("stop", "daemons:run_stop", "end all mounts of the store, and the daemon", "casfs daemon stop").add_argument(

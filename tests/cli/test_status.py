@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from casfs import __version__
-from tests.fuse.harness import Casfs
+from tests.fuse.harness import Casfs, is_readable
 
 
 @pytest.fixture
@@ -44,3 +48,34 @@ def test_status_tells_version_memory_descriptors_and_restarts(casfs: Casfs, moun
     text = casfs.run("status").stdout
     for word in (f"casfs {__version__}", f"process {daemon['supervisor']}", f"process {daemon['worker']}", "descriptors"):
         assert word in text
+
+
+def test_a_watch_on_a_pipe_prints_again_and_again_until_it_is_interrupted(casfs: Casfs, mounted: Path) -> None:
+    with subprocess.Popen(casfs.command("status", "--watch"), env=casfs.environ, stdout=subprocess.PIPE, text=True) as watch:
+        try:
+            assert watch.stdout
+            heads = 0
+            while heads < 2:
+                line = watch.stdout.readline()
+                assert "\033" not in line
+                heads += line == f"store {casfs.store}\n"
+        finally:
+            watch.send_signal(signal.SIGINT)
+    assert watch.returncode == 0
+
+
+def test_a_watch_on_a_terminal_puts_each_status_in_the_place_of_the_one_before(casfs: Casfs, mounted: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(casfs.command("status", "--watch"), env=casfs.environ, stdout=theirs) as watch:
+        try:
+            seen = b""
+            while seen.count(b"\033[H\033[2Jstore ") < 2:
+                assert is_readable(ours, 10)
+                seen += os.read(ours, 4096)
+        finally:
+            watch.send_signal(signal.SIGINT)
+            os.close(theirs)
+            watch.wait()
+            os.close(ours)
+    assert watch.returncode == 0
+    assert seen.count(str(mounted).encode()) >= 1
