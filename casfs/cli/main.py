@@ -127,6 +127,7 @@ def _add_query_commands(commands: _Commands) -> None:
     ):
         commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
     _add_status(commands, "show what is mounted, by which process, and what it was asked", "casfs status --watch")
+    commands.add("metrics", "metrics:run_metrics", "print what the daemons do, for Prometheus", "casfs metrics")
     show = commands.add("show", "queries:run_show", "show a distribution: where it comes from, and its files", "casfs show numpy")
     show.add_argument("name", metavar="NAME", help="name of a project")
     show.add_argument("--json", action="store_true", help="print JSON")
@@ -165,8 +166,9 @@ def _add_mount_commands(commands: _Commands) -> None:
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     umount = commands.add("umount", "mounts:run_umount", "end a mount", "casfs umount ~/project/.venv")
-    umount.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
-    umount.add_argument("--all", action="store_true", help="every mount of the store")
+    what = umount.add_mutually_exclusive_group(required=True)
+    what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
+    what.add_argument("--all", action="store_true", help="every mount of the store")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 

@@ -162,8 +162,6 @@ def log_to_file(path: str) -> None:
 
 def run_umount(arguments: argparse.Namespace) -> None:
     """casfs umount"""
-    if arguments.all == bool(arguments.mountpoint):
-        raise MountRefused("umount", "name a mountpoint, or use --all")
     store = _store_of(arguments)
     if arguments.all:
         unmount_all(store, is_lazy=arguments.lazy)
