@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from casfs import __version__
 from casfs.cli.output import note
@@ -154,6 +155,9 @@ def _add_daemon_commands(commands: _Commands) -> None:
     actions.add("stop", "daemons:run_stop", "end all mounts of the store, and the daemon", "casfs daemon stop").add_argument(
         "--force", action="store_true", help="even if they are in use"
     )
+    install = actions.add("install", "service:run_install", "write a systemd unit for the daemon", "casfs daemon install")
+    install.add_argument("--user", action="store_true", help="a unit for mounts of a plain user, one for each path")
+    install.add_argument("--directory", type=Path, metavar="DIR", help="where to write it (default: where systemd looks)")
     adopt = actions.add("adopt", "daemons:run_adopt", "take over from a supervisor that ended (not for people)", "casfs daemon upgrade")
     adopt.add_argument("handover", help=argparse.SUPPRESS)
 
