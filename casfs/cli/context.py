@@ -68,9 +68,9 @@ def tell_daemons(environment: Environment) -> None:
 
     for lease in iter_leases(environment.store):
         if lease.environment in (environment.name, ""):  # the daemon of one mount, or the host of many
-            from casfs.mount.control import Request, ask_daemon, raise_problem
+            from casfs.mount.control import switch_generation
 
             try:
-                raise_problem(lease, ask_daemon(environment.store, lease, Request("switch", environment.name)))
+                switch_generation(environment.store, lease, environment.name)
             except CasfsError as error:
                 warn(f"{error}; it may still show the generation before")

@@ -7,11 +7,11 @@ import contextlib
 import os
 
 from casfs.cli.context import store_directory
-from casfs.cli.mounts import log_to_file, require_host, serve_here, stop_daemon, unmount_all
+from casfs.cli.mounts import log_to_file, require_host, revive, serve_here, stop_daemon, unmount_all
 from casfs.cli.output import say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.places import locked_places, new_host_mountpoint
+from casfs.mount.places import find_host, locked_places, new_host_mountpoint
 from casfs.store.leases import iter_leases
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
@@ -24,10 +24,13 @@ def run_start(arguments: argparse.Namespace) -> None:
         raise MountRefused("daemon", "only root can serve a whole store with one daemon; `casfs mount` needs none")
     use_shared_pools(store)
     if arguments.foreground:
-        serve_here(store, "", new_host_mountpoint(), arguments.ready_fd)
+        if arguments.ready_fd is None and (host := find_host(store)) is not None:
+            raise MountRefused(store.root, f"is served already, by process {host.pid}")
+        serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd)
         return
     with locked_places(store):
         host = require_host(store)
+        revive(store, host)  # a host that was started in the foreground does not do so by itself
     say(f"process {host.pid} serves {store.root}")
 
 

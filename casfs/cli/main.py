@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from casfs import __version__
 from casfs.cli.output import note
@@ -126,9 +127,10 @@ def _add_query_commands(commands: _Commands) -> None:
     for name, run, text in (
         ("list", "queries:run_list", "list the distributions of the environment"),
         ("generations", "queries:run_generations", "list the generations of the environment"),
-        ("status", "status:run_status", "show what is mounted, by which process, and what it was asked"),
     ):
         commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
+    _add_status(commands, "show what is mounted, by which process, and what it was asked", "casfs status --watch")
+    commands.add("metrics", "metrics:run_metrics", "print what the daemons do, for Prometheus", "casfs metrics")
     show = commands.add("show", "queries:run_show", "show a distribution: where it comes from, and its files", "casfs show numpy")
     show.add_argument("name", metavar="NAME", help="name of a project")
     show.add_argument("--json", action="store_true", help="print JSON")
@@ -152,20 +154,27 @@ def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_status(commands: _Commands, text: str, example: str) -> None:
+    status = commands.add("status", "status:run_status", text, example)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument("--watch", action="store_true", help="again every second, until it is interrupted")
+
+
 def _add_daemon_commands(commands: _Commands) -> None:
     daemon = commands.add("daemon", "", "look after the processes that serve mounts", "casfs daemon upgrade")
     actions = _Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
     start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
     start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
     start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    actions.add("status", "status:run_status", "show the daemons and what they serve", "casfs daemon status").add_argument(
-        "--json", action="store_true", help="print JSON"
-    )
+    _add_status(actions, "show the daemons and what they serve", "casfs daemon status")
     actions.add("logs", "daemons:run_logs", "print what the daemons logged", "casfs daemon logs")
     actions.add("upgrade", "daemons:run_upgrade", "serve with the program as it is now, without unmounting", "casfs daemon upgrade")
     actions.add("stop", "daemons:run_stop", "end all mounts of the store, and the daemon", "casfs daemon stop").add_argument(
         "--force", action="store_true", help="even if they are in use"
     )
+    install = actions.add("install", "service:run_install", "write a systemd unit for the daemon", "casfs daemon install")
+    install.add_argument("--user", action="store_true", help="a unit for mounts of a plain user, one for each path")
+    install.add_argument("--directory", type=Path, metavar="DIR", help="where to write it (default: where systemd looks)")
     adopt = actions.add("adopt", "daemons:run_adopt", "take over from a supervisor that ended (not for people)", "casfs daemon upgrade")
     adopt.add_argument("handover", help=argparse.SUPPRESS)
 
@@ -179,8 +188,9 @@ def _add_mount_commands(commands: _Commands) -> None:
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     umount = commands.add("umount", "mounts:run_umount", "end a mount", "casfs umount ~/project/.venv")
-    umount.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
-    umount.add_argument("--all", action="store_true", help="every mount of the store")
+    what = umount.add_mutually_exclusive_group(required=True)
+    what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
+    what.add_argument("--all", action="store_true", help="every mount of the store")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 

@@ -97,9 +97,14 @@ def require_host(store: Store) -> Lease:
     _start(store, ["daemon", "start", "--foreground"], [])
     if (host := find_host(store)) is None:
         raise MountRefused(store.root, "the daemon ended as soon as it had started; `casfs daemon logs` may say why")
+    revive(store, host)
+    return host
+
+
+def revive(store: Store, host: Lease) -> None:
+    """Mount again what a host that died showed."""
     for place in revive_places(store, host):
         warn(f"{place.path}: could not be mounted again after the daemon had ended")
-    return host
 
 
 def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
@@ -131,6 +136,7 @@ def _start(store: Store, command: list[str], rest: list[str]) -> None:
 
 def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None) -> None:
     """Serve a mount in this process until it ends."""
+    from casfs.cli.service import tell_manager
     from casfs.mount.daemon import start_daemon
 
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
@@ -142,6 +148,7 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
     def when_serving() -> None:
         if ready_fd is None:
             note(f"{mountpoint} shows {f'environment {environment!r}' if environment else store.root}; Ctrl-C ends it")
+            tell_manager("READY=1")
         else:
             with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
                 os.write(ready_fd, b"ready")
@@ -162,8 +169,6 @@ def log_to_file(path: str) -> None:
 
 def run_umount(arguments: argparse.Namespace) -> None:
     """casfs umount"""
-    if arguments.all == bool(arguments.mountpoint):
-        raise MountRefused("umount", "name a mountpoint, or use --all")
     store = _store_of(arguments)
     if arguments.all:
         unmount_all(store, is_lazy=arguments.lazy)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import io
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +18,9 @@ from casfs.mount.control import Reply, Request, ask_daemon
 from casfs.mount.places import iter_places
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store, open_store
+
+_WATCH_EVERY_S = 1.0
+_CLEAR = "\033[H\033[2J"  # cursor to the top, and nothing below it (ECMA-48)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +41,26 @@ class _Shown:
 def run_status(arguments: argparse.Namespace) -> None:
     """casfs status"""
     store = open_store(store_directory(arguments))
-    daemons = [(lease, _ask(store, lease)) for lease in iter_leases(store)]
+    if not arguments.watch:
+        _say_status(store, is_json=arguments.json)
+        return
+    with contextlib.suppress(KeyboardInterrupt):  # that is how watching ends
+        while True:
+            _redraw(store, is_json=arguments.json)
+            time.sleep(_WATCH_EVERY_S)
+
+
+def _redraw(store: Store, *, is_json: bool) -> None:
+    """Write the status at once, so that a terminal does not flicker; on a terminal it takes the place of the one before."""
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        _say_status(store, is_json=is_json)
+    print((_CLEAR if sys.stdout.isatty() else "") + text.getvalue(), end="", flush=True)
+
+
+def _say_status(store: Store, *, is_json: bool) -> None:
+    daemons = ask_daemons(store)
     mounts = list(_iter_shown(store, daemons))
-    if arguments.json:
+    if is_json:
         listed = [_daemon_json(lease, reply) for lease, reply in daemons]
         say_json({"store": store.root, "daemons": listed, "mounts": [_mount_json(one) for one in mounts]})
         return
@@ -49,6 +72,11 @@ def run_status(arguments: argparse.Namespace) -> None:
     for lease, reply in daemons:
         if reply:
             _say_daemon(lease, reply)
+
+
+def ask_daemons(store: Store) -> list[tuple[Lease, Reply | None]]:
+    """What each daemon of the store says of itself; None if it does not answer."""
+    return [(lease, _ask(store, lease)) for lease in iter_leases(store)]
 
 
 def _ask(store: Store, lease: Lease) -> Reply | None:
@@ -86,10 +114,24 @@ def _mount_row(one: _Shown) -> tuple[str, ...]:
 def _say_daemon(lease: Lease, reply: Reply) -> None:
     name = "daemon" if not lease.environment else f"daemon of {lease.mountpoint}"
     restarts = f", {reply.restarts} restarts (the last one: {reply.reason})" if reply.restarts else ""
-    memory = format_size(reply.resident_bytes)
-    say(f"{name}: process {reply.supervisor}, worker {reply.worker}, up {_format_uptime(reply.uptime_s)}, {memory}{restarts}")
+    say(f"{name}: casfs {reply.casfs_version}, up {_format_uptime(reply.uptime_s)}{restarts}")
+    say(f"  supervisor: process {reply.supervisor}, {format_size(reply.supervisor_resident_bytes)}")
+    descriptors = f"{reply.descriptors} descriptors ({reply.open_blobs} of files)"
+    say(f"  worker: process {reply.worker}, {format_size(reply.resident_bytes)}, {descriptors}")
     if kinds := sorted(reply.requests.items(), key=lambda item: -item[1]):
-        say("  " + ", ".join(f"{count:,} {kind}" for kind, count in kinds))
+        say_table(("Request", "Count", "p50", "p99"), [(kind, f"{count:,}", *_format_latency(reply, kind)) for kind, count in kinds])
+
+
+def _format_latency(reply: Reply, kind: str) -> tuple[str, ...]:
+    return tuple(_format_duration(time_us) for time_us in reply.latency.get(kind, [])) or ("", "")
+
+
+def _format_duration(time_us: float) -> str:
+    for unit in ("\u00b5s", "ms"):
+        if time_us < 1000:
+            return f"{time_us:.1f} {unit}"
+        time_us /= 1000
+    return f"{time_us:.1f} s"
 
 
 def _format_uptime(seconds: float) -> str:

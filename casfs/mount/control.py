@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from casfs.errors import CasfsError, MountRefused
-from casfs.store.leases import Lease
+from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store
 
 VERSION = 1
 MAX_REQUEST = 4096  # bytes
 MAX_REPLY = 4 << 20  # a status names every environment that the host shows
 
+_ATTEMPTS = 4
 _TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "stop": 5.0, "upgrade": 5.0}
 """A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests,
 and on a slow disk it takes its time."""
@@ -46,12 +48,16 @@ class Reply:
     slot: str = ""  # the directory of the daemon's mount that shows what was asked for
     uptime_s: float = 0.0
     requests: dict[str, int] = field(default_factory=dict)
+    latency: dict[str, list[float]] = field(default_factory=dict)  # kind of request -> [p50, p99] in microseconds
     open_blobs: int = 0
     resident_bytes: int = 0
     worker: int = 0  # its process
     supervisor: int = 0  # its process
     restarts: int = 0  # workers that were replaced
     reason: str = ""  # why the last one was
+    casfs_version: str = ""  # that the worker runs
+    descriptors: int = 0  # of the worker
+    supervisor_resident_bytes: int = 0
 
 
 def format_message(message: Request | Reply) -> bytes:
@@ -71,7 +77,7 @@ _REPLY = {
     "resident_bytes": int,
     "worker": int,
 }
-_REPLY |= {"restarts": int, "reason": str}
+_REPLY |= {"restarts": int, "reason": str, "latency": dict, "casfs_version": str, "descriptors": int, "supervisor_resident_bytes": int}
 
 
 def parse_request(line: bytes) -> Request:
@@ -106,22 +112,55 @@ def socket_path(directory_fd: int, lease_id: str) -> str:
 
 
 def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:
-    """The reply of the daemon that holds `lease`. Raises MountRefused if there is none."""
+    """The reply of the daemon that holds `lease`. A worker that dies before it answers is replaced, and asked again.
+
+    Raises MountRefused if there is none.
+    """
     directory_fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_TIMEOUTS_S[request.command])
-            connection.connect(socket_path(directory_fd, lease.id))
-            connection.sendall(format_message(request))
-            with connection.makefile("rb") as answer:
-                return parse_reply(answer.readline(MAX_REPLY))
+        answers = (_exchange(socket_path(directory_fd, lease.id), request) for _ in range(_ATTEMPTS))
+        if not (answer := next(filter(None, answers), b"")):
+            raise ConnectionError("it breaks off")
+        return parse_reply(answer)
     except (OSError, ValueError) as error:
         raise MountRefused(lease.mountpoint, f"its daemon (process {lease.pid}) does not answer: {error}") from None
     finally:
         os.close(directory_fd)
 
 
+def _exchange(address: str, request: Request) -> bytes:
+    """The line that answers a request; nothing if whoever took the request died."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_TIMEOUTS_S[request.command])
+        connection.connect(address)
+        try:
+            connection.sendall(format_message(request))
+            with connection.makefile("rb") as answer:
+                return answer.readline(MAX_REPLY)
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
+
+
 def raise_problem(lease: Lease, reply: Reply) -> None:
     """Raises CasfsError if the daemon could not do what was asked."""
     if reply.problem:
         raise CasfsError(lease.mountpoint, reply.problem)
+
+
+_PAUSES_S = (0.1, 0.5, 3.0)  # a worker that died is replaced in milliseconds, one that hangs within 3 seconds
+
+
+def switch_generation(store: Store, lease: Lease, environment: str) -> None:
+    """Let a daemon show the current generation of an environment. A worker that dies meanwhile is replaced, and its successor is asked.
+
+    Raises CasfsError. A daemon that has ended has nothing to show.
+    """
+    for pause_s in _PAUSES_S:
+        try:
+            raise_problem(lease, ask_daemon(store, lease, Request("switch", environment)))
+            return
+        except MountRefused:
+            time.sleep(pause_s)
+            if lease.id not in {one.id for one in iter_leases(store)}:
+                return
+    raise_problem(lease, ask_daemon(store, lease, Request("switch", environment)))

@@ -11,8 +11,9 @@ import errno
 import logging
 import os
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from time import perf_counter_ns
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
@@ -22,6 +23,7 @@ from casfs.errors import StoreDamaged
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.host import Host
 from casfs.mount.inodes import ROOT
+from casfs.mount.latency import new_histogram
 from casfs.mount.view import Node, Unread, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
@@ -42,11 +44,12 @@ _T = TypeVar("_T")
 def _guarded(
     method: Callable[Concatenate[Any, _P], Awaitable[_T]],
 ) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]:
-    """Count the request, and let nothing but FUSEError out: pyfuse3 ends the whole mount on any other exception."""
+    """Count the request and its duration, and let nothing but FUSEError out: pyfuse3 ends the whole mount on any other exception."""
     kind = method.__name__
 
     async def handler(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         self.requests[kind] += 1
+        began_ns = perf_counter_ns()
         try:
             return await method(self, *args, **kwargs)
         except pyfuse3.FUSEError:
@@ -61,6 +64,8 @@ def _guarded(
         except Exception:
             log.exception("%s failed", kind)
             raise pyfuse3.FUSEError(errno.EIO) from None
+        finally:
+            self.durations[kind][(perf_counter_ns() - began_ns).bit_length()] += 1
 
     handler.__name__ = kind
     return handler
@@ -75,6 +80,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, view: View | Host, descriptors: Descriptors) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
+        self.durations: defaultdict[str, list[int]] = defaultdict(new_histogram)  # by kind; see `latency`
         self.view = view
         self._descriptors = descriptors
 

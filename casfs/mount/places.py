@@ -49,17 +49,23 @@ def locked_places(store: Store) -> Iterator[None]:
         os.close(fd)
 
 
-def new_host_mountpoint() -> str:
-    """A private directory on which a host may be mounted; what dead hosts left there is cleared. Raises MountRefused."""
+def new_host_mountpoint(store: Store) -> str:
+    """A private directory on which a host may be mounted; what dead hosts left there is cleared.
+
+    It is below the store where /run can't be written, as in a user namespace.
+    """
+    name = secrets.token_hex(6)
     try:
         os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
-        for name in os.listdir(_PRIVATE):
-            if is_dead(path := f"{_PRIVATE}/{name}"):
+        os.mkdir(f"{_PRIVATE}/{name}", 0o700)
+    except OSError:
+        return store.path("leases", f"{name}.mnt")
+    for other in os.listdir(_PRIVATE):
+        if is_dead(path := f"{_PRIVATE}/{other}"):
+            with contextlib.suppress(OSError):
                 detach(path)
                 os.rmdir(path)
-    except OSError as error:
-        raise MountRefused(_PRIVATE, (error.strerror or str(error)).lower()) from None
-    return f"{_PRIVATE}/{secrets.token_hex(6)}"
+    return f"{_PRIVATE}/{name}"
 
 
 def find_host(store: Store) -> Lease | None:

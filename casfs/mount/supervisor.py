@@ -34,8 +34,9 @@ log = logging.getLogger("casfs")
 
 _PING_EVERY_S = 0.5
 _PATIENCE_S = 2.5  # a worker that was silent for so long is hung; its longest honest silence is the reading of a large manifest
-_CALM_S = 10.0  # a worker that lived so long did not die of its start
+_CALM_S = 0.5  # a worker that lived so long did not die of its start
 _LONGEST_PAUSE_S = 5.0
+_REAP_S = 0.05
 _MAX_PACKET = 64
 
 _fork = multiprocessing.get_context("fork")
@@ -64,6 +65,19 @@ class Life:
     reason: str  # why the one before ended
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process runs no more.
+
+    Killed in the middle of an invalidation, it is a zombie with a thread in the kernel that waits for an answer which only the next worker
+    can give. So nobody may wait for its last thread before starting that one.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 Serve = Callable[[Life], None]
 """Answers the kernel until the mount ends, and returns then; the process that runs it may be killed at any moment."""
 
@@ -78,7 +92,8 @@ class _Worker:
             self._replay.send(supervisor.session.init_message)
             self.process = _fork.Process(target=self._live, args=(supervisor, supervisor.next_life(replay, line), serve))
             self.process.start()
-        self.began = self.heard = self.asked = time.monotonic()
+        self.began = self.heard = time.monotonic()
+        self.asked: float | None = self.began  # when the question was put that it has not answered; that it serves answers the first
 
     def _live(self, supervisor: Supervisor, life: Life, serve: Serve) -> None:
         """The whole life of the forked process. What belongs to the supervisor is closed through the objects that own it."""
@@ -86,20 +101,34 @@ class _Worker:
         self._replay.close()
         self.line.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the supervisor decides
-        serve(life)
+        try:
+            serve(life)
+        except BaseException:
+            log.exception("the worker failed")
+            raise
 
     def say(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
             self.line.send(message, socket.MSG_DONTWAIT)
 
+    def hear(self) -> bytes:
+        """What it says; nothing if it is gone."""
+        try:
+            message = self.line.recv(_MAX_PACKET)
+        except OSError:  # it left something unread
+            return b""
+        self.heard, self.asked = time.monotonic(), None
+        return message
+
     def end(self) -> int:
-        """Reap it. Answers its exit code."""
-        self.process.join()
+        """Answers the exit code of a process that has ended. One whose threads are not all gone is reaped when the next one starts."""
+        self.process.join(_REAP_S)
         code = self.process.exitcode
-        self.process.close()
+        if code is not None:
+            self.process.close()
         self.line.close()
         self._replay.close()
-        return -1 if code is None else code
+        return -signal.SIGKILL if code is None else code
 
 
 class Supervisor:
@@ -119,13 +148,14 @@ class Supervisor:
         self._verdict = ""  # why the worker that serves is being killed
         self._pause_s = 0.0
         self._start_at = 0.0
-        self._is_ending = False
+        self._is_stopping = False  # the mount was taken away, but may have users still
+        self._is_over = False
 
     def run(self) -> None:
         """Keep a worker serving until the mount ends."""
         self._catch_signals()
         self._end_orphan()
-        while not (self._is_ending and self._worker is None):
+        while not self._is_over:
             if self._worker is None and time.monotonic() >= self._start_at:
                 self._start()
             for key, _ in self._selector.select(_PING_EVERY_S if self._worker else max(0.0, self._start_at - time.monotonic())):
@@ -164,14 +194,19 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 orphan = os.pidfd_open(self.session.orphan)
                 signal.pidfd_send_signal(orphan, signal.SIGKILL)
-                select.select([orphan], [], [])
+                while not has_ended(self.session.orphan):
+                    select.select([orphan], [], [], _REAP_S)
                 os.close(orphan)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.session.orphan, 0)
+                os.waitpid(self.session.orphan, os.WNOHANG)
             self._restarts += 1
 
     def _start(self) -> None:
-        self._worker = _Worker(self, self._serve)
+        try:
+            self._worker = _Worker(self, self._serve)
+        except OSError as error:
+            self._after_death(f"none could be started: {error}", 0.0)
+            return
         self._selector.register(self._worker.line, selectors.EVENT_READ, self._on_message)
         self._selector.register(self._worker.process.sentinel, selectors.EVENT_READ, self._on_exit)
 
@@ -179,8 +214,7 @@ class Supervisor:
         worker = self._worker
         if worker is None:
             return  # it ended while this round was being dealt with
-        message = worker.line.recv(_MAX_PACKET)
-        worker.heard = time.monotonic()
+        message = worker.hear()
         if not message:
             self._selector.unregister(worker.line)
         elif message == b"serving":
@@ -195,13 +229,15 @@ class Supervisor:
         """Ping who serves; kill who was silent too long."""
         if self._worker is None:
             return
-        now = time.monotonic()
-        if now - self._worker.asked >= _PING_EVERY_S:
+        now, asked = time.monotonic(), self._worker.asked
+        if asked is None and now - self._worker.heard >= _PING_EVERY_S:
             self._worker.asked = now
             self._worker.say(b"ping")
-        if now - self._worker.heard > _PATIENCE_S:
+        elif asked is not None and now - asked > _PATIENCE_S and not self._verdict:
             self._verdict = f"process {self._worker.process.pid} did not answer for {_PATIENCE_S:.1f} s"
             self._worker.process.kill()
+        if asked is not None and has_ended(self._worker.process.pid or 0):
+            self._on_exit()
 
     def _on_exit(self) -> None:
         worker, self._worker = self._worker, None
@@ -212,8 +248,8 @@ class Supervisor:
                 self._selector.unregister(thing)
         pid, lived_s = worker.process.pid, time.monotonic() - worker.began
         code = worker.end()
-        self._is_ending = self._is_ending or code == 0
-        if not self._is_ending:
+        self._is_over = code == 0 or (self._is_stopping and lived_s < _CALM_S)
+        if not self._is_over:
             self._after_death(self._verdict or f"process {pid} ended with {code}", lived_s)
 
     def _after_death(self, reason: str, lived_s: float) -> None:
@@ -223,10 +259,11 @@ class Supervisor:
         if not can_resend():
             log.error("this kernel cannot repeat what was not answered (it can since Linux 6.9): the mount ends")
             self._stop()
+            self._is_over = True
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or 0.01) if lived_s < _CALM_S else 0.0
         self._start_at = time.monotonic() + self._pause_s
 
     def _stop(self) -> None:
-        if not self._is_ending:
-            self._is_ending = True
+        if not self._is_stopping:
+            self._is_stopping = True
             self.session.end()

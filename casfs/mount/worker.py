@@ -25,11 +25,13 @@ from dataclasses import dataclass
 import pyfuse3
 import trio
 
+from casfs import __version__
 from casfs.errors import CasfsError
 from casfs.mount.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.host import Host, Slot
 from casfs.mount.inodes import ROOT, encode_directory, host_number
+from casfs.mount.latency import summarize
 from casfs.mount.loop import use_lean_loop
 from casfs.mount.operations import Operations
 from casfs.mount.shown import ShownGenerations
@@ -45,6 +47,8 @@ log = logging.getLogger("casfs")
 
 _OPEN_BLOBS = 512
 _PATIENCE_S = 1.0  # a command connects in order to say one line
+_UPGRADE_S = 5.0  # a supervisor that is to replace itself and us needs a tenth of a second
+_AGAIN_S = 0.5
 _SPARE_DESCRIPTORS = 32  # for manifests, the control socket, threads
 
 _RESEND = struct.pack("<IiQ", 16, 7, 0)
@@ -75,7 +79,8 @@ class _Session(Operations):
         """INIT has been read from the socket: from here on the real device takes its place."""
         os.dup2(self._life.fuse_fd, self._life.replay.fileno(), inheritable=False)
         if not self._life.is_first:
-            os.write(self._life.fuse_fd, _RESEND)
+            with contextlib.suppress(OSError):  # the mount has ended meanwhile; the next read says so
+                os.write(self._life.fuse_fd, _RESEND)
 
 
 def serve(post: Post, life: Life) -> None:
@@ -102,6 +107,7 @@ class _Worker:
         self._operations = operations
         self._descriptors = descriptors
         self._began = time.monotonic()
+        self._supervisor = os.getppid()
         self._switching = trio.Lock()
         self._unforgotten: list[tuple[int, list[ChangedEntry | ChangedDirectory]]] = []  # slot, and what the kernel must forget there
 
@@ -119,10 +125,22 @@ class _Worker:
         await line.send(b"serving")
         while message := await self._hear(line):
             if message == b"leave":
-                return
+                await trio.sleep(_UPGRADE_S)
+                break
             await line.send(b"pong")
-        log.error("the supervisor died; another one is started")
-        subprocess.Popen(self._post.replace_supervisor(), cwd="/", pass_fds=self._post.inherited, start_new_session=True)
+        while True:
+            log.error("the supervisor died; another one is started")
+            command = self._post.replace_supervisor()
+            process = subprocess.Popen(command, cwd="/", pass_fds=self._post.inherited, start_new_session=True)
+            await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)  # one that succeeds kills us
+            await trio.sleep(_AGAIN_S)
+
+    async def _tell_supervisor(self, command: str) -> None:
+        """Pass a command on. Without a supervisor this is not answered: the next one ends us, and who asked asks the next worker."""
+        try:
+            self._life.line.send(command.encode())
+        except OSError:
+            await trio.sleep_forever()
 
     async def _hear(self, line: trio.socket.SocketType) -> bytes:
         try:
@@ -152,7 +170,7 @@ class _Worker:
             elif request.command == "show":
                 return Reply(slot=self._add_slot(request))
             elif request.command in ("stop", "upgrade"):
-                self._life.line.send(request.command.encode())
+                await self._tell_supervisor(request.command)
             elif request.command != "status":
                 return Reply(f"unknown command {request.command!r}")
             return await self._status()
@@ -167,12 +185,16 @@ class _Worker:
             generations=await trio.to_thread.run_sync(self._generations),
             uptime_s=round(time.monotonic() - self._began, 1),
             requests=dict(self._operations.requests),
+            latency=summarize(self._operations.durations),
             open_blobs=len(self._descriptors),
-            resident_bytes=_resident_bytes(),
+            resident_bytes=_resident_bytes("self"),
             worker=os.getpid(),
-            supervisor=os.getppid(),
+            supervisor=self._supervisor,
             restarts=self._life.restarts,
             reason=self._life.reason,
+            casfs_version=__version__,
+            descriptors=len(os.listdir("/proc/self/fd")) - 1,  # one of them is the listing's own
+            supervisor_resident_bytes=_resident_bytes(str(self._supervisor)),
         )
 
     def _generations(self) -> dict[str, int]:
@@ -195,16 +217,17 @@ class _Worker:
     async def switch(self, environment: str) -> None:
         """Show the generation of an environment that is current now. When this returns, nobody sees the one before any more."""
         async with self._switching:
-            slots = [(slot, view) for slot, name, view in self._views() if name == environment]
-            if not slots:
+            if isinstance(self._post.shown, Host) and environment in self._post.generations.numbers:
+                self._post.shown.view(environment)  # what a worker before this one showed, the kernel may remember
+            view = next((view for _, name, view in self._views() if name == environment), None)
+            if view is None:
                 return
-            view = slots[0][1]
             generation = await trio.to_thread.run_sync(Environment(self._post.store, environment).require)
             await trio.to_thread.run_sync(view.read_tree)
             if generation.number != view.tree.generation.number:
                 tree, differences = await trio.to_thread.run_sync(view.prepare, generation)
                 view.show(tree)
-                self._unforgotten += [(slot, differences) for slot, _ in slots]
+                self._unforgotten += [(slot, differences) for slot, name, _ in self._views() if name == environment]
             await self._forget()
             await trio.to_thread.run_sync(self._post.generations.write, environment, generation.number)
 
@@ -219,8 +242,6 @@ class _Worker:
         for name, number in self._post.generations.numbers.copy().items():
             if Environment(self._post.store, name).current_number() != number:
                 with contextlib.suppress(CasfsError):  # told to whoever looks into the environment
-                    if isinstance(self._post.shown, Host):
-                        self._post.shown.view(name)
                     await self.switch(name)
 
 
@@ -239,9 +260,11 @@ def _peer_user(connection: trio.socket.SocketType) -> int:
     return int(user)
 
 
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
+def _resident_bytes(process: str) -> int:
+    """Memory of a process; 0 if it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{process}/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def _invalidate(slot: int, differences: list[ChangedEntry | ChangedDirectory]) -> None:

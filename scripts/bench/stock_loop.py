@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import casfs.cli.main
-import casfs.mount.daemon
+import casfs.mount.worker
 
 
 def main() -> None:
     """Run a casfs command without the lean loop."""
-    casfs.mount.daemon.use_lean_loop = lambda: None  # type: ignore[attr-defined]  # not for users of the module
+    casfs.mount.worker.use_lean_loop = lambda: None  # type: ignore[attr-defined]  # not for users of the module
     casfs.cli.main.main()
 
 

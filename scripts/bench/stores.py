@@ -20,21 +20,26 @@ from scripts.bench.tools import Tools
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """A mount and the process that serves it."""
+    """A mount and the processes that serve it."""
 
     store: Store
     path: Path
-    daemon: int
+    daemon: int  # the supervisor
 
     def requests(self) -> dict[str, int]:
         """Requests by kind since the mount began."""
         return {kind: int(count) for kind, count in self.store.status(self.path)["requests"].items()}
 
     def memory(self) -> tuple[int, int]:
-        """Resident and proportional size of the daemon, in bytes."""
-        text = Path(f"/proc/{self.daemon}/smaps_rollup").read_text(encoding="ascii")
-        sizes = dict(line.split(":", 1) for line in text.splitlines()[1:])
-        return int(sizes["Rss"].split()[0]) * 1024, int(sizes["Pss"].split()[0]) * 1024
+        """Resident and proportional size of the daemon's two processes together, in bytes."""
+        found = [_memory_of(process) for process in (self.daemon, int(self.store.status(self.path)["worker"]))]
+        return sum(resident for resident, _ in found), sum(proportional for _, proportional in found)
+
+
+def _memory_of(process: int) -> tuple[int, int]:
+    text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+    sizes = dict(line.split(":", 1) for line in text.splitlines()[1:])
+    return int(sizes["Rss"].split()[0]) * 1024, int(sizes["Pss"].split()[0]) * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Store:
 
     def find(self, mountpoint: Path) -> Mounted:
         """What is mounted there."""
-        return Mounted(self, mountpoint, int(self.status(mountpoint)["pid"]))
+        return Mounted(self, mountpoint, int(self.status(mountpoint)["supervisor"]))
 
     @contextlib.contextmanager
     def mounted(self, environment: str, mountpoint: Path) -> Iterator[Mounted]:
@@ -89,7 +94,7 @@ class Store:
         process = subprocess.Popen([*command, "--ready-fd", str(theirs), str(mountpoint)], env=self.env, cwd="/", pass_fds=(theirs,))
         os.close(theirs)
         with os.fdopen(ours, "rb") as ready:
-            if not ready.read():
+            if not ready.read(1):
                 raise CommandFailed(command, process.wait(), "see above")
         yield Mounted(self, mountpoint, process.pid)
         self.casfs("umount", str(mountpoint))

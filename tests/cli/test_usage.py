@@ -12,7 +12,7 @@ import pytest
 from casfs import __version__
 from tests.fuse.harness import Casfs
 
-COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "fsck", "mount", "umount")
+COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,6 +44,7 @@ def test_version(casfs: Casfs) -> None:
         ("show",),
         ("mount",),
         ("umount",),
+        ("umount", "--all", "x"),
         ("list", "--unknown"),
         ("rollback", "first"),
         ("show", "a", "b"),

@@ -174,6 +174,15 @@ def wait_for_end(pid: int) -> None:
         os.close(fd)
 
 
+def kill_daemon(mount: Mapping[str, Any]) -> None:
+    """Kill both processes behind a mount that `status` shows. The worker is stopped first, so that neither can replace the other."""
+    os.kill(mount["worker"], signal.SIGSTOP)
+    for pid in (mount["supervisor"], mount["worker"]):
+        os.kill(pid, signal.SIGKILL)
+    for pid in (mount["supervisor"], mount["worker"]):
+        wait_for_end(pid)
+
+
 def is_readable(fd: int, timeout_s: float) -> bool:
     """Whether there is something to read, or for a pidfd whether the process is gone, within the time."""
     import select

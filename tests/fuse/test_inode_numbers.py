@@ -80,7 +80,7 @@ def test_numbers_are_the_same_in_every_mount_and_after_a_new_mount(casfs: Casfs,
 def test_every_number_is_its_own(mounted: Path) -> None:
     numbers = numbers_below(mounted)
     assert len({*numbers.values()}) == len(numbers)
-    assert numbers["."] == 1
+    assert mounted.stat().st_ino == numbers["."] < 1 << 63  # some programs take it for a signed number
 
 
 def test_pages_stay_in_memory_when_others_come_and_go(casfs: Casfs) -> None:

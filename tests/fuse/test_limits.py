@@ -45,7 +45,8 @@ def check_files(directory: Path) -> None:
 
 def test_more_files_than_descriptors_are_all_readable(scene: tuple[Casfs, Path]) -> None:
     casfs, mountpoint = scene
-    [pid] = casfs.daemons()
+    [status] = casfs.status()
+    pid = status["worker"]
     assert "64" in [line.split()[3] for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max open files")]
     check_files(site_packages(mountpoint) / "demo")
     assert len(os.listdir(f"/proc/{pid}/fd")) < 64
@@ -155,13 +156,13 @@ def test_odd_message_ends_only_its_own_connection(control: Control, message: byt
     control.check_status()
 
 
-def test_idle_connections_keep_nobody_out(control: Control) -> None:
+def test_idle_connections_keep_nobody_out(scene: tuple[Casfs, Path], control: Control) -> None:
     """More of them than the daemon has descriptors."""
     with contextlib.ExitStack() as stack:
         for number in range(80):
             connection = stack.enter_context(control.connect())
             connection.sendall(b'{"comm' if number % 2 else b"")
-        check_files(site_packages(Path(control.lease["mountpoint"])) / "demo")
+        check_files(site_packages(scene[1]) / "demo")
         control.check_status(within_s=10)
     control.check_status()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, is_alive, is_readable, iter_mountpoints, run_python, site_packages, wait_for_end
+from tests.fuse.harness import Casfs, is_alive, is_readable, iter_mountpoints, kill_daemon, run_python, site_packages, wait_for_end
 
 
 def test_mount_answers_when_the_command_returns_and_makes_its_mountpoint(casfs: Casfs, tmp_path: Path) -> None:
@@ -100,34 +100,39 @@ def test_mount_before_any_add_makes_an_environment_that_fills_live(casfs: Casfs)
     assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
 
 
-@pytest.mark.parametrize("is_cached", [False, True])
-def test_dead_mount_is_cleaned_up_by_the_next_mount(casfs: Casfs, mounted: Path, is_cached: bool) -> None:
+def test_dead_mount_is_cleaned_up_by_the_next_mount(casfs: Casfs, mounted: Path) -> None:
     [status] = casfs.status()
-    if is_cached:
-        os.stat(mounted)
-    os.kill(status["pid"], signal.SIGKILL)
-    wait_for_end(status["pid"])
-    assert is_cached == os.path.exists(mounted)  # from the kernel's memory a dead mount looks alive
+    os.stat(mounted)
+    kill_daemon(status)
+    assert os.path.exists(mounted)  # from the kernel's memory a dead mount looks alive
     with pytest.raises(OSError, match="not connected"):
         os.listdir(mounted)
     casfs.run("mount", mounted)
     assert run_python(mounted, "import demo; print(demo.VALUE)") == "1"
     assert list(iter_mountpoints(casfs.directory)) == [mounted]
     [after] = casfs.status()
-    assert after["pid"] != status["pid"]
-    assert len([*(casfs.store / "leases").iterdir()]) == 2  # the lease and its socket: nothing of the dead one
+    assert not {after["supervisor"], after["worker"]} & {status["supervisor"], status["worker"]}
+    assert {lease["id"] for lease in casfs.leases()} == {after["id"]}
+    assert not [*(casfs.store / "leases").glob(f"{status['id']}*")]  # nothing of the dead one
 
 
 def test_status_after_a_death_shows_only_what_lives(casfs: Casfs, mounted: Path) -> None:
-    other = casfs.mount()
-    [pid] = [one["pid"] for one in casfs.leases() if one["mountpoint"] == str(mounted)]
-    os.kill(pid, signal.SIGKILL)
-    wait_for_end(pid)
-    assert [one["mountpoint"] for one in casfs.status()] == [str(other)]
-    casfs.add(casfs.wheel("more"))
-    assert (site_packages(other) / "more").is_dir()
-    casfs.umount(mounted)  # a dead mount can be ended, too
-    assert list(iter_mountpoints(casfs.directory)) == [other]
+    """Two daemons: one for all that is mounted by it, and one in the foreground."""
+    other = casfs.directory / "front"
+    with subprocess.Popen(casfs.command("mount", "--foreground", other), env=casfs.environ, stderr=subprocess.PIPE, text=True) as front:
+        try:
+            assert front.stderr
+            assert front.stderr.readline()
+            [dead] = [one for one in casfs.status() if one["mountpoint"] == str(mounted)]
+            kill_daemon(dead)
+            assert [one["mountpoint"] for one in casfs.status()] == [str(other)]
+            casfs.add(casfs.wheel("more"))
+            assert (site_packages(other) / "more").is_dir()
+            casfs.umount(mounted)  # a dead mount can be ended, too
+            assert list(iter_mountpoints(casfs.directory)) == [other]
+        finally:
+            front.terminate()
+            front.communicate()
 
 
 def test_umount_leaves_nothing_behind(casfs: Casfs, mounted: Path) -> None:
@@ -222,11 +227,14 @@ def test_status_says_what_is_mounted_where_since_when_and_what_was_asked(casfs: 
 
 
 def test_daemon_that_hangs_does_not_hang_the_commands_for_ever(casfs: Casfs, mounted: Path) -> None:
-    other = casfs.mount()
-    [pid] = [one["pid"] for one in casfs.leases() if one["mountpoint"] == str(mounted)]
-    os.kill(pid, signal.SIGSTOP)
+    """Both processes are stopped: if it were the worker alone, it would be replaced."""
+    [daemon] = casfs.status()
+    processes = (daemon["supervisor"], daemon["worker"])
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
     try:
-        mounts = {one["mountpoint"]: one["answers"] for one in casfs.status()}
-        assert mounts == {str(mounted): False, str(other): True}
+        assert [(one["mountpoint"], one["answers"]) for one in casfs.status()] == [(str(mounted), False)]
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+    assert [one["answers"] for one in casfs.status()] == [True]

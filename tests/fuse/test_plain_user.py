@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fuse.harness import kill_daemon
 from tests.fuse.plain_user import HOME, UID, PlainUser
 from tests.make_wheels import make_wheel
 
@@ -71,7 +72,7 @@ def test_busy_umount_of_a_plain_user_names_the_process(user: PlainUser) -> None:
 
 def test_dead_mount_of_a_plain_user_is_cleaned_up_by_the_next_mount(user: PlainUser) -> None:
     [mount] = json.loads(user.casfs("status", "--json").stdout)["mounts"]
-    os.kill(mount["pid"], 9)
+    kill_daemon(mount)
     user.casfs("mount", "venv")
     assert imported(user) == "1.0"
 

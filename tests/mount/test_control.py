@@ -41,6 +41,10 @@ REPLIES = st.builds(
     reason=st.text(),
     uptime_s=st.floats(0, 1e9),
     requests=st.dictionaries(st.text(), COUNTS),
+    latency=st.dictionaries(st.text(), st.lists(st.floats(0, 1e9), min_size=2, max_size=2)),
+    casfs_version=st.text(),
+    descriptors=COUNTS,
+    supervisor_resident_bytes=COUNTS,
     open_blobs=COUNTS,
     resident_bytes=COUNTS,
 )

@@ -219,6 +219,8 @@ async def test_requests_are_counted_by_kind_also_those_that_fail(
         with suppress(pyfuse3.FUSEError):
             await (REQUESTS | more)[kind](operations)
     assert operations.requests == {kind: 2}
+    timed = {kind: sum(histogram) for kind, histogram in operations.durations.items()}
+    assert timed == ({} if kind in ("release", "releasedir") else {kind: 2})  # those have nothing to do that could take time
 
 
 async def test_each_kind_of_node_has_the_attributes_that_pip_would_give_it(operations: Operations):
