@@ -150,9 +150,9 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
             note(f"{mountpoint} shows {f'environment {environment!r}' if environment else store.root}; Ctrl-C ends it")
             tell_manager("READY=1")
         else:
-            with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
+            with contextlib.suppress(OSError):
                 os.write(ready_fd, b"ready")
-                os.close(ready_fd)
+            os.close(ready_fd)
 
     start_daemon(store, environment, mountpoint, when_mounted, when_serving)
 

@@ -135,7 +135,10 @@ class Supervisor:
     """The supervisor of one mount. `run` returns when the mount has ended."""
 
     def __init__(self, session: Session, serve: Serve, when_serving: Callable[[], None], upgrade: Callable[[int, int], None]) -> None:
-        """`upgrade` replaces this program, given the worker that goes on serving and the number of restarts."""
+        """`when_serving` is called once, when the first worker answers.
+
+        `upgrade` replaces this program, given the worker that goes on serving and the number of restarts.
+        """
         self.session = session
         self._serve = serve
         self._when_serving = when_serving
@@ -150,6 +153,7 @@ class Supervisor:
         self._start_at = 0.0
         self._is_stopping = False  # the mount was taken away, but may have users still
         self._is_over = False
+        self._has_served = False
 
     def run(self) -> None:
         """Keep a worker serving until the mount ends."""
@@ -217,7 +221,8 @@ class Supervisor:
         message = worker.hear()
         if not message:
             self._selector.unregister(worker.line)
-        elif message == b"serving":
+        elif message == b"serving" and not self._has_served:
+            self._has_served = True
             self._when_serving()
         elif message == b"stop":
             self._stop()
