@@ -180,17 +180,19 @@ def _add_daemon_commands(commands: _Commands) -> None:
 
 
 def _add_mount_commands(commands: _Commands) -> None:
-    mount = commands.add("mount", "mounts:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
+    mount = commands.add("mount", "into:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
     mount.add_argument("mountpoint", metavar="PATH", help="an empty directory; it is made if it is absent")
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
+    mount.add_argument("--into", type=int, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)")
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    umount = commands.add("umount", "mounts:run_umount", "end a mount", "casfs umount ~/project/.venv")
+    umount = commands.add("umount", "into:run_umount", "end a mount", "casfs umount ~/project/.venv")
     what = umount.add_mutually_exclusive_group(required=True)
     what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
     what.add_argument("--all", action="store_true", help="every mount of the store")
+    umount.add_argument("--into", type=int, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 

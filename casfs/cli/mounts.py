@@ -21,8 +21,10 @@ from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
     Place,
+    end_place_inside,
     find_host,
     find_place,
+    forget_gone_places,
     forget_place,
     iter_places,
     locked_places,
@@ -49,15 +51,20 @@ def run_mount(arguments: argparse.Namespace) -> None:
     if f"{mountpoint}/".startswith(f"{os.path.realpath(environment.store.root)}/"):
         raise MountRefused(mountpoint, "is in the store itself")
     prepare_mountpoint(mountpoint)
-    if environment.current_number() is None:
-        made = create_environment(environment, choose_interpreter(environment, arguments.python))
-        note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
+    require_generation(environment, arguments.python)
     if arguments.foreground:
         serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd)
     elif os.geteuid() == 0:
-        _mount_on_host(environment, mountpoint, arguments.owner)
+        mount_on_host(environment, mountpoint, arguments.owner)
     else:
         _start(environment.store, ["--env", environment.name, "mount", "--foreground"], ["--", mountpoint])
+
+
+def require_generation(environment: Environment, python: str | None) -> None:
+    """Make the environment if it is new."""
+    if environment.current_number() is None:
+        made = create_environment(environment, choose_interpreter(environment, python))
+        note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
 
 
 def _is_mounted_already(environment: Environment, mountpoint: str) -> bool:
@@ -80,14 +87,15 @@ def _shown_at(store: Store, mountpoint: str) -> str | None:
     return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def _mount_on_host(environment: Environment, mountpoint: str, owner: str | None) -> None:
-    """Let the store's host show the environment; the host is started if there is none."""
+def mount_on_host(environment: Environment, mountpoint: str, owner: str | None, namespace: int = 0, pid: int = 0) -> None:
+    """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     with locked_places(store):
         host = require_host(store)
         uid, gid = _owner_ids(environment, owner)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        make_place(store, host, Place(mountpoint, environment.name, uid, gid, host.id, started))
+        forget_gone_places(store)
+        make_place(store, host, Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid))
 
 
 def require_host(store: Store) -> Lease:
@@ -150,9 +158,9 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
             note(f"{mountpoint} shows {f'environment {environment!r}' if environment else store.root}; Ctrl-C ends it")
             tell_manager("READY=1")
         else:
-            with contextlib.suppress(OSError):  # it is told of the first worker; of the next ones nobody waits to hear
+            with contextlib.suppress(OSError):
                 os.write(ready_fd, b"ready")
-                os.close(ready_fd)
+            os.close(ready_fd)
 
     start_daemon(store, environment, mountpoint, when_mounted, when_serving)
 
@@ -187,6 +195,9 @@ def _store_of(arguments: argparse.Namespace) -> Store | None:
 def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
     """End every mount of a store."""
     if store is not None:
+        for place in [place for place in iter_places(store) if place.namespace]:
+            end_place_inside(store, place, is_lazy=is_lazy)
+            end_idle_host(store, is_lazy=is_lazy)
         paths = [place.path for place in iter_places(store)] + [lease.mountpoint for lease in iter_leases(store) if lease.environment]
         for path in paths:
             _unmount_one(store, path, is_lazy=is_lazy)
@@ -204,15 +215,16 @@ def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None
     if store is not None:
         if place is not None:
             forget_place(store, place)
-        _end_idle_host(store, is_lazy=is_lazy)
+        end_idle_host(store, is_lazy=is_lazy)
         if not is_lazy:
             _wait_for_lease(store, mountpoint)
 
 
-def _end_idle_host(store: Store, *, is_lazy: bool) -> None:
+def end_idle_host(store: Store, *, is_lazy: bool) -> None:
     """A host that shows nothing any more ends."""
     with locked_places(store):
         host = find_host(store)
+        forget_gone_places(store)
         if host is not None and not any(True for _ in iter_places(store)):
             with contextlib.suppress(CasfsError):
                 stop_daemon(store, host, is_lazy=is_lazy)

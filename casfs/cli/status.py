@@ -15,7 +15,7 @@ from casfs.cli.context import store_directory
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
-from casfs.mount.places import iter_places
+from casfs.mount.places import forget_gone_places, iter_places
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store, open_store
 
@@ -32,6 +32,7 @@ class _Shown:
     started: str
     lease: Lease
     reply: Reply | None  # None: it does not answer
+    into: int = 0  # a process in whose mount namespace the path is, if that is not ours
 
     @property
     def generation(self) -> int | None:
@@ -58,6 +59,7 @@ def _redraw(store: Store, *, is_json: bool) -> None:
 
 
 def _say_status(store: Store, *, is_json: bool) -> None:
+    forget_gone_places(store)
     daemons = ask_daemons(store)
     mounts = list(_iter_shown(store, daemons))
     if is_json:
@@ -94,7 +96,7 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply)
     for place in iter_places(store):
         if place.host in hosts:
-            yield _Shown(place.path, place.environment, place.started, *hosts[place.host])
+            yield _Shown(place.path, place.environment, place.started, *hosts[place.host], place.pid)
 
 
 def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
@@ -102,13 +104,14 @@ def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
 
 
 def _mount_json(one: _Shown) -> dict[str, object]:
-    facts = {"mountpoint": one.path, "environment": one.environment, "generation": one.generation, "started": one.started}
+    facts = {"mountpoint": one.path, "environment": one.environment, "generation": one.generation, "started": one.started, "into": one.into}
     return {**_daemon_json(one.lease, one.reply), **facts}
 
 
 def _mount_row(one: _Shown) -> tuple[str, ...]:
     process = str(one.lease.pid) if one.reply is None else str(one.reply.supervisor)
-    return (one.path, one.environment, str(one.generation) if one.reply else "does not answer", process)
+    path = f"{one.path} (in process {one.into})" if one.into else one.path
+    return (path, one.environment, str(one.generation) if one.reply else "does not answer", process)
 
 
 def _say_daemon(lease: Lease, reply: Reply) -> None:

@@ -12,12 +12,13 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from casfs.digest import digest_bytes
 from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
+from casfs.mount.into import find_process, is_ours_in, mount_into, unmount_from
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store
@@ -36,6 +37,13 @@ class Place:
     gid: int
     host: str  # id of the host's lease
     started: str  # ISO 8601, UTC
+    namespace: int = 0  # mount namespace in which the path is; 0 is our own
+    pid: int = 0  # a process that is there
+
+    def locate(self) -> Place | None:
+        """The same with a process that is in the namespace now; None if the namespace is gone."""
+        pid = find_process(self.namespace, self.pid) if self.namespace else 0
+        return None if pid is None else replace(self, pid=pid)
 
 
 @contextlib.contextmanager
@@ -81,9 +89,9 @@ def iter_places(store: Store) -> Iterator[Place]:
                 yield Place(**json.load(file))
 
 
-def find_place(store: Store, path: str) -> Place | None:
+def find_place(store: Store, path: str, namespace: int = 0) -> Place | None:
     """The place at a path."""
-    return next((place for place in iter_places(store) if place.path == path), None)
+    return next((place for place in iter_places(store) if (place.path, place.namespace) == (path, namespace)), None)
 
 
 def make_place(store: Store, host: Lease, place: Place) -> None:
@@ -93,8 +101,11 @@ def make_place(store: Store, host: Lease, place: Place) -> None:
     raise_problem(host, reply)
     mount_fd = kernel.clone_mount(f"{host.mountpoint}/{reply.slot}")
     try:
-        prepare_mountpoint(place.path)
-        kernel.attach_mount(mount_fd, place.path)
+        if place.namespace:
+            mount_into(place.pid, place.path, mount_fd)
+        else:
+            prepare_mountpoint(place.path)
+            kernel.attach_mount(mount_fd, place.path)
     finally:
         os.close(mount_fd)
     _remember(store, place)
@@ -108,7 +119,8 @@ def _remember(store: Store, place: Place) -> None:
 
 
 def _record_path(store: Store, place: Place) -> str:
-    return store.path("leases", digest_bytes(os.fsencode(place.path))[:16] + _SUFFIX)
+    name = f"{place.path}\0{place.namespace}" if place.namespace else place.path
+    return store.path("leases", digest_bytes(os.fsencode(name))[:16] + _SUFFIX)
 
 
 def forget_place(store: Store, place: Place) -> None:
@@ -117,18 +129,47 @@ def forget_place(store: Store, place: Place) -> None:
         os.unlink(_record_path(store, place))
 
 
+def forget_gone_places(store: Store) -> None:
+    """Forget places in mount namespaces that are gone, and those that somebody unmounted from inside."""
+    for place in list(iter_places(store)):
+        if place.namespace and not ((found := place.locate()) and is_ours_in(found.pid, place.path)):
+            forget_place(store, place)
+
+
+def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
+    """Unmount a place in another mount namespace, if it is still there, and forget it. Raises MountRefused."""
+    if (found := place.locate()) and is_ours_in(found.pid, place.path):
+        unmount_from(found.pid, place.path, is_lazy=is_lazy or is_ours_in(found.pid, place.path, must_be_dead=True))
+    forget_place(store, place)
+
+
 def revive_places(store: Store, host: Lease) -> list[Place]:
     """Make the places of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
     lost = []
     for place in list(iter_places(store)):
         if place.host != host.id:
-            if not (is_dead(place.path) and is_ours(find_mount(place.path))):
+            found = place.locate()
+            if found is None or not _is_dead(found):
                 forget_place(store, place)  # somebody unmounted it, or the machine was started anew
                 continue
             try:
-                detach(place.path)
-                make_place(store, host, Place(**{**asdict(place), "host": host.id}))
+                _detach(found)
+                make_place(store, host, replace(found, host=host.id))
             except (MountRefused, OSError):
                 forget_place(store, place)
                 lost.append(place)
     return lost
+
+
+def _is_dead(place: Place) -> bool:
+    """Whether the place is a mount of ours that nobody serves."""
+    if place.namespace:
+        return is_ours_in(place.pid, place.path, must_be_dead=True)
+    return is_dead(place.path) and is_ours(find_mount(place.path))
+
+
+def _detach(place: Place) -> None:
+    if place.namespace:
+        unmount_from(place.pid, place.path, is_lazy=True)
+    else:
+        detach(place.path)

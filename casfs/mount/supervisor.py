@@ -32,10 +32,10 @@ from casfs.mount.session import can_resend
 
 log = logging.getLogger("casfs")
 
-_PING_EVERY_S = 0.5
+_PING_EVERY_S = 0.25
 _PATIENCE_S = 2.5  # a worker that was silent for so long is hung; its longest honest silence is the reading of a large manifest
-_CALM_S = 0.5  # a worker that lived so long did not die of its start
-_LONGEST_PAUSE_S = 5.0
+_CALM_S = 0.3  # a worker that lived so long did not die of its start
+_LONGEST_PAUSE_S = 1.0  # readers wait for it
 _REAP_S = 0.05
 _MAX_PACKET = 64
 
@@ -135,7 +135,10 @@ class Supervisor:
     """The supervisor of one mount. `run` returns when the mount has ended."""
 
     def __init__(self, session: Session, serve: Serve, when_serving: Callable[[], None], upgrade: Callable[[int, int], None]) -> None:
-        """`upgrade` replaces this program, given the worker that goes on serving and the number of restarts."""
+        """`when_serving` is called once, when the first worker answers.
+
+        `upgrade` replaces this program, given the worker that goes on serving and the number of restarts.
+        """
         self.session = session
         self._serve = serve
         self._when_serving = when_serving
@@ -150,6 +153,7 @@ class Supervisor:
         self._start_at = 0.0
         self._is_stopping = False  # the mount was taken away, but may have users still
         self._is_over = False
+        self._has_served = False
 
     def run(self) -> None:
         """Keep a worker serving until the mount ends."""
@@ -217,7 +221,8 @@ class Supervisor:
         message = worker.hear()
         if not message:
             self._selector.unregister(worker.line)
-        elif message == b"serving":
+        elif message == b"serving" and not self._has_served:
+            self._has_served = True
             self._when_serving()
         elif message == b"stop":
             self._stop()
@@ -236,7 +241,7 @@ class Supervisor:
         elif asked is not None and now - asked > _PATIENCE_S and not self._verdict:
             self._verdict = f"process {self._worker.process.pid} did not answer for {_PATIENCE_S:.1f} s"
             self._worker.process.kill()
-        if asked is not None and has_ended(self._worker.process.pid or 0):
+        if has_ended(self._worker.process.pid or 0):
             self._on_exit()
 
     def _on_exit(self) -> None:
@@ -248,7 +253,7 @@ class Supervisor:
                 self._selector.unregister(thing)
         pid, lived_s = worker.process.pid, time.monotonic() - worker.began
         code = worker.end()
-        self._is_over = code == 0 or (self._is_stopping and lived_s < _CALM_S)
+        self._is_over = code == 0 or (self._is_stopping and self._pause_s >= _LONGEST_PAUSE_S)
         if not self._is_over:
             self._after_death(self._verdict or f"process {pid} ended with {code}", lived_s)
 

@@ -1,0 +1,73 @@
+"""mount --into, umount --into: the mounts of another process's mount namespace. Without --into, `mounts` does the work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from casfs.cli.context import open_context, store_directory
+from casfs.cli.mounts import end_idle_host, mount_on_host, require_generation
+from casfs.cli.mounts import run_mount as run_mount_here
+from casfs.cli.mounts import run_umount as run_umount_here
+from casfs.cli.output import note
+from casfs.errors import MountRefused
+from casfs.mount.into import check_path, is_ours_in, namespace_of, unmount_from
+from casfs.mount.places import end_place_inside, find_place
+from casfs.store.environments import Environment
+from casfs.store.store import open_store
+
+
+def run_mount(arguments: argparse.Namespace) -> None:
+    """casfs mount"""
+    if arguments.into is None:
+        run_mount_here(arguments)
+        return
+    path, namespace = _target(arguments)
+    if arguments.foreground:
+        raise MountRefused(path, "--foreground serves in this mount namespace only")
+    environment = open_context(arguments, create=True)
+    if _is_mounted_already(environment, arguments.into, path, namespace):
+        note(f"{path} of process {arguments.into} already shows environment {environment.name!r}")
+        return
+    if is_ours_in(arguments.into, path):  # a dead one
+        unmount_from(arguments.into, path, is_lazy=True)
+    require_generation(environment, arguments.python)
+    mount_on_host(environment, path, arguments.owner, namespace, arguments.into)
+
+
+def _target(arguments: argparse.Namespace) -> tuple[str, int]:
+    """The path and the mount namespace that a command is about. Raises MountRefused."""
+    if os.geteuid() != 0:
+        raise MountRefused(arguments.mountpoint, "only root can mount in the namespace of another process")
+    return check_path(arguments.mountpoint), namespace_of(arguments.into)
+
+
+def _is_mounted_already(environment: Environment, pid: int, path: str, namespace: int) -> bool:
+    """Whether the process sees this environment there. Raises MountRefused if it is another one."""
+    if not is_ours_in(pid, path) or is_ours_in(pid, path, must_be_dead=True):
+        return False
+    place = find_place(environment.store, path, namespace)
+    if place is None or place.environment != environment.name:
+        raise MountRefused(
+            f"{path} of process {pid}", f"already shows environment {place.environment!r}" if place else "is mounted already"
+        )
+    return True
+
+
+def run_umount(arguments: argparse.Namespace) -> None:
+    """casfs umount"""
+    if arguments.into is None:
+        run_umount_here(arguments)
+        return
+    if arguments.all:
+        raise MountRefused("umount", "--all ends the mounts in every namespace; name a path with --into")
+    path, namespace = _target(arguments)
+    store = open_store(store_directory(arguments))
+    place = find_place(store, path, namespace)
+    if place is not None:
+        end_place_inside(store, place, is_lazy=arguments.lazy)
+    elif is_ours_in(arguments.into, path):
+        unmount_from(arguments.into, path, is_lazy=arguments.lazy)
+    else:
+        raise MountRefused(f"{path} of process {arguments.into}", "is not a mount of casfs")
+    end_idle_host(store, is_lazy=arguments.lazy)

@@ -1,0 +1,159 @@
+"""Into: mounts in the mount namespace of another process, such as a container's.
+
+Everything but the one system call that mounts or unmounts is done from outside: a path is resolved below the root directory of the process,
+with `..` and links as the process sees them, so that nothing it prepares there can lead us elsewhere (openat2(2), RESOLVE_IN_ROOT). For the
+one call a thread enters the namespace and ends there. It has our rights and sees files that somebody else made: nothing may be
+imported in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from casfs.errors import MountRefused
+from casfs.mount import kernel
+from casfs.mount.mounts import FILE_SYSTEM, is_dead
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process by descriptors: they stay its own, even if its number is given to another one."""
+
+    directory_fd: int  # in /proc
+    namespace_fd: int
+    root_fd: int
+
+
+@contextlib.contextmanager
+def _opened(pid: int) -> Iterator[_Process]:
+    with contextlib.ExitStack() as stack:
+
+        def keep(fd: int) -> int:
+            stack.callback(os.close, fd)
+            return fd
+
+        try:
+            directory_fd = keep(os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY))
+            namespace_fd = keep(os.open("ns/mnt", os.O_RDONLY, dir_fd=directory_fd))
+            root_fd = keep(os.open("root", os.O_PATH | os.O_DIRECTORY, dir_fd=directory_fd))
+        except FileNotFoundError:
+            raise MountRefused(f"process {pid}", "there is no such process") from None
+        yield _Process(directory_fd, namespace_fd, root_fd)
+
+
+@contextlib.contextmanager
+def _opened_below(root_fd: int, path: str, flags: int = _DIRECTORY) -> Iterator[int]:
+    fd = kernel.open_in_root(root_fd, path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def namespace_of(pid: int) -> int:
+    """The number of a process's mount namespace; nobody else has it while the namespace lives. Raises MountRefused."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
+    except OSError as error:
+        raise MountRefused(f"process {pid}", (error.strerror or str(error)).lower()) from None
+
+
+def find_process(namespace: int, likely: int) -> int | None:
+    """A process in a mount namespace, at best the one that is likely to be; None if the namespace is gone."""
+    for pid in [likely, *map(int, filter(str.isdecimal, os.listdir("/proc")))]:
+        with contextlib.suppress(MountRefused):
+            if namespace_of(pid) == namespace:
+                return pid
+    return None
+
+
+def check_path(path: str) -> str:
+    """The path without needless parts. Raises MountRefused."""
+    if not path.startswith("/") or not path.strip("/"):
+        raise MountRefused(path, "must be an absolute path, as the process sees it, and not its root")
+    return "/" + os.path.normpath(path).lstrip("/")
+
+
+def is_ours_in(pid: int, path: str, *, must_be_dead: bool = False) -> bool:
+    """Whether a process sees a mount of casfs exactly at the path; if asked, whether one that nobody serves any more."""
+    try:
+        with (
+            _opened(pid) as process,
+            _opened_below(process.root_fd, path) as fd,
+            _opened_below(process.root_fd, os.path.dirname(path)) as above,
+        ):
+            number = _mount_number(fd)
+            if number == _mount_number(above) or (must_be_dead and not is_dead(f"/proc/self/fd/{fd}")):
+                return False
+            with open(f"/proc/self/fd/{process.directory_fd}/mountinfo", "rb") as file:
+                return any(line.split(b" ")[0] == number and f" - fuse.{FILE_SYSTEM} ".encode() in line for line in file)
+    except OSError:
+        return False
+
+
+def _mount_number(fd: int) -> bytes:
+    """The number in mountinfo of the mount on which a descriptor is (proc_pid_fdinfo(5))."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        return next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
+
+
+def mount_into(pid: int, path: str, mount_fd: int) -> None:
+    """Let a detached mount appear where a process sees `path`, an empty directory that is made if it is absent. Raises MountRefused."""
+    try:
+        with _opened(pid) as process:
+            _make_directories(process.root_fd, path)
+            with _opened_below(process.root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as fd:
+                if entries := os.listdir(fd):
+                    raise MountRefused(path, f"is not empty (it holds {min(entries)!r}); mount on an empty or a new directory")
+                _call_inside(process.namespace_fd, lambda: kernel.attach_mount_at(mount_fd, fd))
+    except OSError as error:
+        raise MountRefused(f"{path} of process {pid}", (error.strerror or str(error)).lower()) from None
+
+
+def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
+    """End a mount that a process sees. Raises MountRefused."""
+    parent, name = os.path.split(path)
+
+    def act() -> None:
+        os.fchdir(above)  # of this thread alone; the mount itself must not be open when it ends
+        kernel.unmount(name, is_lazy=is_lazy)
+
+    try:
+        with _opened(pid) as process, _opened_below(process.root_fd, parent, os.O_PATH | os.O_DIRECTORY) as above:
+            _call_inside(process.namespace_fd, act)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise MountRefused(f"{path} of process {pid}", f"{reason}; `casfs umount --lazy` ends a mount that is in use") from None
+
+
+def _make_directories(root_fd: int, path: str) -> None:
+    """Make what is absent of a path below a root directory."""
+    names = path.strip("/").split("/")
+    for depth, name in enumerate(names):
+        above = "/" + "/".join(names[:depth])
+        with _opened_below(root_fd, above, os.O_PATH | os.O_DIRECTORY) as fd, contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=fd)
+
+
+def _call_inside(namespace_fd: int, call: Callable[[], None]) -> None:
+    """Call something in a mount namespace, in a thread that ends there. Raises OSError."""
+    errors: list[OSError] = []
+
+    def run() -> None:
+        try:
+            kernel.enter_mount_namespace(namespace_fd)
+            call()
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
