@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
@@ -12,6 +13,9 @@ from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools
 from casfs.store.store import open_store
 from casfs.venv.interpreter import Interpreter
+
+if TYPE_CHECKING:  # most commands look at no daemon
+    from casfs.store.leases import Lease
 
 DEFAULT_ENVIRONMENT = "default"
 
@@ -73,4 +77,15 @@ def tell_daemons(environment: Environment) -> None:
             try:
                 switch_generation(environment.store, lease, environment.name)
             except CasfsError as error:
-                warn(f"{error}; it may still show the generation before")
+                for path in _places_of(environment, lease):
+                    warn(f"{path}: {'; '.join(error.reasons)}; it may still show the generation before")
+
+
+def _places_of(environment: Environment, lease: Lease) -> list[str]:
+    """Where a daemon shows the environment: the mounts of the kernel are what a user knows, not the private one of a host."""
+    if lease.environment:
+        return [lease.mountpoint]
+    from casfs.mount.places import iter_places
+
+    places = [place for place in iter_places(environment.store) if place.host == lease.id]
+    return [place.path for place in places if place.environment == environment.name]
