@@ -18,7 +18,7 @@ from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.mounts import FILE_SYSTEM, is_dead
 
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,20 @@ def is_ours_in(pid: int, path: str, *, must_be_dead: bool = False) -> bool:
     try:
         with (
             _opened(pid) as process,
-            _opened_below(process.root_fd, path) as fd,
+            _opened_below(process.root_fd, path, _DIRECTORY | os.O_NOFOLLOW) as fd,
             _opened_below(process.root_fd, os.path.dirname(path)) as above,
         ):
             number = _mount_number(fd)
-            if number == _mount_number(above) or (must_be_dead and not is_dead(f"/proc/self/fd/{fd}")):
+            if number == _mount_number(above) or not _is_ours(process, number):
                 return False
-            with open(f"/proc/self/fd/{process.directory_fd}/mountinfo", "rb") as file:
-                return any(line.split(b" ")[0] == number and f" - fuse.{FILE_SYSTEM} ".encode() in line for line in file)
+            return not must_be_dead or is_dead(f"/proc/self/fd/{fd}")
     except OSError:
         return False
+
+
+def _is_ours(process: _Process, number: bytes) -> bool:
+    with open(f"/proc/self/fd/{process.directory_fd}/mountinfo", "rb") as file:
+        return any(line.split(b" ")[0] == number and f" - fuse.{FILE_SYSTEM} ".encode() in line for line in file)
 
 
 def _mount_number(fd: int) -> bytes:
@@ -125,7 +129,7 @@ def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
         kernel.unmount(name, is_lazy=is_lazy)
 
     try:
-        with _opened(pid) as process, _opened_below(process.root_fd, parent, os.O_PATH | os.O_DIRECTORY) as above:
+        with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
             _call_inside(process.namespace_fd, act)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -137,7 +141,7 @@ def _make_directories(root_fd: int, path: str) -> None:
     names = path.strip("/").split("/")
     for depth, name in enumerate(names):
         above = "/" + "/".join(names[:depth])
-        with _opened_below(root_fd, above, os.O_PATH | os.O_DIRECTORY) as fd, contextlib.suppress(FileExistsError):
+        with _opened_below(root_fd, above) as fd, contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=fd)
 
 

@@ -90,7 +90,9 @@ def test_a_path_is_what_the_process_sees_there(casfs: Casfs, tmp_path: Path) -> 
             into(casfs, one, f"/{link}/{link}-venv")
             assert (one.path(f"/real/{link}-venv/pyvenv.cfg")).is_file()
             assert os.listdir(root / f"real/{link}-venv") == []
+            assert "already shows" in into(casfs, one, f"/{link}/{link}-venv")
             casfs.run("umount", "--into", str(one.pid), f"/{link}/{link}-venv")
+            assert os.listdir(one.path(f"/real/{link}-venv")) == []
         assert not Path("/real").exists()
 
 
