@@ -62,9 +62,9 @@ def hash_all(directory: Path, is_changing: bool) -> Iterator[tuple[str, float]]:
             except OSError as error:
                 errors.append(error)
             yield problem, time.monotonic() - began
-    for error in errors:
-        if not (is_changing and isinstance(error, FileNotFoundError)):
-            yield str(error), 0.0
+    for met in errors:
+        if not (is_changing and isinstance(met, FileNotFoundError)):
+            yield str(met), 0.0
 
 
 def import_all(directory: Path) -> Iterator[tuple[str, float]]:

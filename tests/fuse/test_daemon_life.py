@@ -44,7 +44,7 @@ def busy(casfs: Casfs) -> Path:
 
 def ask(casfs: Casfs) -> Reply:
     """What the only daemon says of itself."""
-    store = open_store(str(casfs.store))
+    store = open_store(casfs.store)
     [lease] = iter_leases(store)
     return ask_daemon(store, lease, Request("status"))
 
