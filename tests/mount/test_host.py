@@ -1,0 +1,52 @@
+"""A host's slots: their numbers hold for whoever serves next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casfs.errors import StoreDamaged
+from casfs.mount.host import Host, Slot
+from casfs.mount.inodes import ROOT, host_number, slot_number, view_number
+from casfs.mount.view import View
+
+
+def no_view(environment: str) -> View:
+    raise AssertionError(f"nobody asked for {environment}")
+
+
+def test_next_host_knows_the_slots_by_the_same_numbers(tmp_path: Path):
+    table = str(tmp_path / "slots")
+    first = Host(table, no_view)
+    slots = [Slot("one", 0, 0), Slot("two", 0, 0), Slot("one", 7, 8)]
+    assert [first.add_slot(slot) for slot in slots] == ["one@0.0", "two@0.0", "one@7.8"]
+    after = Host(table, no_view)
+    assert after.slots == slots
+    assert after.owner_ids(host_number(3, ROOT)) == (7, 8)
+
+
+def test_slot_that_is_known_is_not_added_again(tmp_path: Path):
+    host = Host(str(tmp_path / "slots"), no_view)
+    assert host.add_slot(Slot("one", 0, 0)) == host.add_slot(Slot("one", 0, 0))
+    assert len(host.slots) == 1
+
+
+def test_root_lists_nothing_and_keeps_no_miss(tmp_path: Path):
+    host = Host(str(tmp_path / "slots"), no_view)
+    assert host.listing(ROOT, 0) == ([], False)
+    assert host.look_up(ROOT, b"one@0.0") == (None, False)
+    assert host.parent(ROOT)[0] == ROOT
+
+
+def test_number_of_a_slot_that_does_not_exist_is_damage(tmp_path: Path):
+    with pytest.raises(StoreDamaged):
+        Host(str(tmp_path / "slots"), no_view).node(host_number(1, ROOT))
+
+
+@pytest.mark.parametrize("slot", [1, 2, (1 << 17) - 1])
+@pytest.mark.parametrize("ino", [ROOT, 1 << 20, (1 << 44) - 1, 1 << 62 | 5 << 20, 3 << 61 | 5 << 20])
+def test_number_and_slot_are_found_again_in_a_hosts_number(slot: int, ino: int):
+    number = host_number(slot, ino)
+    assert (slot_number(number), view_number(number)) == (slot, ino)
+    assert number < 1 << 63
