@@ -296,11 +296,13 @@ def test_add_tells_when_a_mount_could_not_be_told(casfs: Casfs) -> None:
     [lease] = casfs.leases()
     socket = casfs.store / "leases" / f"{lease['id']}.sock"
     socket.rename(socket.with_suffix(".away"))
-    done = casfs.add(casfs.wheel("demo"))
+    try:
+        done = casfs.add(casfs.wheel("demo"))
+    finally:
+        socket.with_suffix(".away").rename(socket)  # or nobody could tell it to end
     assert done.stdout == "+ demo 1.0\n"
     assert f"casfs: warning: {mountpoint}: its daemon (process {lease['pid']}) does not answer" in done.stderr
     assert "it may still show the generation before" in done.stderr
-    socket.with_suffix(".away").rename(socket)
     casfs.run("remove", "demo")
 
 
