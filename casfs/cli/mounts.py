@@ -232,10 +232,11 @@ def end_idle_host(store: Store, *, is_lazy: bool) -> None:
 
 def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
     """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
-    reply = ask_daemon(store, lease, Request("stop"))
-    raise_problem(lease, reply)
+    supervisor = ask_daemon(store, lease, Request("status")).supervisor
     with contextlib.suppress(ProcessLookupError):
-        process = os.pidfd_open(reply.supervisor)
+        process = os.pidfd_open(supervisor)
+        with contextlib.suppress(MountRefused):  # it may be gone before it has answered
+            raise_problem(lease, ask_daemon(store, lease, Request("stop")))
         if not is_lazy:
             select.select([process], [], [], _END_WAIT_S)
         os.close(process)
