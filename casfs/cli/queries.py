@@ -14,6 +14,8 @@ from casfs.store.manifests import ManifestFile, read_manifest
 from casfs.venv.changes import parse_project
 from casfs.venv.tree import Tree
 
+_MAX_COMMAND = 60  # with the other columns of `generations` that is a wide terminal
+
 
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs list"""
@@ -98,5 +100,13 @@ def run_generations(arguments: argparse.Namespace) -> None:
             ]
         )
         return
-    rows = [("*" if one.number == current else "", str(one.number), one.created, str(len(one.distributions)), one.command) for one in found]
+    rows = [
+        ("*" if one.number == current else "", str(one.number), one.created, str(len(one.distributions)), _shorten(one.command))
+        for one in found
+    ]
     say_table(("", "Generation", "Created", "Distributions", "Command"), rows)
+
+
+def _shorten(command: str) -> str:
+    """A command that names a hundred distributions, for a table; JSON has it whole."""
+    return command if len(command) <= _MAX_COMMAND else f"{command[: _MAX_COMMAND - 1]}…"

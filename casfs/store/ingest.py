@@ -145,7 +145,8 @@ def _open_wheel(path: str) -> BinaryIO:
     try:
         file = FileIO(path, opener=lambda path, _: os.open(path, _OPEN_FLAGS))
     except OSError as error:
-        raise WheelRefused(path, (error.strerror or str(error)).lower()) from None
+        hint = "" if path.endswith(".whl") else "; casfs adds wheel files, and `pip download` fetches them"
+        raise WheelRefused(path, (error.strerror or str(error)).lower() + hint) from None
     if not os.path.isfile(f"/proc/self/fd/{file.fileno()}"):
         file.close()
         raise WheelRefused(path, "is not a plain file")
