@@ -193,14 +193,22 @@ def _store_of(arguments: argparse.Namespace) -> Store | None:
 
 
 def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
-    """End every mount of a store."""
+    """End every mount of a store; one that is busy keeps no other. Raises MountRefused that names those that were."""
     if store is not None:
         for place in [place for place in iter_places(store) if place.namespace]:
             end_place_inside(store, place, is_lazy=is_lazy)
             end_idle_host(store, is_lazy=is_lazy)
         paths = [place.path for place in iter_places(store)] + [lease.mountpoint for lease in iter_leases(store) if lease.environment]
+        refused: list[MountRefused] = []
         for path in paths:
-            _unmount_one(store, path, is_lazy=is_lazy)
+            try:
+                _unmount_one(store, path, is_lazy=is_lazy)
+            except MountRefused as error:
+                refused.append(error)
+        if len(refused) == 1:
+            raise refused[0]
+        if refused:
+            raise MountRefused("umount", *map(str, refused))
 
 
 def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None:

@@ -238,3 +238,13 @@ def test_daemon_that_hangs_does_not_hang_the_commands_for_ever(casfs: Casfs, mou
         for pid in processes:
             os.kill(pid, signal.SIGCONT)
     assert [one["answers"] for one in casfs.status()] == [True]
+
+
+def test_a_busy_mount_keeps_no_other_when_all_are_to_end(casfs: Casfs, mounted: Path) -> None:
+    other = casfs.mount()
+    with (mounted / "pyvenv.cfg").open("rb"):
+        done = casfs.run("umount", "--all", code=1)
+    assert done.stderr.startswith(f"casfs: {mounted}: is in use by ")
+    assert done.stderr.count("\n") == 1
+    assert [one["mountpoint"] for one in casfs.status()] == [str(mounted)]
+    assert not os.path.ismount(other)
