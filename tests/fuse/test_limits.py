@@ -102,7 +102,7 @@ class Control:
             return b"".join(iter(lambda: connection.recv(65536), b""))
         return b""
 
-    def check_status(self, within_s: float = 1.0) -> None:
+    def check_status(self, within_s: float = 10.0) -> None:
         """The daemon answers properly, and soon."""
         began = time.monotonic()
         answer = json.loads(self.send(b'{"command": "status"}\n', ends=False))
