@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +20,7 @@ from casfs.store.numbers import find_number
 from casfs.store.store import Store
 from tests.make_wheels import DEMO, INFO, QUIRKS, MadeWheel, make_wheel, pack, with_record
 from tests.store.making import ANY_WHEEL, about, ingest
+from tests.store.racing import run_both
 from tests.wheels.hostile_corpus import HOSTILE, LYING_CONTENT
 
 INGEST = """
@@ -270,18 +269,7 @@ def test_a_known_wheel_that_lost_its_manifest_is_unpacked_again(store, place):
 
 def test_processes_that_ingest_one_wheel_at_once_both_succeed(store, place):
     path = make_wheel({f"demo/{number}.py": b"%d" % number for number in range(300)}).write_to(place)
-    command = [sys.executable, "-c", INGEST, store.root, str(path)]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write(b"\n")
-        child.stdin.flush()
-    said = {child.communicate()[0] for child in children}
-    assert [child.returncode for child in children] == [0, 0]
-    assert len(said) == 1
+    assert len(set(run_both(INGEST, store.root, str(path)))) == 1
 
 
 def test_made_files_get_one_manifest_for_each_group(store):

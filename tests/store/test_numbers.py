@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from casfs.store.manifests import Kind, Manifest, NewFile, build_manifest, forma
 from casfs.store.numbers import assign_numbers, find_number, iter_slots, number_path, read_number
 from casfs.store.store import Store
 from tests.store.making import about, publish_files
+from tests.store.racing import run_both
 
 ASSIGN = """
 import sys
@@ -173,17 +172,6 @@ def test_a_record_that_makes_no_sense_is_damage(damaged_store, content):
 
 
 def test_processes_that_assign_at_once_agree(store):
-    command = [sys.executable, "-c", ASSIGN, store.root]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for _ in range(2)]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write(b"\n")
-        child.stdin.flush()
-    for child in children:
-        child.communicate()
-        assert child.returncode == 0
+    run_both(ASSIGN, store.root)
     found = sorted(Path(store.path("numbers")).glob("[0-9a-f][0-9a-f]/*"))
     assert len(found) == 20
