@@ -118,8 +118,7 @@ def revive(store: Store, host: Lease) -> None:
 def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
     """User and group to whom the files shall belong: as asked, else as the environment's."""
     if owner is None:
-        found = os.stat(environment.directory)
-        return found.st_uid, found.st_gid
+        return environment.owner_ids()
     try:
         user = pwd.getpwuid(int(owner)) if owner.isdecimal() else pwd.getpwnam(owner)
     except KeyError:

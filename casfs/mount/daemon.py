@@ -102,8 +102,8 @@ def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | 
         reader = LayerReader(store)  # one for all, so that a manifest is in memory once
         table = store.path("leases", f"{lease.id}.slots")
         return Host(table, lambda name: View(store, functools.partial(generations.read, name), reader=reader))
-    owner = os.stat(Environment(store, lease.environment).directory)
-    return View(store, functools.partial(generations.read, lease.environment), (owner.st_uid, owner.st_gid))
+    owner = Environment(store, lease.environment).owner_ids()
+    return View(store, functools.partial(generations.read, lease.environment), owner)
 
 
 def start_daemon(

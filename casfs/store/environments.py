@@ -30,6 +30,11 @@ class Environment:
         self.name = parse_environment_name(name)
         self.directory = store.path("environments", name)
 
+    def owner_ids(self) -> tuple[int, int]:
+        """User and group to whom the environment belongs."""
+        found = os.stat(self.directory)
+        return found.st_uid, found.st_gid
+
     def current_number(self) -> int | None:
         """Number of the current generation; None while there is none."""
         try:
@@ -142,8 +147,3 @@ class Environment:
 
     def _point_current_at(self, batch: Batch, number: int) -> None:
         batch.add_link(f"{self.directory}/current", f"generations/{number}.toml")
-
-
-def list_environments(store: Store) -> list[Environment]:
-    """Every environment of a store, by name."""
-    return [Environment(store, name) for name in sorted(os.listdir(store.path("environments")))]
