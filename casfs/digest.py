@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from io import BufferedReader
 from typing import NewType
 
 import xxhash
@@ -33,6 +34,11 @@ def parse_digest(text: str) -> Digest:
 def digest_bytes(content: bytes | memoryview) -> Digest:
     """SHA-256 of `content`."""
     return Digest(hashlib.sha256(content).hexdigest())
+
+
+def digest_file(file: BufferedReader) -> Digest:
+    """SHA-256 of what is left to read of `file`."""
+    return Digest(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def checksum_bytes(content: bytes | memoryview) -> str:

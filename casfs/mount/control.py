@@ -36,6 +36,7 @@ class Request:
     environment: str = ""
     uid: int = 0
     gid: int = 0
+    generation: int = 0  # to show; 0: the one that is current
     version: int = VERSION
 
 
@@ -65,7 +66,7 @@ def format_message(message: Request | Reply) -> bytes:
     return json.dumps(asdict(message)).encode() + b"\n"
 
 
-_REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "version": int}
+_REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "generation": int, "version": int}
 _REPLY = {
     "problem": str,
     "generations": dict,

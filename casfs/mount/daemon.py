@@ -101,7 +101,12 @@ def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | 
     if not lease.environment:
         reader = LayerReader(store)  # one for all, so that a manifest is in memory once
         table = store.path("leases", f"{lease.id}.slots")
-        return Host(table, lambda name: View(store, functools.partial(generations.read, name), reader=reader))
+
+        def open_view(name: str, number: int) -> View:
+            pinned = functools.partial(Environment(store, name).read, number)
+            return View(store, pinned if number else functools.partial(generations.read, name), reader=reader)
+
+        return Host(table, open_view)
     owner = Environment(store, lease.environment).owner_ids()
     return View(store, functools.partial(generations.read, lease.environment), owner)
 

@@ -1,6 +1,7 @@
 """Host: every environment of a store in one file system, as directories of its root.
 
-Each is a slot: an environment and the user to whom its files belong. The slots are numbered in the order in which they came, the number
+Each is a slot: an environment, the user to whom its files belong, and which generation: the current one, or one that never changes, as an
+overlay needs it below itself. The slots are numbered in the order in which they came, the number
 stands in bits 44 and up of every inode number below them, and the list is in a file beside the daemon's lease: a worker that takes over
 reads it and knows every number that its predecessor gave out. Slots are added, never removed or reordered, while the file system is
 mounted.
@@ -29,59 +30,72 @@ class Slot:
     environment: str
     uid: int
     gid: int
+    generation: int = 0  # 0: the one that is current, whichever that is
 
     @property
     def name(self) -> str:
         """The directory of the host's root that shows it."""
-        return f"{self.environment}@{self.uid}.{self.gid}"
+        return f"{self.environment}@{self.uid}.{self.gid}" + (f"@{self.generation}" if self.generation else "")
 
 
 class Host:
     """The views of all slots, by inode number."""
 
-    def __init__(self, table: str, open_view: Callable[[str], View]) -> None:
-        """`table` is the file that lists the slots; `open_view` makes the view of an environment."""
+    def __init__(self, table: str, open_view: Callable[[str, int], View]) -> None:
+        """`table` is the file that lists the slots; `open_view` makes the view of an environment's generation (0: the current one)."""
         self._table = table
         self._open_view = open_view
         self.slots: list[Slot] = []
-        self._views: dict[str, View] = {}
+        self._numbers: dict[str, int] = {}  # of the slots, by name
+        self._views: dict[tuple[str, int], View] = {}
         self._root = DirectoryNode("", (), (0, 0), 0)
         self._load()
 
     def _load(self) -> None:
         try:
             with open(self._table, encoding="utf-8") as file:
-                self.slots = [Slot(**slot) for slot in json.load(file)]
+                self._use([Slot(**slot) for slot in json.load(file)])
         except FileNotFoundError:
-            self.slots = []
+            self._use([])
+
+    def _use(self, slots: list[Slot]) -> None:
+        self.slots = slots
+        self._numbers = {slot.name: number for number, slot in enumerate(slots, 1)}
 
     def add_slot(self, slot: Slot) -> str:
-        """The name of the slot's directory. The table knows it before anybody is told."""
-        if slot not in self.slots:
+        """The name of the slot's directory. The table knows it before anybody is told.
+
+        Who shows a generation is done with the environment's others: their views are dropped, and made again for those who still ask.
+        """
+        if slot.name not in self._numbers:
             if len(self.slots) >= MAX_SLOTS:
                 raise MountRefused(slot.name, f"one daemon shows at most {MAX_SLOTS} environments")
             slots = [*self.slots, slot]
             with open(f"{self._table}.new", "w", encoding="utf-8") as file:
                 json.dump([dataclasses.asdict(one) for one in slots], file)
             os.rename(f"{self._table}.new", self._table)
-            self.slots = slots
+            self._use(slots)
+            for other in [key for key in self._views if slot.generation and key[0] == slot.environment and key[1]]:
+                del self._views[other]
         return slot.name
 
-    def views(self) -> list[tuple[int, str, View]]:
-        """(slot number, environment, view) of every slot whose environment was looked into."""
-        named = [(number, slot.environment) for number, slot in enumerate(self.slots, 1)]
-        return [(number, name, self._views[name]) for number, name in named if name in self._views]
+    def changing_views(self) -> list[tuple[int, str, View]]:
+        """(slot number, environment, view) of every slot that shows the current generation and was looked into."""
+        named = [(number, slot.environment) for number, slot in enumerate(self.slots, 1) if not slot.generation]
+        return [(number, name, self._views[name, 0]) for number, name in named if (name, 0) in self._views]
 
-    def view(self, environment: str) -> View:
-        """The view of an environment."""
-        if environment not in self._views:
-            self._views[environment] = self._open_view(environment)
-        return self._views[environment]
+    def view(self, environment: str, generation: int = 0) -> View:
+        """The view of an environment, or of one generation of it."""
+        key = (environment, generation)
+        if (view := self._views.get(key)) is None:
+            view = self._views[key] = self._open_view(environment, generation)
+        return view
 
     def _view(self, slot: int) -> View:
         if not 1 <= slot <= len(self.slots):
             raise StoreDamaged(self._table, f"there is no slot {slot}")
-        return self.view(self.slots[slot - 1].environment)
+        found = self.slots[slot - 1]
+        return self.view(found.environment, found.generation)
 
     def owner_ids(self, ino: int) -> tuple[int, int]:
         """User and group to whom a node belongs."""
@@ -110,10 +124,8 @@ class Host:
         """See View. What the root lacks today it may have tomorrow, so the kernel keeps no miss there."""
         slot = slot_number(parent)
         if parent == ROOT:
-            names = [one.name for one in self.slots]
-            if (text := os.fsdecode(name)) not in names:
+            if (slot := self._numbers.get(os.fsdecode(name), 0)) == 0:
                 return None, False
-            slot = names.index(text) + 1
             return (host_number(slot, ROOT), self._view(slot).tree.root), True
         found, is_kept = self._view(slot).look_up(view_number(parent), name)
         return (found and (host_number(slot, found[0]), found[1])), is_kept

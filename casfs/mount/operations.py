@@ -22,8 +22,9 @@ import trio
 from casfs.errors import StoreDamaged
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.host import Host
-from casfs.mount.inodes import ROOT
+from casfs.mount.inodes import ROOT, is_directory
 from casfs.mount.latency import new_histogram
+from casfs.mount.soundness import Soundness
 from casfs.mount.view import Node, Unread, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
@@ -36,6 +37,9 @@ _BLOCK = 4096
 _HERE, _ABOVE = 1, 2  # positions of "." and ".."; every other entry's is larger
 
 _MODES = {Kind.FILE: stat.S_IFREG | 0o644, Kind.EXECUTABLE: stat.S_IFREG | 0o755, Kind.SYMLINK: stat.S_IFLNK | 0o777}
+
+_OVERLAY_PREFIXES = (b"user.overlay.", b"trusted.overlay.")
+_OVERLAY_NAMES = {prefix + name.encode(): name for prefix in _OVERLAY_PREFIXES for name in ("metacopy", "redirect")}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -77,12 +81,13 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, view: View | Host, descriptors: Descriptors) -> None:
+    def __init__(self, view: View | Host, descriptors: Descriptors, soundness: Soundness) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
         self.durations: defaultdict[str, list[int]] = defaultdict(new_histogram)  # by kind; see `latency`
         self.view = view
         self._descriptors = descriptors
+        self._soundness = soundness
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         """The view's answer; what it needs is read in a thread, and then it is asked again."""
@@ -133,7 +138,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: object) -> pyfuse3.FileInfo:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise pyfuse3.FUSEError(errno.EROFS)
-        await self._ask(self.view.file, inode)
+        await self._ask(self._soundness.require, await self._ask(self.view.file, inode))
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), keep_cache=True)
 
     @_guarded
@@ -182,6 +187,10 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def getxattr(self, inode: int, name: bytes, ctx: object) -> bytes:
+        if (what := _OVERLAY_NAMES.get(name)) is not None:
+            return await self._overlay_attribute(inode, what)
+        if name.startswith(_OVERLAY_PREFIXES):
+            raise pyfuse3.FUSEError(errno.ENODATA)
         if (value := (await self._extended(inode)).get(name)) is None:
             raise pyfuse3.FUSEError(errno.ENODATA)
         return value
@@ -189,6 +198,15 @@ class Operations(pyfuse3.Operations):
     @_guarded
     async def listxattr(self, inode: int, ctx: object) -> Sequence[bytes]:
         return list(await self._extended(inode))
+
+    async def _overlay_attribute(self, ino: int, what: str) -> bytes:
+        """What tells an overlay that it may read the blob itself. It asks three times for each file, and the kernel keeps no answer."""
+        if is_directory(ino):
+            raise pyfuse3.FUSEError(errno.ENODATA)
+        node = await self._ask(self.view.file, ino)
+        if node.kind is Kind.SYMLINK or not await self._ask(self._soundness.is_sound, node):
+            raise pyfuse3.FUSEError(errno.ENODATA)
+        return b"" if what == "metacopy" else f"/{node.digest[:2]}/{node.digest[2:]}".encode()
 
     async def _extended(self, ino: int) -> dict[bytes, bytes]:
         """Extended attributes: whose file it is, and which blob."""

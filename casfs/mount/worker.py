@@ -35,6 +35,7 @@ from casfs.mount.latency import summarize
 from casfs.mount.loop import use_lean_loop
 from casfs.mount.operations import Operations
 from casfs.mount.shown import ShownGenerations
+from casfs.mount.soundness import Soundness
 from casfs.mount.supervisor import Life
 from casfs.mount.view import View
 from casfs.store.environments import Environment
@@ -71,8 +72,8 @@ class Post:
 class _Session(Operations):
     """Operations on a session that INIT is replayed to."""
 
-    def __init__(self, life: Life, shown: View | Host, descriptors: Descriptors) -> None:
-        super().__init__(shown, descriptors)
+    def __init__(self, life: Life, shown: View | Host, descriptors: Descriptors, soundness: Soundness) -> None:
+        super().__init__(shown, descriptors, soundness)
         self._life = life
 
     def init(self) -> None:
@@ -86,7 +87,7 @@ class _Session(Operations):
 def serve(post: Post, life: Life) -> None:
     """Answer until the mount ends."""
     descriptors = Descriptors(post.store.pool, _descriptor_limit())
-    operations = _Session(life, post.shown, descriptors)
+    operations = _Session(life, post.shown, descriptors, Soundness(post.store))
     pyfuse3.init(operations, f"/dev/fd/{life.replay.fileno()}", set())
     use_lean_loop()
     trio.run(_Worker(post, life, operations, descriptors).run)
@@ -205,14 +206,14 @@ class _Worker:
         return {name: seen.get(name) or Environment(self._post.store, name).current_number() or 0 for name in names}
 
     def _views(self) -> list[tuple[int, str, View]]:
-        """(slot, environment, view) of all that was looked into; slot 0 where a mount shows one environment."""
+        """(slot, environment, view) of all that follows the current generation and was looked into; slot 0 where a mount shows one."""
         shown = self._post.shown
-        return shown.views() if isinstance(shown, Host) else [(0, self._post.environment, shown)]
+        return shown.changing_views() if isinstance(shown, Host) else [(0, self._post.environment, shown)]
 
     def _add_slot(self, request: Request) -> str:
         if not isinstance(self._post.shown, Host):
             raise CasfsError(request.environment, "this daemon serves one environment")
-        return self._post.shown.add_slot(Slot(request.environment, request.uid, request.gid))
+        return self._post.shown.add_slot(Slot(request.environment, request.uid, request.gid, request.generation))
 
     async def switch(self, environment: str) -> None:
         """Show the generation of an environment that is current now. When this returns, nobody sees the one before any more."""

@@ -11,12 +11,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged, WheelRefused
+from casfs.store.blob_stamps import stamp_new_blobs
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
 from casfs.store.numbers import assign_numbers
 from casfs.store.plain import read_plain_file
@@ -77,6 +78,7 @@ class _Draft:
     digest: Digest
     manifest: Digest | None = None
     content: Manifest | None = None
+    new: set[Digest] = field(default_factory=set)
     new_files: int = 0
     new_bytes: int = 0
 
@@ -94,6 +96,7 @@ def ingest_wheels(store: Store, paths: Sequence[str], request: Request) -> list[
     ingested = [_record(draft, number, was_known) for draft, number, was_known in zip(drafts, numbers, known, strict=True)]
     _publish_wheels(store, ingested)
     for draft in drafts:
+        stamp_new_blobs(store, *_finished(draft), draft.new)
         write_stamp(store, draft.path, draft.facts, draft.digest)
     return ingested
 
@@ -203,6 +206,8 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
         files.append(unpacked.file)
         if unpacked.problem:
             problems.append(unpacked.problem)
+        if unpacked.is_new:
+            draft.new.add(unpacked.file.digest)
         draft.new_files += unpacked.is_new
         draft.new_bytes += unpacked.is_new and unpacked.file.size
         done += unpacked.file.size
@@ -281,15 +286,19 @@ class MadeFiles:
 def ingest_files(store: Store, groups: Iterable[MadeFiles]) -> list[tuple[Digest, Manifest, int]]:
     """For each group the digest, the content and the number of its manifest. All of it is published."""
     staged = []
+    new: set[Digest] = set()
     with store.batch() as batch:
         for group in groups:
-            manifest = build_manifest(group.about, [_stage_file(store, batch, file) for file in group.files], group.directories)
+            manifest = build_manifest(group.about, [_stage_file(store, batch, file, new) for file in group.files], group.directories)
             staged.append((stage_manifest(store, batch, manifest), manifest))
         batch.commit()
+    for digest, manifest in staged:
+        stamp_new_blobs(store, digest, manifest, new)
     return [(*one, number) for one, number in zip(staged, assign_numbers(store, staged), strict=True)]
 
 
-def _stage_file(store: Store, batch: Batch, file: NewFile) -> ManifestFile:
+def _stage_file(store: Store, batch: Batch, file: NewFile, new: set[Digest]) -> ManifestFile:
     digest = digest_bytes(file.content)
-    store.pool.stage(batch, file.content, digest)
+    if store.pool.stage(batch, file.content, digest):
+        new.add(digest)
     return ManifestFile(file.path, digest, checksum_bytes(file.content), len(file.content), file.kind)

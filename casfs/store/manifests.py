@@ -96,11 +96,15 @@ class Manifest:
         parent = self.directories[directory]
         return ManifestFile(
             f"{parent}/{self.names[index]}" if parent else self.names[index],
-            Digest(self.digests[64 * index : 64 * index + 64]),
+            self.digest(index),
             self.checksums[32 * index : 32 * index + 32],
             self.sizes[index],
             Kind(int(self.kinds[index])),
         )
+
+    def digest(self, index: int) -> Digest:
+        """The digest of file `index`."""
+        return Digest(self.digests[64 * index : 64 * index + 64])
 
     def directory_of(self, index: int) -> int:
         """The directory that holds file `index`."""

@@ -5,10 +5,12 @@
     manifests/ab/cdef...            all files of one distribution; named by the SHA-256 of the manifest's own bytes
     wheels/<wheel sha256>           holds the digest of the wheel's manifest: "have I seen this wheel?" is one open()
     stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
+    stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
-    environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock
-    leases/                         one file and one control socket per live mount
+    environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
+                                    upper/, if somebody may write into its mounts (see `uppers`)
+    leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     tmp/                            staging; leftovers are not damage
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
     quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read

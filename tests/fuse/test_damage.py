@@ -147,9 +147,12 @@ def test_adding_the_wheel_again_restores_a_lost_blob(scene: Scene) -> None:
 
 
 def test_mapped_file_of_a_lost_blob_ends_its_reader_and_not_the_mount(scene: Scene) -> None:
-    scene.blob.unlink()
-    source = "import mmap, sys; file = open(sys.argv[1], 'rb'); mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)[100:200]"
-    done = subprocess.run([sys.executable, "-c", source, str(scene.directory / "5.bin")], timeout=20, capture_output=True, check=False)
+    source = (
+        "import mmap, os, sys; file = open(sys.argv[1], 'rb'); os.unlink(sys.argv[2])\n"
+        "mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)[100:200]"
+    )
+    command = [sys.executable, "-c", source, str(scene.directory / "5.bin"), str(scene.blob)]
+    done = subprocess.run(command, timeout=20, capture_output=True, check=False)
     assert done.returncode == -signal.SIGBUS
     assert read(scene.directory / "good.txt") == b"good"
 
@@ -181,3 +184,17 @@ def test_log_ends_with_its_mount(casfs: Casfs) -> None:
     wait_for_end(pid)
     assert os.listdir(casfs.store / "leases") == []
     casfs.add(casfs.wheel("other", files={"other.bin": CONTENT}))  # which brings the blob back
+
+
+def test_blob_that_was_written_to_is_an_error_even_if_it_keeps_its_size(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("demo", files={"demo/data.bin": CONTENT, "demo/other.bin": b"other"}))
+    blob = casfs.blob(digest_bytes(CONTENT))
+    blob.chmod(0o644)
+    blob.write_bytes(CONTENT[::-1])
+    site = site_packages(casfs.mount())
+    assert read(site / "demo/data.bin") == f"OSError: [Errno {errno.EIO}"
+    assert read(site / "demo/other.bin") == b"other"
+    assert "does not have the bytes" in casfs.log()
+    blob.write_bytes(CONTENT)
+    blob.chmod(0o444)
+    assert read(site / "demo/data.bin") == CONTENT

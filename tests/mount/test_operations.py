@@ -18,6 +18,7 @@ from casfs.mount import operations as operations_module
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT, encode_directory, encode_file
 from casfs.mount.operations import Operations
+from casfs.mount.soundness import Soundness
 from casfs.mount.view import Listed, Node, Unread, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, Part, time_from_content
@@ -134,15 +135,34 @@ class FakeBlobs:
             raise StoreDamaged(digest, "the blob is missing") from None
 
 
+class FakeSoundness:
+    """Every blob is sound but those named."""
+
+    def __init__(self) -> None:
+        self.unsound: set[Digest] = set()
+
+    def is_sound(self, node: FileNode) -> bool:
+        return node.digest not in self.unsound
+
+    def require(self, node: FileNode) -> None:
+        if not self.is_sound(node):
+            raise StoreDamaged(node.digest, "is not sound")
+
+
+@pytest.fixture
+def soundness() -> FakeSoundness:
+    return FakeSoundness()
+
+
 @pytest.fixture
 def view() -> FakeView:
     return FakeView()
 
 
 @pytest.fixture
-def operations(view: FakeView, tmp_path: Path) -> Iterator[Operations]:
+def operations(view: FakeView, soundness: FakeSoundness, tmp_path: Path) -> Iterator[Operations]:
     descriptors = Descriptors(FakeBlobs(tmp_path), 4)
-    yield Operations(cast(View, view), descriptors)
+    yield Operations(cast(View, view), descriptors, cast(Soundness, soundness))
     descriptors.close()
 
 
@@ -488,3 +508,31 @@ def test_every_request_that_can_raise_is_guarded():
     own = {name for name, value in vars(Operations).items() if callable(value) and not name.startswith("_")}
     assert own == {*REQUESTS, "flush", "access", *unguarded}
     assert {name for name in own if vars(Operations)[name].__qualname__.startswith("_guarded")} == own - unguarded
+
+
+OVERLAY = [f"{prefix}.overlay.{name}".encode() for prefix in ("user", "trusted") for name in ("metacopy", "redirect")]
+
+
+@pytest.mark.parametrize("name", OVERLAY)
+async def test_an_overlay_is_told_where_the_blob_of_a_file_is(operations: Operations, name: bytes) -> None:
+    expected = b"" if name.endswith(b"metacopy") else f"/{FILE.digest[:2]}/{FILE.digest[2:]}".encode()
+    assert await operations.getxattr(ino_of(FILE), name, CTX) == expected
+    assert name not in await operations.listxattr(ino_of(FILE), CTX)
+
+
+@pytest.mark.parametrize("name", [*OVERLAY, b"user.overlay.opaque"])
+async def test_an_overlay_reads_links_and_directories_from_us(operations: Operations, name: bytes) -> None:
+    for ino in (ROOT, ino_of(LINK)):
+        with pytest.raises(pyfuse3.FUSEError) as caught:
+            await operations.getxattr(ino, name, CTX)
+        assert caught.value.errno == errno.ENODATA
+
+
+async def test_a_blob_that_was_changed_is_given_to_nobody(operations: Operations, soundness: FakeSoundness) -> None:
+    soundness.unsound.add(FILE.digest)
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await operations.getxattr(ino_of(FILE), b"user.overlay.metacopy", CTX)
+    assert caught.value.errno == errno.ENODATA
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await operations.open(ino_of(FILE), os.O_RDONLY, CTX)
+    assert caught.value.errno == errno.EIO

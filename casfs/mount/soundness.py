@@ -1,0 +1,112 @@
+"""Soundness: whether the file that the kernel would read for a blob is still the one whose bytes were right.
+
+Before a blob is handed out, what its file is now (device, inode, size, times) is compared with what it was when its bytes were last known
+to be right. A file that differs is hashed again: it may have been restored, or the device has another number since the machine started.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from casfs.digest import Digest
+from casfs.errors import StoreDamaged
+from casfs.mount.view import Unread
+from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.numbers import read_number
+from casfs.store.store import Store
+from casfs.venv.tree import FileNode
+
+log = logging.getLogger("casfs")
+
+_WRITE_AFTER = 64
+"""So many newly hashed blobs of a manifest are worth writing its stamps; what is not written is hashed once more by the next process."""
+
+
+class Soundness:
+    """What is known of blobs, by manifest. For one thread; what is to be read or hashed is left to the caller (Unread)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[int, _Known] = {}
+
+    def is_sound(self, node: FileNode) -> bool:
+        """Whether the first pool that has the blob has it right. Raises Unread."""
+        number, row = node.identity
+        if (known := self._known.get(number)) is None:
+            raise Unread(lambda: self._read(number))
+        path, facts = self._find(node.digest)
+        if facts is None or facts[2] != node.size:
+            return False
+        if facts in (stamps.facts(row) for stamps in known.stamps):
+            return True
+        if known.refused.get(row) == facts:
+            return False
+        raise Unread(lambda: self._hash(known, row, node.digest, path))
+
+    def require(self, node: FileNode) -> None:
+        """Raises StoreDamaged for a blob that is not sound, and Unread."""
+        if not self.is_sound(node):
+            raise StoreDamaged(self._find(node.digest)[0], "the blob does not have the bytes that its name promises")
+
+    def _find(self, digest: Digest) -> tuple[str, Facts | None]:
+        """The file that an overlay opens for a blob: the first one by its name, whatever it is."""
+        pool = self._store.pool
+        for one in (pool, *pool.shared):
+            if (facts := blob_facts(path := one.path(digest))) is not None:
+                return path, facts
+        return pool.path(digest), None
+
+    def _read(self, number: int) -> None:
+        self._known.setdefault(number, _read_known(self._store, number))
+
+    def _hash(self, known: _Known, row: int, digest: Digest, path: str) -> None:
+        try:
+            facts = hash_blob(path, digest)
+        except OSError as error:
+            log.error("%s: %s", path, error)
+            facts = None
+        if facts is None:
+            known.refused[row] = blob_facts(path)
+        else:
+            known.learn(self._store, row, facts)
+
+
+class _Known:
+    """What is known of one manifest's blobs: our own stamps, and those of the shared stores behind ours."""
+
+    def __init__(self, manifest: Digest, own: BlobStamps, shared: list[BlobStamps]) -> None:
+        self._manifest = manifest
+        self.stamps = [own, *shared]
+        self.refused: dict[int, Facts | None] = {}  # files that were hashed and found wrong
+        self._unwritten = 0
+
+    def learn(self, store: Store, row: int, facts: Facts) -> None:
+        """A row's blob has been hashed and is right."""
+        self.stamps[0].remember(row, facts)
+        self._unwritten += 1
+        if self._unwritten % _WRITE_AFTER == 0:
+            write_blob_stamps(store, self._manifest, self.stamps[0])
+
+
+def _read_known(store: Store, number: int) -> _Known:
+    if (record := read_number(store, number)) is None:
+        raise StoreDamaged(store.root, f"nothing has the number {number:06x}")
+    own = read_blob_stamps(store.root, record.manifest) or new_stamps()
+    shared = [stamps for root in store.shared if (stamps := read_blob_stamps(root, record.manifest))]
+    return _Known(record.manifest, own, shared)
+
+
+def check_blobs(soundness: Soundness, nodes: list[FileNode]) -> None:
+    """Raises StoreDamaged for the first blob that is not sound. Reads and hashes what it must."""
+    for node in nodes:
+        wait_for(lambda node=node: soundness.require(node))  # type: ignore[misc]
+
+
+def wait_for(question: Callable[[], None]) -> None:
+    """Put a question again until all that it needs has been read, here and now."""
+    while True:
+        try:
+            return question()
+        except Unread as unread:
+            unread.read()
