@@ -6,13 +6,15 @@ import argparse
 import contextlib
 import os
 
+from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import store_directory
-from casfs.cli.mounts import log_to_file, require_host, revive, serve_here, stop_daemon, unmount_all
+from casfs.cli.hosts import log_to_file, require_host, revive, stop_daemon
+from casfs.cli.mounts import serve_here, unmount_all
 from casfs.cli.output import say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, locked_places, new_host_mountpoint
-from casfs.store.leases import iter_leases
+from casfs.store.leases import DEAD_LOG, iter_leases
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
 
@@ -30,6 +32,7 @@ def run_start(arguments: argparse.Namespace) -> None:
         return
     with locked_places(store):
         host = require_host(store)
+        bury_dead_daemons(store)
         revive(store, host)  # a host that was started in the foreground does not do so by itself
     say(f"process {host.pid} serves {store.root}")
 
@@ -37,11 +40,8 @@ def run_start(arguments: argparse.Namespace) -> None:
 def run_logs(arguments: argparse.Namespace) -> None:
     """casfs daemon logs"""
     store = open_store(store_directory(arguments))
-    for lease in iter_leases(store):
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(store.path("leases", f"{lease.id}.log"), encoding="utf-8", errors="replace") as file,
-        ):
+    for name in (DEAD_LOG, *(f"{lease.id}.log" for lease in iter_leases(store))):
+        with contextlib.suppress(FileNotFoundError), open(store.path("leases", name), encoding="utf-8", errors="replace") as file:
             for line in file:
                 say(line.rstrip("\n"))
 

@@ -6,7 +6,8 @@ import argparse
 import os
 
 from casfs.cli.context import open_context, store_directory
-from casfs.cli.mounts import end_idle_host, mount_on_host, require_generation
+from casfs.cli.hosts import end_idle_host
+from casfs.cli.mounts import mount_on_host, require_generation
 from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note

@@ -61,8 +61,16 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
+_APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service:run_install")
+"""Commands that find mounts as they are: they start and end daemons themselves."""
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Run the command's function, which is imported only now: most commands need little of the program."""
+    if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
+        from casfs.cli.comeback import bring_back_mounts
+
+        bring_back_mounts(arguments)
     module, _, function = arguments.run.partition(":")
     return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
 

@@ -5,40 +5,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import logging.handlers
 import os
 import pwd
-import select
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 
+from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import choose_interpreter, open_context, store_directory
-from casfs.cli.output import note, warn
+from casfs.cli.hosts import END_WAIT_S, end_idle_host, log_to_file, require_host, start_process
+from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
     Place,
     end_place_inside,
-    find_host,
     find_place,
     forget_gone_places,
     forget_place,
     iter_places,
     locked_places,
     make_place,
-    revive_places,
 )
 from casfs.store.environments import Environment
-from casfs.store.leases import Lease, iter_leases
+from casfs.store.leases import iter_leases
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import create_environment
-
-_LOG_BYTES = 1 << 20
-
-_END_WAIT_S = 10.0  # how long `umount` waits for the daemon to be gone; it needs a few milliseconds
 
 
 def run_mount(arguments: argparse.Namespace) -> None:
@@ -56,8 +48,8 @@ def run_mount(arguments: argparse.Namespace) -> None:
         serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd)
     elif os.geteuid() == 0:
         mount_on_host(environment, mountpoint, arguments.owner)
-    else:
-        _start(environment.store, ["--env", environment.name, "mount", "--foreground"], ["--", mountpoint])
+    elif code := start_process(environment.store, ["--env", environment.name, "mount", "--foreground"], ["--", mountpoint]):
+        sys.exit(code)
 
 
 def require_generation(environment: Environment, python: str | None) -> None:
@@ -98,23 +90,6 @@ def mount_on_host(environment: Environment, mountpoint: str, owner: str | None, 
         make_place(store, host, Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid))
 
 
-def require_host(store: Store) -> Lease:
-    """The lease of the store's host, which is started if there is none; what one before it showed is shown again."""
-    if (host := find_host(store)) is not None:
-        return host
-    _start(store, ["daemon", "start", "--foreground"], [])
-    if (host := find_host(store)) is None:
-        raise MountRefused(store.root, "the daemon ended as soon as it had started; `casfs daemon logs` may say why")
-    revive(store, host)
-    return host
-
-
-def revive(store: Store, host: Lease) -> None:
-    """Mount again what a host that died showed."""
-    for place in revive_places(store, host):
-        warn(f"{place.path}: could not be mounted again after the daemon had ended")
-
-
 def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
     """User and group to whom the files shall belong: as asked, else as the environment's."""
     if owner is None:
@@ -126,19 +101,6 @@ def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
             return int(owner), int(owner)
         raise MountRefused(environment.name, f"there is no user {owner!r}") from None
     return user.pw_uid, user.pw_gid
-
-
-def _start(store: Store, command: list[str], rest: list[str]) -> None:
-    """Start a process that serves, and return when it does."""
-    ours, theirs = os.pipe()
-    line = [sys.executable, "-m", "casfs", "--store", store.root, *command, "--ready-fd", str(theirs), *rest]
-    null = subprocess.DEVNULL
-    with subprocess.Popen(line, cwd="/", pass_fds=(theirs,), stdin=null, stdout=null, start_new_session=True) as daemon:
-        os.close(theirs)
-        with os.fdopen(ours, "rb") as ready:
-            if not ready.read(1):
-                sys.exit(daemon.wait() or 1)  # it has said why on the standard error that it shares with us
-        daemon.returncode = 0  # it lives on; nobody waits for it
 
 
 def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None) -> None:
@@ -164,16 +126,6 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
     start_daemon(store, environment, mountpoint, when_mounted, when_serving)
 
 
-def log_to_file(path: str) -> None:
-    """From here on nobody reads our standard error: what goes wrong is told to a file of bounded size."""
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().handlers[:] = [handler]
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, sys.stderr.fileno())
-    os.close(null)
-
-
 def run_umount(arguments: argparse.Namespace) -> None:
     """casfs umount"""
     store = _store_of(arguments)
@@ -194,6 +146,7 @@ def _store_of(arguments: argparse.Namespace) -> Store | None:
 def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
     """End every mount of a store; one that is busy keeps no other. Raises MountRefused that names those that were."""
     if store is not None:
+        bury_dead_daemons(store)
         for place in [place for place in iter_places(store) if place.namespace]:
             end_place_inside(store, place, is_lazy=is_lazy)
             end_idle_host(store, is_lazy=is_lazy)
@@ -227,30 +180,8 @@ def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None
             _wait_for_lease(store, mountpoint)
 
 
-def end_idle_host(store: Store, *, is_lazy: bool) -> None:
-    """A host that shows nothing any more ends."""
-    with locked_places(store):
-        host = find_host(store)
-        forget_gone_places(store)
-        if host is not None and not any(True for _ in iter_places(store)):
-            with contextlib.suppress(CasfsError):
-                stop_daemon(store, host, is_lazy=is_lazy)
-
-
-def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
-    """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
-    supervisor = ask_daemon(store, lease, Request("status")).supervisor
-    with contextlib.suppress(ProcessLookupError):
-        process = os.pidfd_open(supervisor)
-        with contextlib.suppress(MountRefused):  # it may be gone before it has answered
-            raise_problem(lease, ask_daemon(store, lease, Request("stop")))
-        if not is_lazy:
-            select.select([process], [], [], _END_WAIT_S)
-        os.close(process)
-
-
 def _wait_for_lease(store: Store, mountpoint: str) -> None:
     """Return when the daemon of the mount is gone, so that nothing is left behind when the command returns."""
-    until = time.monotonic() + _END_WAIT_S
+    until = time.monotonic() + END_WAIT_S
     while any(lease.mountpoint == mountpoint for lease in iter_leases(store)) and time.monotonic() < until:
         time.sleep(0.005)

@@ -81,7 +81,7 @@ def is_dead(path: str) -> bool:
     try:
         os.statvfs(path)
     except OSError as error:
-        return error.errno == errno.ENOTCONN
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)  # the latter if it ended while we asked
     return False
 
 

@@ -18,8 +18,8 @@ from casfs.digest import digest_bytes
 from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.into import find_process, is_ours_in, mount_into, unmount_from
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint
+from casfs.mount.into import find_process, is_ours_in, mount_into, namespace_of, unmount_from
+from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store
 
@@ -39,11 +39,18 @@ class Place:
     started: str  # ISO 8601, UTC
     namespace: int = 0  # mount namespace in which the path is; 0 is our own
     pid: int = 0  # a process that is there
+    home: str = ""  # where whoever made it saw the path (see `here`)
 
     def locate(self) -> Place | None:
         """The same with a process that is in the namespace now; None if the namespace is gone."""
         pid = find_process(self.namespace, self.pid) if self.namespace else 0
         return None if pid is None else replace(self, pid=pid)
+
+
+def here() -> str:
+    """The mount namespace and the root directory of this process: elsewhere a path means something else."""
+    root = os.stat("/")
+    return f"{namespace_of(os.getpid())} {root.st_dev} {root.st_ino}"
 
 
 @contextlib.contextmanager
@@ -114,7 +121,7 @@ def make_place(store: Store, host: Lease, place: Place) -> None:
 def _remember(store: Store, place: Place) -> None:
     path = _record_path(store, place)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(asdict(place), file)
+        json.dump(asdict(replace(place, home=here())), file)
     os.rename(f"{path}.new", path)
 
 
@@ -130,10 +137,24 @@ def forget_place(store: Store, place: Place) -> None:
 
 
 def forget_gone_places(store: Store) -> None:
-    """Forget places in mount namespaces that are gone, and those that somebody unmounted from inside."""
+    """Forget places that somebody unmounted by other means, and those in mount namespaces that are gone."""
+    for place in list(iter_gone_places(store)):
+        forget_place(store, place)
+
+
+def iter_gone_places(store: Store) -> Iterator[Place]:
+    """The places that are no mounts any more. Of one that was made where we can't look nothing is known, unless that is gone."""
+    at_home = here()
+    mounted = {mount.path for mount in iter_mounts() if is_ours(mount)}
     for place in list(iter_places(store)):
-        if place.namespace and not ((found := place.locate()) and is_ours_in(found.pid, place.path)):
-            forget_place(store, place)
+        if place.namespace:
+            is_gone = not ((found := place.locate()) and is_ours_in(found.pid, place.path))
+        elif place.home == at_home:
+            is_gone = place.path not in mounted
+        else:
+            is_gone = place.home != "" and find_process(int(place.home.split()[0]), 0) is None
+        if is_gone:
+            yield place
 
 
 def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
@@ -143,22 +164,34 @@ def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
     forget_place(store, place)
 
 
+def find_lost_places(store: Store, host_id: str) -> list[Place]:
+    """The places of other hosts than this one that nobody serves any more, as far as we can look.
+
+    Those that are no dead mounts are forgotten: somebody unmounted them, or the machine was started anew.
+    """
+    at_home = here()
+    lost = []
+    for place in [place for place in iter_places(store) if place.host != host_id]:
+        if place.namespace or place.home in (at_home, ""):
+            found = place.locate()
+            if found is not None and _is_dead(found):
+                lost.append(found)
+            else:
+                forget_place(store, place)
+    return lost
+
+
 def revive_places(store: Store, host: Lease) -> list[Place]:
     """Make the places of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
-    lost = []
-    for place in list(iter_places(store)):
-        if place.host != host.id:
-            found = place.locate()
-            if found is None or not _is_dead(found):
-                forget_place(store, place)  # somebody unmounted it, or the machine was started anew
-                continue
-            try:
-                _detach(found)
-                make_place(store, host, replace(found, host=host.id))
-            except (MountRefused, OSError):
-                forget_place(store, place)
-                lost.append(place)
-    return lost
+    failed = []
+    for place in find_lost_places(store, host.id):
+        try:
+            _detach(place)
+            make_place(store, host, replace(place, host=host.id))
+        except (MountRefused, OSError):
+            forget_place(store, place)
+            failed.append(place)
+    return failed
 
 
 def _is_dead(place: Place) -> bool:

@@ -1,7 +1,9 @@
 """Leases: what keeps things alive while its holder lives.
 
 A mount holds a lease: a file in leases/ that says what is mounted where and that its daemon keeps locked. The lock ends with the process,
-however it ends, so a lease whose lock can be had is a dead one's. Beside it lies the daemon's control socket.
+however it ends, so a lease whose lock can be had is a dead one's. Beside it lie the daemon's control socket, its log and its tables.
+
+What a dead one showed can be shown again, so its lease stays until it is buried; of its log the store keeps the last one.
 """
 
 from __future__ import annotations
@@ -10,11 +12,18 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.store import Store
+
+DEAD_LOG = "dead.log"
+"""In leases/: what the last daemon that died had written into its log, and when its death was noticed."""
+
+_BESIDE = (".sock", ".slots", ".shown", ".log", ".log.1", ".json", ".withdrawn")
+_LEASE_FILE = re.compile(r"([0-9a-f]{12})\..*(?<!\.mnt)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,7 @@ class HeldLease:
     def withdraw(self) -> None:
         """Let nobody find the lease any more; what belongs to it stays until `end`."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(lease_path(self._store, self.lease.id))
+            os.rename(lease_path(self._store, self.lease.id), _withdrawn_path(self._store, self.lease.id))
 
     def end(self) -> None:
         """Give the lease up; what belongs to it goes with it."""
@@ -73,30 +82,84 @@ def lease_path(store: Store, lease_id: str) -> str:
     return store.path("leases", f"{lease_id}.json")
 
 
+def _withdrawn_path(store: Store, lease_id: str) -> str:
+    return store.path("leases", f"{lease_id}.withdrawn")
+
+
 def iter_leases(store: Store) -> Iterator[Lease]:
-    """The leases whose holders live. Those of the dead are removed, with what belongs to them."""
+    """The leases whose holders live."""
+    for lease_id in _iter_ids(store):
+        if (content := _read(lease_path(store, lease_id))) and content.is_held:
+            yield Lease(**json.loads(content.text))
+
+
+def iter_dead_leases(store: Store) -> Iterator[Lease]:
+    """The leases whose holders died without giving them up. One that was not written to its end is removed."""
+    for lease_id in _iter_ids(store):
+        if (content := _read(lease_path(store, lease_id))) and not content.is_held:
+            try:
+                yield Lease(**json.loads(content.text))
+            except (ValueError, TypeError):
+                _remove(store, lease_id)
+
+
+def bury_lease(store: Store, lease: Lease, epitaph: str) -> None:
+    """Remove a dead one's lease with all that belongs to it. The store keeps its log, with this last line."""
+    keep_log(store, lease, epitaph)
+    _remove(store, lease.id)
+
+
+def keep_log(store: Store, lease: Lease, epitaph: str) -> None:
+    """Let the log of a lease outlive it, in place of the one that was kept before."""
+    path = store.path("leases", DEAD_LOG)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rename(store.path("leases", f"{lease.id}.log"), path)
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+        file.write(f"{epitaph}\n")
+
+
+def sweep_leases(store: Store) -> None:
+    """Remove files of leases that were withdrawn, and whose holders died before they could."""
+    for lease_id in {found[1] for name in os.listdir(store.path("leases")) if (found := _LEASE_FILE.fullmatch(name))}:
+        # in the order in which a lease changes its name, so that a living one is seen
+        contents = [_read(path) for path in _names(store, lease_id)]
+        if not any(contents[:2]) and not (contents[2] and contents[2].is_held):
+            _remove(store, lease_id)
+
+
+def _names(store: Store, lease_id: str) -> tuple[str, str, str]:
+    path = lease_path(store, lease_id)
+    return f"{path}.new", path, _withdrawn_path(store, lease_id)
+
+
+def _iter_ids(store: Store) -> Iterator[str]:
     for name in sorted(os.listdir(store.path("leases"))):
         if name.endswith(".json"):
-            lease = _read_live(store, name.removesuffix(".json"))
-            if lease is not None:
-                yield lease
+            yield name.removesuffix(".json")
 
 
-def _read_live(store: Store, lease_id: str) -> Lease | None:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    text: bytes
+    is_held: bool
+
+
+def _read(path: str) -> _Content | None:
     try:
-        fd = os.open(lease_path(store, lease_id), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     with os.fdopen(fd, "rb") as file:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Lease(**json.load(file))
-        _remove(store, lease_id)
-        return None
+            return _Content(file.read(), is_held=True)
+        return _Content(file.read(), is_held=False)
 
 
 def _remove(store: Store, lease_id: str) -> None:
-    for suffix in (".sock", ".slots", ".shown", ".log", ".log.1", ".json"):
+    for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.path("leases", lease_id + suffix))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from casfs.store.leases import Lease, iter_leases, lease_path, new_lease, take_lease
+from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, new_lease, sweep_leases, take_lease
 
 HOLD_A_LEASE = """
 import sys
@@ -61,17 +63,57 @@ def test_a_lease_belongs_to_its_owner_alone(store):
     held.end()
 
 
-def test_the_lease_of_a_killed_process_is_removed_with_what_belongs_to_it(store):
+@contextlib.contextmanager
+def killed_holder(store, *suffixes: str) -> Iterator[str]:
+    """The id of a lease whose holder is killed when the block ends, with such files beside it."""
     command = [sys.executable, "-c", HOLD_A_LEASE, store.root]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
         assert child.stdout is not None
         lease_id = child.stdout.readline().decode().strip()
-        for suffix in (".sock", ".log"):
-            Path(store.path("leases", lease_id + suffix)).touch()
-        assert [lease.pid for lease in iter_leases(store)] == [child.pid]
+        for suffix in suffixes:
+            Path(store.path("leases", lease_id + suffix)).write_text(f"{suffix}\n")
+        yield lease_id
         child.kill()
-    assert len(os.listdir(store.path("leases"))) == 3
+
+
+def test_the_lease_of_a_killed_process_is_dead_until_it_is_buried(store):
+    with killed_holder(store, ".sock", ".log") as lease_id:
+        assert [lease.id for lease in iter_leases(store)] == [lease_id]
+        assert list(iter_dead_leases(store)) == []
     assert list(iter_leases(store)) == []
+    sweep_leases(store)
+    [lease] = iter_dead_leases(store)
+    assert lease.id == lease_id
+    bury_lease(store, lease, "it died")
+    assert os.listdir(store.path("leases")) == ["dead.log"]
+    assert Path(store.path("leases", "dead.log")).read_text() == ".log\nit died\n"
+
+
+def test_only_the_last_log_is_kept(store):
+    for epitaph in ("first", "second"):
+        with killed_holder(store, ".log"):
+            pass
+        [lease] = iter_dead_leases(store)
+        bury_lease(store, lease, epitaph)
+    assert Path(store.path("leases", "dead.log")).read_text() == ".log\nsecond\n"
+
+
+def test_what_a_withdrawn_lease_leaves_is_swept_when_its_holder_is_dead(store):
+    with killed_holder(store, ".sock", ".slots", ".shown", ".log", ".log.1") as lease_id:
+        os.rename(lease_path(store, lease_id), store.path("leases", f"{lease_id}.withdrawn"))
+        before = sorted(os.listdir(store.path("leases")))
+        sweep_leases(store)
+        assert sorted(os.listdir(store.path("leases"))) == before
+    sweep_leases(store)
+    assert os.listdir(store.path("leases")) == []
+
+
+def test_a_withdrawn_lease_is_found_by_nobody_and_ends(store):
+    held = take_lease(store, make_lease())
+    Path(store.path("leases", f"{held.lease.id}.log")).touch()
+    held.withdraw()
+    assert list(iter_leases(store)) == list(iter_dead_leases(store)) == []
+    held.end()
     assert os.listdir(store.path("leases")) == []
 
 
@@ -79,10 +121,15 @@ def test_the_lease_of_a_killed_process_is_removed_with_what_belongs_to_it(store)
 def test_a_torn_lease_of_nobody_is_removed(store, content):
     Path(lease_path(store, "0123456789ab")).write_text(content)
     assert list(iter_leases(store)) == []
+    assert list(iter_dead_leases(store)) == []
     assert os.listdir(store.path("leases")) == []
 
 
 def test_what_is_no_lease_is_left_alone(store):
     Path(store.path("leases", "notes.txt")).touch()
+    Path(store.path("leases", "0123456789ab.mnt")).mkdir()
+    Path(store.path("leases", "0123456789abcdef.place")).touch()
     assert list(iter_leases(store)) == []
-    assert os.listdir(store.path("leases")) == ["notes.txt"]
+    assert list(iter_dead_leases(store)) == []
+    sweep_leases(store)
+    assert sorted(os.listdir(store.path("leases"))) == ["0123456789ab.mnt", "0123456789abcdef.place", "notes.txt"]

@@ -1,0 +1,109 @@
+"""Comeback: before a command does its work, what daemons showed that died with all their processes is mounted again.
+
+Only root's host and the daemons of whoever gives the command are looked after. Nothing else happens on the way: where nothing died it
+costs a look at the store's leases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from datetime import datetime
+
+from casfs.cli.context import store_directory
+from casfs.cli.output import format_count, note, warn
+from casfs.errors import CasfsError
+from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, sweep_leases
+from casfs.store.store import Store, open_store
+
+
+def bring_back_mounts(arguments: argparse.Namespace) -> None:
+    """Mount again what is dead, tidy up after those who died, and end a host whose last place somebody unmounted by other means."""
+    try:
+        names = os.listdir(store_directory(arguments) / "leases")
+    except OSError:
+        return
+    if any(name != "dead.log" for name in names):
+        try:
+            _look_after(open_store(store_directory(arguments)))
+        except (CasfsError, OSError) as error:
+            warn(f"what a daemon showed before it died was not mounted again: {error}")
+        except SystemExit:  # of a daemon that could not start, and has said why
+            warn("what a daemon showed before it died was not mounted again")
+
+
+def _look_after(store: Store) -> None:
+    sweep_leases(store)
+    dead = [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]
+    has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
+    if not dead and not has_places:
+        return
+    from casfs.cli.hosts import end_idle_host
+    from casfs.mount.places import iter_gone_places, iter_places, locked_places
+
+    live = {lease.id for lease in iter_leases(store)}
+    if dead or any(place.host not in live for place in iter_places(store)):
+        with locked_places(store):
+            count = _bring_back_places(store) + _bring_back_leases(store)
+        if count:
+            note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
+    if any(True for _ in iter_gone_places(store)):
+        end_idle_host(store, is_lazy=True)
+
+
+def _is_our_own(store: Store, lease: Lease) -> bool:
+    """Whether a lease was taken by the user who gives this command."""
+    try:
+        return os.stat(lease_path(store, lease.id)).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
+
+
+def _bring_back_places(store: Store) -> int:
+    """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
+    from casfs.cli.hosts import require_host, revive
+    from casfs.mount.places import find_host, find_lost_places, iter_places
+
+    host = find_host(store)
+    lost = find_lost_places(store, host.id if host else "") if os.geteuid() == 0 else []
+    if not lost:
+        return 0
+    revive(store, require_host(store))
+    back = {(place.path, place.namespace) for place in iter_places(store)}
+    return sum((place.path, place.namespace) in back for place in lost)
+
+
+def _bring_back_leases(store: Store) -> int:
+    """Mount again, one by one, what daemons of single mounts showed. Answers how many came back."""
+    from casfs.cli.hosts import start_process
+
+    count = 0
+    for lease in [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]:
+        if _bury(store, lease) and lease.environment:
+            command = ["--env", lease.environment, "mount", "--foreground"]
+            count += start_process(store, command, ["--", lease.mountpoint]) == 0
+    return count
+
+
+def bury_dead_daemons(store: Store) -> None:
+    """Clear away what daemons that died have left, and bring nothing back."""
+    for lease in iter_dead_leases(store):
+        _bury(store, lease)
+    sweep_leases(store)
+
+
+def _bury(store: Store, lease: Lease) -> bool:
+    """Clear away what a daemon that died has left. Answers whether it was still a mount, though a dead one."""
+    from casfs.mount.mounts import detach, find_mount, is_dead, is_ours
+
+    is_mounted = is_dead(lease.mountpoint) and is_ours(find_mount(lease.mountpoint))
+    if is_mounted:
+        detach(lease.mountpoint)
+    if not lease.environment:
+        with contextlib.suppress(OSError):
+            os.rmdir(lease.mountpoint)
+    what = f"the daemon of {lease.mountpoint}" if lease.environment else "the daemon"
+    now = datetime.now().isoformat(sep=" ", timespec="seconds")
+    bury_lease(store, lease, f"{now} {what} had died with all its processes (it began as process {lease.pid})")
+    return is_mounted
