@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,26 +21,40 @@ from tests.fuse.harness import REPOSITORY, clean_environ
 class Seen:
     """What one reader met."""
 
+    kind: str
     problems: list[str]
-    files: int
-    worst_s: float  # the longest single call
+    calls: int  # a file opened and read whole, a module imported, or the start of an interpreter
+    worst_s: float  # the longest of them
 
 
-def main(kind: str, directory: Path) -> None:
+def worst_s(seen: Sequence[Seen], kind: str = "") -> float:
+    """The longest call of readers of a kind, or of all."""
+    return max(one.worst_s for one in seen if kind in ("", one.kind))
+
+
+def say_seen(what: str, seen: Sequence[Seen]) -> None:
+    """Figures for whoever runs the tests with `-rP`."""
+    kinds = {one.kind: [other for other in seen if other.kind == one.kind] for one in seen}
+    for kind, ours in kinds.items():
+        calls, problems = sum(one.calls for one in ours), sum(len(one.problems) for one in ours)
+        sys.stderr.write(f"{what}: {len(ours)} x {kind}: {calls} calls, {problems} problems, the longest took {worst_s(ours):.3f} s\n")
+
+
+def main(kind: str, directory: Path, rest_s: float) -> None:
     """Work until standard input ends, then tell what was seen: `hash` reads every file, `import` imports every module anew.
 
-    `change` reads as `hash` does, but a name may be gone by the time it is used.
+    `change` reads as `hash` does, but a name may be gone by the time it is used. After each round it rests.
     """
     import select
 
     problems: list[str] = []
-    files, worst = 0, 0.0
+    calls, worst = 0, 0.0
     say("ready")
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while not select.select([sys.stdin], [], [], rest_s if calls else 0)[0]:
         for problem, took_s in import_all(directory) if kind == "import" else hash_all(directory, kind == "change"):
             problems += [problem] if problem else []
-            files, worst = files + 1, max(worst, took_s)
-    say(json.dumps([problems[:20], files, worst]))
+            calls, worst = calls + 1, max(worst, took_s)
+    say(json.dumps([kind, problems[:20], calls, worst]))
 
 
 def say(text: str) -> None:
@@ -67,25 +82,37 @@ def hash_all(directory: Path, is_changing: bool) -> Iterator[tuple[str, float]]:
             yield str(met), 0.0
 
 
+_IMPORT_ALL = """
+import time
+moments = [time.monotonic()]
+import importlib, json, pathlib, sys
+paths = sorted(pathlib.Path(sys.argv[1]).glob("*/*.py"))
+moments.append(time.monotonic())
+for path in paths:
+    assert importlib.import_module(f"{path.parent.name}.{path.stem}").VALUE is not None
+    moments.append(time.monotonic())
+print(json.dumps(moments))
+"""
+
+
 def import_all(directory: Path) -> Iterator[tuple[str, float]]:
-    """(problem, seconds) of an import of every module of the packages in a directory, by a new process."""
-    source = (
-        "import importlib, pathlib, sys\n"
-        "for path in sorted(pathlib.Path(sys.argv[1]).glob('*/*.py')):\n"
-        "    assert importlib.import_module(f'{path.parent.name}.{path.stem}').VALUE is not None\n"
-    )
+    """(problem, seconds) of what a new process does: it starts, lists the packages in a directory, and imports every module of them."""
     python = directory.parents[2] / "bin/python"
-    began = time.monotonic()
-    done = subprocess.run([python, "-B", "-c", source, directory], capture_output=True, text=True, check=False)
-    yield (done.stderr if done.returncode else ""), time.monotonic() - began
+    moments = [time.monotonic()]
+    done = subprocess.run([python, "-B", "-c", _IMPORT_ALL, directory], capture_output=True, text=True, check=False)
+    if done.returncode:
+        yield done.stderr or f"{python} ended with {done.returncode}", time.monotonic() - moments[0]
+        return
+    moments += json.loads(done.stdout)
+    yield from (("", after - before) for before, after in itertools.pairwise(moments))
 
 
 @contextlib.contextmanager
-def readers(directory: Path, *kinds: str) -> Iterator[list[Seen]]:
+def readers(directory: Path, *kinds: str, rest_s: float = 0.0) -> Iterator[list[Seen]]:
     """While the block runs, processes of these kinds use what is below a directory. The list is filled when they have ended."""
     seen: list[Seen] = []
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(_start(kind, directory)) for kind in kinds]
+        processes = [stack.enter_context(_start(kind, directory, rest_s)) for kind in kinds]
         yield seen
         for process in processes:
             answer, _ = process.communicate("", timeout=60)
@@ -93,8 +120,8 @@ def readers(directory: Path, *kinds: str) -> Iterator[list[Seen]]:
 
 
 @contextlib.contextmanager
-def _start(kind: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.fuse.life", kind, str(directory)]
+def _start(kind: str, directory: Path, rest_s: float) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.fuse.life", kind, str(directory), str(rest_s)]
     with subprocess.Popen(
         command, env=clean_environ(), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -107,4 +134,4 @@ def _start(kind: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))
