@@ -32,11 +32,12 @@ class Mounted:
 
     def memory(self) -> tuple[int, int]:
         """Resident and proportional size of the daemon's two processes together, in bytes."""
-        found = [_memory_of(process) for process in (self.daemon, int(self.store.status(self.path)["worker"]))]
+        found = [memory_of(process) for process in (self.daemon, int(self.store.status(self.path)["worker"]))]
         return sum(resident for resident, _ in found), sum(proportional for _, proportional in found)
 
 
-def _memory_of(process: int) -> tuple[int, int]:
+def memory_of(process: int) -> tuple[int, int]:
+    """Resident and proportional size of a process, in bytes (proc_pid_smaps_rollup(5))."""
     text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
     sizes = dict(line.split(":", 1) for line in text.splitlines()[1:])
     return int(sizes["Rss"].split()[0]) * 1024, int(sizes["Pss"].split()[0]) * 1024

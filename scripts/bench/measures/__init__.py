@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
-from scripts.bench.measures import add, disk, imports, ingest, latency, memory, mounting
+from scripts.bench.measures import add, disk, host, imports, ingest, latency, memory, mounting
 
 Measure = Callable[[Bench], Iterator[Figure]]
 
@@ -16,6 +16,7 @@ MEASURES: dict[str, Measure] = {
     "imports": imports.measure,
     "latency": latency.measure,
     "memory": memory.measure,
+    "host": host.measure,
     "ingest": ingest.measure,
     "disk": disk.measure,
 }

@@ -1,0 +1,145 @@
+"""One daemon for many mounts: what a further mount costs, in time and in memory, and how fast the daemon answers commands under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.bench.bench import Bench, read_all, site_packages
+from scripts.bench.figures import Figure, quantile
+from scripts.bench.processes import reap, run
+from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.stores import Store, memory_of
+from scripts.bench.synthetic import make_wheels
+from scripts.bench.tools import say, without_bytecode
+
+_PROGRAMS = str(Path(__file__).parents[1] / "programs.py")
+_COUNTS, _QUICK_COUNTS = (1, 50, 200), (1, 10, 50)
+_LATE = 100
+_ASKS = 200
+_BUSY_PACKAGES = 100
+
+_INSIDE = "called in a process that has imported what it needs, it includes neither the start of Python nor imports"
+_MOUNTS = f"`casfs mount`, until the mount answers; nobody has looked into any. As a command it is a whole process; {_INSIDE}"
+_FIRST = f"{_MOUNTS}. The first mount starts the daemon"
+_SIZES = "of the daemon's two processes, with so many environments mounted and `find -ls` run in each; each holds two small distributions"
+_ASKED = f"{_ASKS} times `status` over the control socket, 10 ms apart; a connection each"
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Of root's mounts only: those of others have a daemon each."""
+    if os.geteuid() != 0:
+        say("host: left out, for only root's mounts share a daemon")
+        return
+    counts = _QUICK_COUNTS if bench.is_quick else _COUNTS
+    with bench.scratch("host") as folder:
+        (folder / "wheels").mkdir()
+        wheels = make_wheels(folder / "wheels", max(*counts, _BUSY_PACKAGES))
+        store = bench.new_store(folder / "store")
+        python = ("--python", bench.tools.python)
+        names = [f"e{number:03}" for number in range(max(counts))]
+        adds = [["--env", name, "add", *python, wheels[0], wheel] for name, wheel in zip(names, wheels[1:] + wheels[:1], strict=False)]
+        _run_inside(store, adds)
+        store.add("busy", wheels[:_BUSY_PACKAGES])
+        read_all([store.path])
+        yield from _measure_mounts(bench, store, folder, names)
+        yield from _measure_sizes(bench, store, folder, names, counts)
+        yield from _measure_answers(bench, store, folder)
+
+
+def _measure_mounts(bench: Bench, store: Store, folder: Path, names: Sequence[str]) -> Iterator[Figure]:
+    late = min(_LATE, len(names)) - 1
+
+    def commands(number: int) -> Mapping[str, float]:
+        first = store.mount(names[0], folder / names[0]).seconds
+        _run_inside(store, [_mount(name, folder) for name in names[1:late]])
+        then = store.mount(names[late], folder / names[late]).seconds
+        _end_all(store)
+        return {"first mount": first, f"mount number {late + 1}": then}
+
+    def inside(number: int) -> Mapping[str, float]:
+        seconds = _run_inside(store, [_mount(name, folder) for name in names])
+        _end_all(store)
+        return {"first mount": seconds[0], f"mount number {late + 1}": seconds[late], f"all {len(names)} mounts": sum(seconds)}
+
+    rounds = take_turns(bench.rounds, {"casfs mount, a command": commands, "in a process": inside})
+    for what in rounds.values:
+        yield rounds.figure("host", what, what, "s", _FIRST if what == "first mount" else _MOUNTS)
+
+
+def _measure_sizes(bench: Bench, store: Store, folder: Path, names: Sequence[str], counts: Sequence[int]) -> Iterator[Figure]:
+    def turn(number: int) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        done = 0
+        for count in counts:
+            _run_inside(store, [_mount(name, folder) for name in names[done:count]])
+            for name in names[done:count]:
+                run(["find", str(folder / name), "-ls"], bench.env)
+            done = count
+            mount = store.status(folder / names[0])
+            for process in ("supervisor", "worker"):
+                resident, proportional = memory_of(int(mount[process]))
+                found |= {f"RSS of the {process}, {count} mounted": resident, f"PSS of the {process}, {count} mounted": proportional}
+        _end_all(store)
+        return found
+
+    rounds = take_turns(1 if bench.is_quick else bench.rounds, {"casfs daemon": turn})
+    for what in sorted(rounds.values, key=lambda name: ("RSS" in name, "worker" in name)):
+        yield rounds.figure("host", what, what, "B", _SIZES)
+
+
+def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figure]:
+    mountpoint = folder / "mount"
+
+    def answers(*kinds: str) -> Turn:
+        def turn(number: int) -> Mapping[str, float]:
+            with store.mounted("busy", mountpoint), _users(bench, mountpoint, kinds):
+                seconds = _run_program(store, "ask", str(_ASKS))
+            return {"answer, p50": quantile(seconds, 0.5), "answer, p99": quantile(seconds, 0.99), "answer, longest": max(seconds)}
+
+        return turn
+
+    rounds = take_turns(bench.rounds, {"nobody else": answers(), "one hashes, one imports": answers("hash", "import")})
+    for what in rounds.values:
+        yield rounds.figure("host", what, what, "s", _ASKED)
+
+
+@contextmanager
+def _users(bench: Bench, mountpoint: Path, kinds: Sequence[str]) -> Iterator[None]:
+    """Processes that use the mount for the length of a block."""
+    targets = {"hash": site_packages(mountpoint), "import": mountpoint / "bin/python"}
+    commands = [[bench.tools.own_python, "-P", _PROGRAMS, kind, str(targets[kind])] for kind in kinds]
+    env = without_bytecode(bench.env)
+    users = [subprocess.Popen(command, env=env, cwd="/", start_new_session=True) for command in commands]
+    try:
+        yield
+    finally:
+        for user in users:
+            os.killpg(user.pid, 9)
+            user.wait()
+
+
+def _mount(name: str, folder: Path) -> list[str]:
+    return ["--env", name, "mount", str(folder / name)]
+
+
+def _run_inside(store: Store, commands: Sequence[Sequence[str]]) -> list[float]:
+    """Seconds that casfs commands take in one process."""
+    return _run_program(store, "commands", given=json.dumps(commands))
+
+
+def _run_program(store: Store, kind: str, *words: str, given: str = "") -> list[float]:
+    command = [store.tools.own_python, "-P", _PROGRAMS, kind, str(store.path), *words]
+    done = subprocess.run(command, env=store.env, cwd="/", input=given, stdout=subprocess.PIPE, text=True, check=True)
+    return list(map(float, json.loads(done.stdout)))
+
+
+def _end_all(store: Store) -> None:
+    """End every mount and wait for the daemon."""
+    daemon = int(json.loads(store.casfs("status", "--json").output)["mounts"][0]["supervisor"])
+    store.casfs("umount", "--all")
+    reap(daemon)
