@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from casfs.errors import CasfsError, MountRefused
@@ -62,8 +62,12 @@ class Reply:
 
 
 def format_message(message: Request | Reply) -> bytes:
-    """One line."""
-    return json.dumps(asdict(message)).encode() + b"\n"
+    """One line. A request says only what differs from the default: a daemon of an earlier version, which may not know the other fields,
+    understands it, and so can be upgraded."""
+    said = asdict(message)
+    if isinstance(message, Request):
+        said = {one.name: said[one.name] for one in fields(message) if one.name == "version" or said[one.name] != one.default}
+    return json.dumps(said).encode() + b"\n"
 
 
 _REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "generation": int, "version": int}

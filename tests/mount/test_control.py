@@ -59,6 +59,16 @@ def test_a_request_arrives_as_it_was_sent(request: Request):
     assert parse_request(format_message(request)) == request
 
 
+def test_a_request_names_no_field_that_a_daemon_of_an_earlier_version_may_not_know():
+    assert json.loads(format_message(Request("upgrade"))) == {"command": "upgrade", "version": VERSION}
+    assert json.loads(format_message(Request("show", "one", uid=7))) == {
+        "command": "show",
+        "environment": "one",
+        "uid": 7,
+        "version": VERSION,
+    }
+
+
 @given(REPLIES)
 def test_a_reply_arrives_as_it_was_sent(reply: Reply):
     assert parse_reply(format_message(reply)) == reply
