@@ -50,9 +50,9 @@ class Distribution:
     project: str
     name: str
     version: str
-    wheel: Digest
-    wheel_size: int
-    origin: str  # path or URL that the wheel came from
+    wheel: Digest  # empty: no wheel is known that has these files
+    wheel_size: int  # 0: no wheel was seen, a tool installed it
+    origin: str  # path or URL that the wheel came from; or else the tool
     requested: bool
     files: Layer
     installation: Layer
@@ -78,6 +78,11 @@ class Generation:
     interpreter: BaseInterpreter
     skeleton: Layer
     distributions: tuple[Distribution, ...]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All manifests, the lowest one first."""
+        return [self.skeleton, *(layer for one in self.distributions for layer in (one.files, one.installation))]
 
     def find(self, project: str) -> Distribution | None:
         """The distribution of a project, by canonical name."""
@@ -116,20 +121,24 @@ def _lock_layer(layer: Layer) -> dict[str, Any]:
 
 
 def _lock_package(one: Distribution) -> dict[str, Any]:
-    place = "url" if "://" in one.origin else "path"
-    return {
-        "name": one.project,
-        "version": one.version,
-        "archive": {place: one.origin, "size": one.wheel_size, "hashes": {"sha256": one.wheel}},
-        "tool": {
-            "casfs": {
-                "name": one.name,
-                "requested": one.requested,
-                "files": _lock_layer(one.files),
-                "installation": _lock_layer(one.installation),
-            }
-        },
+    casfs = {
+        "name": one.name,
+        "requested": one.requested,
+        "files": _lock_layer(one.files),
+        "installation": _lock_layer(one.installation),
     }
+    if not one.wheel_size:
+        casfs |= {"wheel": one.wheel, "origin": one.origin}
+    return {"name": one.project, "version": one.version, "archive": _lock_archive(one), "tool": {"casfs": casfs}}
+
+
+def _lock_archive(one: Distribution) -> dict[str, Any]:
+    """Where its files come from. For what a tool installed that is the manifest, by a path relative to the lock file (PEP 751)."""
+    if not one.wheel_size:
+        manifest = one.files.manifest
+        return {"path": f"../../../manifests/{manifest[:2]}/{manifest[2:]}", "hashes": {"sha256": manifest}}
+    place = "url" if "://" in one.origin else "path"
+    return {place: one.origin, "size": one.wheel_size, "hashes": {"sha256": one.wheel}}
 
 
 def parse_lock(content: bytes, read: ReadManifest) -> Generation:
@@ -166,13 +175,17 @@ def _parse_package(data: Mapping[str, Any], read: ReadManifest) -> Distribution:
         data["name"],
         casfs["name"],
         data["version"],
-        parse_digest(archive["hashes"]["sha256"]),
-        archive["size"],
-        archive.get("url") or archive["path"],
+        _parse_wheel(casfs.get("wheel", archive["hashes"]["sha256"])),
+        0 if "wheel" in casfs else archive["size"],
+        casfs["origin"] if "wheel" in casfs else archive.get("url") or archive["path"],
         casfs["requested"],
         _parse_layer(casfs["files"], read),
         _parse_layer(casfs["installation"], read),
     )
+
+
+def _parse_wheel(text: str) -> Digest:
+    return parse_digest(text) if text else Digest("")
 
 
 def format_index(generation: Generation, lock: bytes) -> bytes:

@@ -18,6 +18,7 @@ from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
 from casfs.venv.skeleton import build_skeleton
+from casfs.venv.touched import refuse_touched
 from casfs.venv.tree import Tree
 
 SKELETON_PROJECT = "casfs-skeleton"
@@ -50,7 +51,7 @@ def create_environment(environment: Environment, interpreter: Interpreter) -> Ge
     with environment.locked():
         if (current := environment.current()) is not None:
             return current
-        generation = _next(environment, _first(environment, interpreter), "create", ())
+        generation = next_generation(environment, _first(environment, interpreter), "create", ())
         environment.publish(generation)
         return generation
 
@@ -66,9 +67,10 @@ def add_wheels(environment: Environment, interpreter: Interpreter, paths: Sequen
         added = _install(environment.store, ingested, base.interpreter)
         if before and [_facts(before.find(one.project)) for one in added] == [_facts(one) for one in added]:
             return Change(before, before, tuple(ingested))
-        distributions = _replace(base.distributions, added)
+        refuse_touched(environment, before, [one.project for one in added])
+        distributions = replace_distributions(base.distributions, added)
         summary = ", ".join(f"{one.name} {one.version}" for one in added)
-        after = _next(environment, base, f"add {summary}", distributions)
+        after = next_generation(environment, base, f"add {summary}", distributions)
         conflicts = _conflicts(environment.store, after, added, options)
         environment.publish(after)
     return Change(before, after, tuple(ingested), conflicts)
@@ -109,7 +111,7 @@ def _distribution(one: Ingested, installation: Layer) -> Distribution:
     return Distribution(about.project, about.name, about.version, one.wheel, one.wheel_size, one.path, True, files, installation)
 
 
-def _replace(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:
+def replace_distributions(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:
     """The distributions with those added at the end, in place of other versions of them: the last one installed wins, as with pip.
 
     One that is there already just as it is asked for keeps its place.
@@ -135,11 +137,12 @@ def remove_distributions(environment: Environment, names: Sequence[str]) -> Chan
     with environment.locked():
         before = environment.require()
         present = {one.project: one for one in before.distributions}
+        refuse_touched(environment, before, names)
         if missing := [name for name in names if name not in present]:
             raise EnvironmentRefused(environment.name, *(f"{name} is not in the environment" for name in missing))
         distributions = tuple(one for one in before.distributions if one.project not in names)
         summary = ", ".join(f"{present[name].name} {present[name].version}" for name in dict.fromkeys(names))
-        after = _next(environment, before, f"remove {summary}", distributions)
+        after = next_generation(environment, before, f"remove {summary}", distributions)
         environment.publish(after)
     return Change(before, after)
 
@@ -156,12 +159,15 @@ def roll_back(environment: Environment, number: int | None) -> Change:
         if number not in environment.numbers():
             raise EnvironmentRefused(environment.name, f"there is no generation {number}; `casfs generations` lists them")
         wanted = environment.read(number)
-        after = _next(environment, wanted, f"rollback to {number}", wanted.distributions)
+        projects = {one.project for one in (*before.distributions, *wanted.distributions)}
+        refuse_touched(environment, before, [one for one in projects if _facts(before.find(one)) != _facts(wanted.find(one))])
+        after = next_generation(environment, wanted, f"rollback to {number}", wanted.distributions)
         environment.publish(after)
     return Change(before, after)
 
 
-def _next(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:
+def next_generation(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:
+    """A generation like `base` with these distributions. Call it with the environment's lock held."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return dataclasses.replace(base, number=environment.next_number(), created=created, command=command, distributions=distributions)
 

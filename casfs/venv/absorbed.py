@@ -1,0 +1,289 @@
+"""One distribution that a tool installed, taken over: its files become blobs and manifests, if all that RECORD says of them is true.
+
+The digest of a blob is computed from the bytes that are stored, and RECORD is compared with it; nothing is published of a distribution that
+is refused. Bytecode is left out: it belongs to the times that its sources had in the upper layer. Launchers and scripts that name the
+interpreter by the path of a mount become launchers that find it beside themselves, and RECORD is written anew to say so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from casfs.digest import ContentHasher, Digest
+from casfs.errors import EnvironmentRefused
+from casfs.paths import SITE_PACKAGES, path_problem
+from casfs.store.generations import Distribution, build_layer
+from casfs.store.ingest import MadeFiles, ingest_files
+from casfs.store.known_wheels import iter_wheels
+from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, stage_manifest
+from casfs.store.numbers import assign_numbers
+from casfs.store.publish import Batch
+from casfs.store.stamps import file_facts
+from casfs.store.store import Store
+from casfs.venv.installation import choose_launchers, format_record, iter_scripts
+from casfs.venv.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
+from casfs.venv.launchers import build_launcher, rewrite_script
+from casfs.venv.merged import CHUNK, MergedView
+from casfs.venv.tree import DirectoryNode, FileEntry
+from casfs.venv.written import Written, WrittenKind, is_bytecode
+from casfs.wheels.problems import quote
+from casfs.wheels.record import RecordEntry, is_unhashed, record_problem
+
+_SHOWN_REASONS = 3
+"""More files that are wrong say no more."""
+
+_WHOLE_SIZE = 32 << 20  # as for the members of a wheel: larger ones are streamed
+_MAX_SCRIPT = 16 << 20
+_MAX_CONTENT = 64 << 30  # as for a wheel
+_FREE_CONTENT = 64 << 20
+_MAX_RATIO = 200  # of bytes to bytes on the disk: what is sparser was made to fill the pool
+
+_SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' )?\"?([^\n\"]+)/bin/python[0-9.]*t?\"?(?: \"\$0\" \"\$@\"\n' ''')?[ \t]*\r?\n")
+"""The first lines of a script that pip, uv or Poetry made, also in the form for long paths; group 1 is the environment's directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """A distribution that was taken over, and the paths of its files as the mount shows them."""
+
+    distribution: Distribution
+    paths: frozenset[str]
+
+
+def interpreter_prefix(script: bytes) -> str | None:
+    """The environment whose interpreter a script names in its first line."""
+    found = _SHEBANG.match(script)
+    return os.fsdecode(found[1]) if found else None
+
+
+def launcher_names(installed: Installed, python_directory: str) -> dict[str, tuple[str, str]]:
+    """What each launcher in bin/ calls that the distribution declares: also those that a tool makes for every Python, as pip3.12."""
+    declared = (*installed.entry_points, *choose_launchers(installed.entry_points, python_directory))
+    return {f"bin/{name}": (module, attribute) for name, module, attribute in declared}
+
+
+def absorb_installed(store: Store, view: MergedView, installed: Installed, prefixes: Collection[str]) -> Absorbed:
+    """Publish a distribution that a tool installed. Scripts for an interpreter below one of `prefixes` are made to find it themselves.
+
+    Raises EnvironmentRefused that names the distribution and the first few things that are wrong.
+    """
+    return _Absorption(store, view, installed, prefixes).run()
+
+
+class _Absorption:
+    """The work on one distribution."""
+
+    def __init__(self, store: Store, view: MergedView, installed: Installed, prefixes: Collection[str]) -> None:
+        self._store = store
+        self._view = view
+        self._installed = installed
+        self._prefixes = prefixes
+        self._python = view.tree.generation.interpreter.directory
+        self._information = f"{site_packages(view)}/{installed.dist_info}"
+        self._owner = os.stat(view.writings.directory).st_uid
+
+    def run(self) -> Absorbed:
+        if self._installed.is_editable:
+            self._refuse(["is an editable install, and its files lie elsewhere"])
+        shown = self._match_rows()
+        made = self._replaced_scripts(shown)
+        own = {f"{self._information}/{name}" for name in OWN_NAMES}
+        with self._store.batch() as batch:
+            rows, problems = self._stage(batch, shown, own | made.keys())
+            if problems:
+                self._refuse(problems)
+            wheel, digest, manifest = self._find_wheel(rows, made) or ("", None, None)
+            if digest is None or manifest is None:
+                manifest = build_manifest(self._describe(), rows)
+                digest = stage_manifest(self._store, batch, manifest)
+            batch.commit()
+        [number] = assign_numbers(self._store, [(digest, manifest)])
+        files = build_layer(digest, number, manifest)
+        [(digest, content, number)] = ingest_files(self._store, [self._made_files(manifest, made)])
+        installation = build_layer(digest, number, content)
+        about = self._installed
+        origin = about.installer
+        distribution = Distribution(
+            about.project, about.name, about.version, Digest(wheel), 0, origin, about.is_requested, files, installation
+        )
+        return Absorbed(distribution, frozenset((*shown, *own)))
+
+    def _refuse(self, problems: list[str]) -> None:
+        more = len(problems) - _SHOWN_REASONS
+        said = "; ".join(problems[:_SHOWN_REASONS]) + (f"; and {more} more" if more > 0 else "")
+        raise EnvironmentRefused(str(self._installed), said)
+
+    def _describe(self) -> Description:
+        about = self._installed
+        return Description(
+            about.project,
+            about.name,
+            about.version,
+            requires_python=about.requires_python,
+            dist_info=about.dist_info,
+            entry_points=about.entry_points,
+        )
+
+    def _match_rows(self) -> dict[str, Written | FileEntry]:
+        """What each row of RECORD is about, bytecode aside. Raises EnvironmentRefused."""
+        shown: dict[str, Written | FileEntry] = {}
+        problems = []
+        for path, entry in self._installed.rows.items():
+            if is_bytecode(path) and path_problem(path) is None:
+                continue
+            found = self._match_row(path, entry)
+            if isinstance(found, str):
+                problems.append(f"{quote(path)} {found}")
+            else:
+                shown[path] = found
+        if problems:
+            self._refuse(problems)
+        self._refuse_size(shown)
+        return shown
+
+    def _match_row(self, path: str, entry: RecordEntry | None) -> Written | FileEntry | str:
+        """What a row is about, or why it can't be taken."""
+        if problem := path_problem(path):
+            return problem
+        lower = self._view.find_lower(path)
+        if isinstance(lower, FileEntry) and self._view.tree.distribution(lower) is None:
+            return "belongs to the environment itself"
+        shown = self._view.find(path)
+        if shown is None:
+            return "is listed in RECORD but is not there"
+        if isinstance(shown, DirectoryNode):
+            return "is a directory"
+        if entry is None and not is_unhashed(path.removeprefix(f"{site_packages(self._view)}/"), self._installed.dist_info):
+            return "has no hash in RECORD that could be compared"
+        if isinstance(shown, Written):
+            return _written_problem(shown, self._owner) or shown
+        return shown if self._view.file(shown).kind is not Kind.SYMLINK else "is a symbolic link"
+
+    def _refuse_size(self, shown: Mapping[str, Written | FileEntry]) -> None:
+        written = [one for one in shown.values() if isinstance(one, Written)]
+        if (total := sum(one.size for one in written)) > _MAX_CONTENT:
+            self._refuse([f"has {total} bytes; the limit is {_MAX_CONTENT}"])
+
+    def _replaced_scripts(self, shown: Mapping[str, Written | FileEntry]) -> dict[str, NewFile]:
+        """Launchers and scripts that a tool made for one mount, as casfs makes them; by path."""
+        launchers = launcher_names(self._installed, self._python)
+        made: dict[str, NewFile] = {}
+        for path, one in shown.items():
+            if not path.startswith("bin/"):
+                continue
+            if path in launchers:
+                made[path] = NewFile(path, build_launcher(path.removeprefix("bin/"), *launchers[path], self._python), Kind.EXECUTABLE)
+            elif isinstance(one, Written) and (script := self._rewrite(path)) is not None:
+                made[path] = NewFile(path, script, Kind.EXECUTABLE)
+        return made
+
+    def _rewrite(self, path: str) -> bytes | None:
+        content = self._view.read_small(path, _MAX_SCRIPT) or b""
+        found = _SHEBANG.match(content)
+        if found is None or os.fsdecode(found[1]) not in self._prefixes:
+            return None
+        return rewrite_script(b"#!python\n" + content[found.end() :])
+
+    def _stage(
+        self, batch: Batch, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]
+    ) -> tuple[list[ManifestFile], list[str]]:
+        """The rows of its manifest, their blobs staged, and what RECORD says wrongly. What is `unstored` is only compared."""
+        rows, problems = [], []
+        for path, one in shown.items():
+            try:
+                row, problem = self._stage_one(None if path in unstored else batch, one, self._installed.rows[path])
+            except OSError as error:
+                row, problem = None, f"{quote(path)} can't be read: {(error.strerror or str(error)).lower()}"
+            if problem:
+                problems.append(problem)
+            elif row is not None and path not in unstored:
+                rows.append(row)
+        return rows, problems
+
+    def _stage_one(
+        self, batch: Batch | None, one: Written | FileEntry, entry: RecordEntry | None
+    ) -> tuple[ManifestFile | None, str | None]:
+        if isinstance(one, Written):
+            return self._stage_written(batch, one, entry)
+        content = self._view.tree.layers[one.layer].require().manifest
+        row = content.row(one.row, one.directory)
+        hasher = ContentHasher(entry.algorithm if entry else "sha256")
+        for chunk in self._view.iter_content(one):
+            hasher.update(chunk)
+        return row, record_problem(entry, hasher.size, hasher.record_hash) if entry else None
+
+    def _stage_written(self, batch: Batch | None, one: Written, entry: RecordEntry | None) -> tuple[ManifestFile | None, str | None]:
+        hasher = ContentHasher(entry.algorithm if entry else "sha256")
+        fd = self._view.writings.open_file(one.path)
+        try:
+            facts, found = file_facts(fd), os.fstat(fd)
+            if found.st_size > _FREE_CONTENT and found.st_size > 512 * found.st_blocks * _MAX_RATIO:
+                return None, f"{quote(one.path)} has {found.st_size} bytes, but hardly any on the disk"
+            self._store_chunks(batch, _iter_chunks(fd, one.size), hasher, one.size)
+            if file_facts(fd) != facts or hasher.size != one.size:
+                return None, f"{quote(one.path)} changed while it was read"
+        finally:
+            os.close(fd)
+        kind = Kind.EXECUTABLE if one.is_executable else Kind.FILE
+        row = ManifestFile(manifest_path_of(one.path, self._python), hasher.digest, hasher.checksum, hasher.size, kind)
+        return row, record_problem(entry, hasher.size, hasher.record_hash) if entry else None
+
+    def _store_chunks(self, batch: Batch | None, chunks: Iterator[bytes], hasher: ContentHasher, size: int) -> None:
+        if batch is not None and size > _WHOLE_SIZE:
+            self._store.pool.stage_stream(batch, chunks, hasher)
+        elif batch is not None:
+            content = b"".join(chunks)
+            hasher.update(content)
+            self._store.pool.stage(batch, content, hasher.digest)
+        else:
+            for chunk in chunks:
+                hasher.update(chunk)
+
+    def _find_wheel(self, rows: list[ManifestFile], made: Mapping[str, NewFile]) -> tuple[str, Digest, Manifest] | None:
+        """A known wheel that brings just these files, and its manifest. A script that installing rewrites must be rewritten to the same."""
+        for wheel, digest, manifest in iter_wheels(self._store, self._installed.project, self._installed.version):
+            rewritten = {file.path: file.content for file in iter_scripts(manifest, self._store.pool)}
+            brought = {(file.path, file.digest, file.kind) for file in manifest.iter_files() if not _is_left_out(file.path, rewritten)}
+            is_rewritten = all(path in made and made[path].content == content for path, content in rewritten.items())
+            if is_rewritten and brought == {(row.path, row.digest, row.kind) for row in rows}:
+                return wheel, digest, manifest
+        return None
+
+    def _made_files(self, manifest: Manifest, made: Mapping[str, NewFile]) -> MadeFiles:
+        """What installing adds to the files of the wheel: as the tool wrote it, but launchers and RECORD."""
+        about = manifest.description
+        information = f"{SITE_PACKAGES}/{self._installed.dist_info}"
+        own = {name: self._view.read_small(f"{self._information}/{name}", MAX_OWN) for name in OWN_NAMES[:-1]}
+        written = (NewFile(f"{information}/{name}", content) for name, content in own.items() if content is not None)
+        files = [*made.values(), *written]
+        record = format_record(manifest, files, f"{self._installed.dist_info}/RECORD", self._python)
+        return MadeFiles(Description(about.project, about.name, about.version), [*files, NewFile(f"{information}/RECORD", record)])
+
+
+def _is_left_out(path: str, rewritten: Collection[str]) -> bool:
+    """What a wheel brings and the rows of an installed one don't show as it is."""
+    return path in rewritten or is_bytecode(path)
+
+
+def _written_problem(one: Written, owner: int) -> str | None:
+    """Why a file of an upper layer can't be a file of a distribution."""
+    if one.kind is not WrittenKind.FILE:
+        return f"is {one.kind.value}"
+    if one.mode & 0o7000:
+        return "has a setuid, setgid or sticky bit"
+    if one.links != 1:
+        return "has more than one name (hard links)"
+    if one.owner != owner and not one.mode & 0o004:
+        return "belongs to somebody else and is not readable for the owner of the environment"
+    return None
+
+
+def _iter_chunks(fd: int, size: int) -> Iterator[bytes]:
+    """The bytes of a file, and at most one more than it should have."""
+    left = size + 1
+    while left and (chunk := os.read(fd, min(CHUNK, left))):
+        left -= len(chunk)
+        yield chunk

@@ -1,0 +1,47 @@
+"""Projects that an upper layer has something of: casfs can't change them below it without showing a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from casfs.errors import EnvironmentRefused
+from casfs.store.environments import Environment
+from casfs.store.generations import Generation
+from casfs.store.uppers import current_upper
+
+if TYPE_CHECKING:
+    from casfs.venv.summary import ProjectSummary
+
+
+def refuse_touched(environment: Environment, generation: Generation | None, projects: Collection[str]) -> None:
+    """Raises EnvironmentRefused if a tool or a user changed one of these projects in a mount. One system call if nobody wrote into any."""
+    if not projects or generation is None or (upper := current_upper(environment)) is None:
+        return
+    from casfs.venv.merged import MergedView
+    from casfs.venv.reading import LayerReader
+    from casfs.venv.summary import summarise
+    from casfs.venv.tree import Tree
+    from casfs.venv.written import Writings
+
+    with Writings(upper.files) as writings:
+        view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+        found = summarise(view).projects
+    if reasons := [describe_touch(found[project]) for project in dict.fromkeys(projects) if project in found]:
+        raise EnvironmentRefused(environment.name, *reasons)
+
+
+def describe_touch(one: ProjectSummary) -> str:
+    """What was done to a project in a mount, and what can be done about it."""
+    if one.tool and one.after:
+        return f"{one.name} was installed by {one.tool} in the mounted environment; {_EITHER}"
+    if one.tool:
+        return f"{one.name} was uninstalled in the mounted environment; {_EITHER}"
+    if one.edited:
+        files = one.edited
+        what = f"a file of {one.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {one.name} were changed"
+        return f"{what} in the mounted environment ({files[0].path}); `casfs reset` throws that away"
+    return f"{one.name} was written to in the mounted environment ({one.copied[0]}), without a change; `casfs absorb` tidies that up"
+
+
+_EITHER = "`casfs absorb` keeps that, `casfs reset` throws it away"
