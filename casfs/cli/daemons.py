@@ -8,7 +8,7 @@ import os
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import store_directory
-from casfs.cli.hosts import log_to_file, require_host, revive, stop_daemon
+from casfs.cli.hosts import log_to_file, mount_again, require_host, revive, stop_daemon
 from casfs.cli.mounts import serve_here, unmount_all
 from casfs.cli.output import say
 from casfs.errors import MountRefused
@@ -28,10 +28,10 @@ def run_start(arguments: argparse.Namespace) -> None:
     if arguments.foreground:
         if arguments.ready_fd is None and (host := find_host(store)) is not None:
             raise MountRefused(store.root, f"is served already, by process {host.pid}")
-        serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd)
+        serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd, arguments.after)
         return
     with locked_places(store):
-        host = require_host(store)
+        host = require_host(store, arguments.after)
         bury_dead_daemons(store)
         revive(store, host)  # a host that was started in the foreground does not do so by itself
     say(f"process {host.pid} serves {store.root}")
@@ -67,4 +67,6 @@ def run_adopt(arguments: argparse.Namespace) -> None:
     from casfs.mount.daemon import adopt_daemon, parse_handover
 
     store = open_store(store_directory(arguments))
-    adopt_daemon(store, parse_handover(arguments.handover), lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log")))
+    handover = parse_handover(arguments.handover)
+    if lost := adopt_daemon(store, handover, lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log"))):
+        mount_again(store, lost)

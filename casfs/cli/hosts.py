@@ -9,24 +9,31 @@ import os
 import select
 import subprocess
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from casfs.cli.output import warn
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, forget_gone_places, iter_places, locked_places, revive_places
-from casfs.store.leases import Lease
+from casfs.store.leases import DEAD_LOG, Lease
 from casfs.store.store import Store
+
+if TYPE_CHECKING:
+    from casfs.mount.daemon import Lost
 
 _LOG_BYTES = 1 << 20
 
 END_WAIT_S = 10.0  # how long `umount` waits for the daemon to be gone; it needs a few milliseconds
 
 
-def require_host(store: Store) -> Lease:
-    """The lease of the store's host, which is started if there is none; what one before it showed is shown again."""
+def require_host(store: Store, after: str = "") -> Lease:
+    """The lease of the store's host, which is started if there is none; what one before it showed is shown again.
+
+    `after` says why that ended, if somebody knows.
+    """
     if (host := find_host(store)) is not None:
         return host
-    if code := start_process(store, ["daemon", "start", "--foreground"], []):
+    if code := start_process(store, ["daemon", "start", "--foreground", f"--after={after}"], []):
         sys.exit(code)
     if (host := find_host(store)) is None:
         raise MountRefused(store.root, "the daemon ended as soon as it had started; `casfs daemon logs` may say why")
@@ -52,6 +59,16 @@ def start_process(store: Store, command: list[str], rest: list[str]) -> int:
                 return daemon.wait() or 1  # it has said why on the standard error that it shares with us
         daemon.returncode = 0  # it lives on; nobody waits for it
     return 0
+
+
+def mount_again(store: Store, lost: Lost) -> NoReturn:
+    """Let a command take the place of this process that mounts what was lost. What it has to say is kept with the dead one's log."""
+    with contextlib.suppress(OSError):
+        log = os.open(store.path("leases", DEAD_LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.dup2(log, sys.stderr.fileno())
+    where = ["--env", lost.environment, "mount", f"--after={lost.reason}", "--", lost.mountpoint]
+    command = where if lost.environment else ["daemon", "start", f"--after={lost.reason}"]
+    os.execv(sys.executable, [sys.executable, "-m", "casfs", "--store", store.root, *command])
 
 
 def log_to_file(path: str) -> None:

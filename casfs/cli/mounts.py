@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import choose_interpreter, open_context, store_directory
-from casfs.cli.hosts import END_WAIT_S, end_idle_host, log_to_file, require_host, start_process
+from casfs.cli.hosts import END_WAIT_S, end_idle_host, log_to_file, mount_again, require_host, start_process
 from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
@@ -45,11 +45,13 @@ def run_mount(arguments: argparse.Namespace) -> None:
     prepare_mountpoint(mountpoint)
     require_generation(environment, arguments.python)
     if arguments.foreground:
-        serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd)
+        serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
     elif os.geteuid() == 0:
         mount_on_host(environment, mountpoint, arguments.owner)
-    elif code := start_process(environment.store, ["--env", environment.name, "mount", "--foreground"], ["--", mountpoint]):
-        sys.exit(code)
+    else:
+        command = ["--env", environment.name, "mount", "--foreground", f"--after={arguments.after}"]
+        if code := start_process(environment.store, command, ["--", mountpoint]):
+            sys.exit(code)
 
 
 def require_generation(environment: Environment, python: str | None) -> None:
@@ -103,8 +105,8 @@ def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
     return user.pw_uid, user.pw_gid
 
 
-def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None) -> None:
-    """Serve a mount in this process until it ends."""
+def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None, after: str = "") -> None:
+    """Serve a mount in this process until it ends. One that should not have ended is made again, unless we are in the foreground."""
     from casfs.cli.service import tell_manager
     from casfs.mount.daemon import start_daemon
 
@@ -123,7 +125,10 @@ def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | 
                 os.write(ready_fd, b"ready")
             os.close(ready_fd)
 
-    start_daemon(store, environment, mountpoint, when_mounted, when_serving)
+    if lost := start_daemon(store, environment, mountpoint, when_mounted, when_serving, after=after):
+        if ready_fd is None:
+            raise MountRefused(mountpoint, f"{lost.reason}, and this kernel can't go on with another one (Linux can since 6.9)")
+        mount_again(store, lost)
 
 
 def run_umount(arguments: argparse.Namespace) -> None:

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from casfs.mount.control import socket_path
 from casfs.mount.host import Host
 from casfs.mount.mounts import prepare_mountpoint
-from casfs.mount.session import end_session, mount_session
+from casfs.mount.session import can_resend, end_session, mount_session
 from casfs.mount.shown import ShownGenerations
 from casfs.mount.supervisor import Life, Session, Supervisor
 from casfs.mount.view import View
 from casfs.store.environments import Environment
-from casfs.store.leases import HeldLease, Lease, inherit_lease, new_lease, take_lease
+from casfs.store.leases import HeldLease, Lease, inherit_lease, keep_log, new_lease, take_lease
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store
 from casfs.venv.reading import LayerReader
@@ -52,6 +52,15 @@ def parse_handover(text: str) -> Handover:
     return Handover(*map(int, text.split(",")))
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A mount that ended although nobody wanted it to, because this kernel can't go on with another worker (see `supervisor`)."""
+
+    environment: str  # empty for a host
+    mountpoint: str
+    reason: str
+
+
 class Daemon:
     """A mount as its supervisor holds it."""
 
@@ -62,8 +71,8 @@ class Daemon:
         self._fuse_fd = fuse_fd
         self._init_fd = init_fd
 
-    def run(self, when_serving: Callable[[], None], orphan: int = 0, restarts: int = 0) -> None:
-        """Supervise until the mount ends."""
+    def run(self, when_serving: Callable[[], None], orphan: int = 0, restarts: int = 0, reason: str = "") -> Lost | None:
+        """Supervise until the mount ends. Answers what was lost, if it should not have ended."""
         from casfs.mount.worker import Post, serve  # pyfuse3 and trio: loaded here, so that workers are forked with them
 
         lease = self._lease.lease
@@ -82,8 +91,11 @@ class Daemon:
             os.execv(sys.executable, self._command(worker, lived))
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
-        session = Session(self._fuse_fd, init_message, self._end, restarts, orphan)
-        Supervisor(session, serve_life, when_serving, upgrade).run()
+        session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend())
+        if not (loss := Supervisor(session, serve_life, when_serving, upgrade).run()):
+            return None
+        keep_log(self._store, lease, f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {loss}: what was shown is mounted again")
+        return Lost(lease.environment, lease.mountpoint, loss)
 
     def _end(self) -> None:
         """Unmount lazily. From now on nobody finds this daemon, although it serves those who use the mount still."""
@@ -112,13 +124,19 @@ def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | 
 
 
 def start_daemon(
-    store: Store, environment: str, mountpoint: str, when_mounted: Callable[[str], None], when_serving: Callable[[], None]
-) -> None:
-    """Mount, and serve until the mount ends.
+    store: Store,
+    environment: str,
+    mountpoint: str,
+    when_mounted: Callable[[str], None],
+    when_serving: Callable[[], None],
+    *,
+    after: str = "",
+) -> Lost | None:
+    """Mount, and serve until the mount ends. Answers what was lost, if it should not have ended.
 
     `when_mounted` is called with the lease's id before the first worker is forked, `when_serving` once requests are answered.
 
-    Without a name of an environment it is a host, and shows what it is asked for.
+    Without a name of an environment it is a host, and shows what it is asked for. `after` says why the one before it ended.
 
     Raises MountRefused if it can't be mounted.
     """
@@ -134,7 +152,7 @@ def start_daemon(
         init_fd = os.memfd_create("FUSE_INIT")
         os.write(init_fd, init_message)
         when_mounted(lease.lease.id)
-        Daemon(store, lease, listener, fuse_fd, init_fd).run(when_serving)
+        return Daemon(store, lease, listener, fuse_fd, init_fd).run(when_serving, restarts=int(bool(after)), reason=after)
 
 
 def _remove_private(mountpoint: str) -> None:
@@ -143,8 +161,8 @@ def _remove_private(mountpoint: str) -> None:
         os.rmdir(mountpoint)
 
 
-def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None]) -> None:
-    """Supervise what another supervisor did until now."""
+def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None]) -> Lost | None:
+    """Supervise what another supervisor did until now. Answers as `start_daemon` does."""
     with contextlib.ExitStack() as stack:
         for fd in (handover.fuse_fd, handover.init_fd, handover.listener_fd, handover.lease_fd):
             os.set_inheritable(fd, False)
@@ -156,7 +174,7 @@ def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str],
         listener = stack.enter_context(socket.socket(fileno=handover.listener_fd))
         daemon = Daemon(store, lease, listener, handover.fuse_fd, handover.init_fd)
         when_adopted(lease.lease.id)
-        daemon.run(lambda: None, handover.orphan, handover.restarts)
+        return daemon.run(lambda: None, handover.orphan, handover.restarts)
 
 
 def _listen(store: Store, lease_id: str) -> socket.socket:

@@ -4,7 +4,8 @@ It holds the descriptor of /dev/fuse and the kernel's first message (FUSE_INIT),
 mount that it serves itself waits for ever. A *worker*, forked from it, answers the kernel. INIT is replayed to it from a socket, since the
 kernel sends it once; then the worker puts the real descriptor in the socket's place. The program is loaded before the first fork, so that
 a dead worker is replaced in milliseconds, and what it left unanswered the kernel sends again (FUSE_NOTIFY_RESEND, Linux 6.9): readers wait
-a moment and see no error. It rests on inode numbers and file handles that any worker understands.
+a moment and see no error. It rests on inode numbers and file handles that any worker understands. A kernel that can't do so would let
+readers wait for ever: there the mount ends with its worker, and whoever ran the supervisor makes another one.
 
 The supervisor pings; a worker that does not answer in time is killed and replaced as if it had died. To upgrade, the supervisor replaces
 its own program (execve(2)) while the worker goes on, then forks a worker of the new program and kills the old one. A worker whose
@@ -28,8 +29,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casfs.mount.session import can_resend
-
 log = logging.getLogger("casfs")
 
 _PING_EVERY_S = 0.25
@@ -51,6 +50,8 @@ class Session:
     end: Callable[[], None]  # unmounts lazily
     restarts: int = 0
     orphan: int = 0  # a worker that serves it still, and whose supervisor is gone
+    reason: str = ""  # why there was a restart before this session
+    can_resend: bool = True  # the kernel repeats what a dead worker left unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class _Worker:
 
 
 class Supervisor:
-    """The supervisor of one mount. `run` returns when the mount has ended."""
+    """The supervisor of one mount."""
 
     def __init__(self, session: Session, serve: Serve, when_serving: Callable[[], None], upgrade: Callable[[int, int], None]) -> None:
         """`when_serving` is called once, when the first worker answers.
@@ -147,16 +148,17 @@ class Supervisor:
         self._signals, self._wakeup = socket.socketpair()
         self._worker: _Worker | None = None
         self._restarts = session.restarts
-        self._reason = "the supervisor was replaced" if session.orphan else ""
+        self._reason = "the supervisor was replaced" if session.orphan else session.reason
+        self._loss = ""  # why the mount ended although nobody wanted it to
         self._verdict = ""  # why the worker that serves is being killed
         self._pause_s = 0.0
         self._start_at = 0.0
         self._is_stopping = False  # the mount was taken away, but may have users still
         self._is_over = False
-        self._has_served = False
+        self._has_served = bool(session.orphan)
 
-    def run(self) -> None:
-        """Keep a worker serving until the mount ends."""
+    def run(self) -> str:
+        """Keep a worker serving until the mount ends. Answers why it was lost; nothing if somebody ended it."""
         self._catch_signals()
         self._end_orphan()
         while not self._is_over:
@@ -165,10 +167,11 @@ class Supervisor:
             for key, _ in self._selector.select(_PING_EVERY_S if self._worker else max(0.0, self._start_at - time.monotonic())):
                 key.data()
             self._watch()
+        return self._loss
 
     def next_life(self, replay: socket.socket, line: socket.socket) -> Life:
         """For a worker that is about to start."""
-        is_first = not self._restarts and not self.session.orphan
+        is_first = self._restarts == self.session.restarts and not self.session.orphan
         return Life(replay, self.session.fuse_fd, line, is_first, self._restarts, self._reason)
 
     def close_in_worker(self) -> None:
@@ -204,6 +207,8 @@ class Supervisor:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.session.orphan, os.WNOHANG)
             self._restarts += 1
+            if not self.session.can_resend:
+                self._lose(self._reason)
 
     def _start(self) -> None:
         try:
@@ -260,13 +265,20 @@ class Supervisor:
     def _after_death(self, reason: str, lived_s: float) -> None:
         self._restarts += 1
         self._reason, self._verdict = reason, ""
+        if not self.session.can_resend:
+            self._lose(reason)
+            return
         log.warning("the worker is replaced: %s", reason)
-        if not can_resend():
-            log.error("this kernel cannot repeat what was not answered (it can since Linux 6.9): the mount ends")
-            self._stop()
-            self._is_over = True
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or 0.01) if lived_s < _CALM_S else 0.0
         self._start_at = time.monotonic() + self._pause_s
+
+    def _lose(self, reason: str) -> None:
+        """End the mount: what the worker left unanswered nobody will be asked again."""
+        log.error("%s, and this kernel can't repeat what was not answered (Linux can since 6.9): the mount ends", reason)
+        if self._has_served and not self._is_stopping:
+            self._loss = reason
+        self._is_over = True
+        self._stop()
 
     def _stop(self) -> None:
         if not self._is_stopping:

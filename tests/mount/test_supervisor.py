@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -33,23 +34,23 @@ class Scene:
         self.ours, self.device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._processes: list[multiprocessing.process.BaseProcess] = []
 
-    def start(self, serve: Callable[[Scene, Life], None], restarts: int = 0, orphan: int = 0) -> multiprocessing.process.BaseProcess:
-        """Supervise workers that run `serve`."""
-        process = _fork.Process(target=self._supervise, args=(serve, restarts, orphan))
+    def start(self, serve: Callable[[Scene, Life], None], **history: Any) -> multiprocessing.process.BaseProcess:
+        """Supervise workers that run `serve`; `history` is what the session knows besides."""
+        process = _fork.Process(target=self._supervise, args=(serve, history))
         process.start()
         self._processes.append(process)
         return process
 
-    def _supervise(self, serve: Callable[[Scene, Life], None], restarts: int, orphan: int) -> None:
+    def _supervise(self, serve: Callable[[Scene, Life], None], history: dict[str, Any]) -> None:
         os.setpgid(0, 0)  # so that its workers, whatever they do, can be ended with it
-        session = Session(self.device.fileno(), b"INIT", lambda: self.tell("unmounted"), restarts, orphan)
+        session = Session(self.device.fileno(), b"INIT", lambda: self.tell("unmounted"), **history)
 
         def upgrade(worker: int, lived: int) -> None:
             self.tell(f"upgrade {worker} {lived}")
             os._exit(7)
 
-        Supervisor(session, lambda life: serve(self, life), lambda: self.tell("serving"), upgrade).run()
-        self.tell("over")
+        loss = Supervisor(session, lambda life: serve(self, life), lambda: self.tell("serving"), upgrade).run()
+        self.tell(f"over {loss}".strip())
 
     def tell(self, text: str) -> None:
         self.device.send(text.encode())
@@ -240,6 +241,45 @@ def test_orphan_that_is_gone_already_is_no_obstacle(scene: Scene):
     gone.join()
     scene.start(serve_well, orphan=gone.pid or 0)
     assert scene.hear_word("worker")[1:3] == ["1", "0"]
+
+
+def test_reason_of_an_earlier_restart_is_told(scene: Scene):
+    scene.start(serve_well, restarts=1, reason="it was lost")
+    assert scene.hear_word("worker")[1:] == ["1", "1", "it", "was", "lost"]
+
+
+def test_on_a_kernel_that_cannot_repeat_requests_the_mount_is_lost_with_its_worker(scene: Scene):
+    scene.start(serve_well, can_resend=False)
+    pid = worker(scene)
+    scene.hear_word("serving")
+    os.kill(pid, signal.SIGKILL)
+    assert scene.hear() == "unmounted"
+    assert scene.hear() == f"over process {pid} ended with -9"
+
+
+def test_on_such_a_kernel_it_is_lost_when_a_supervisor_takes_over(scene: Scene):
+    orphan = _fork.Process(target=signal.pause)
+    orphan.start()
+    scene.start(serve_well, orphan=orphan.pid or 0, can_resend=False)
+    assert scene.hear() == "unmounted"
+    assert scene.hear() == "over the supervisor was replaced"
+    orphan.join()
+    assert orphan.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("is_serving", [False, True])
+def test_on_such_a_kernel_nothing_is_lost_that_never_served_or_was_ended(scene: Scene, is_serving: bool):
+    def serve(scene: Scene, life: Life) -> None:
+        if is_serving:
+            life.line.send(b"serving")
+            life.line.send(b"stop")
+            scene.hear_word("unmounted")
+        raise SystemExit(1)
+
+    scene.start(serve, can_resend=False)
+    while (said := scene.hear()) in {"serving", "unmounted"}:
+        pass
+    assert said == "over"
 
 
 def test_zombie_has_ended_and_a_stopped_process_has_not():
