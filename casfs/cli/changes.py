@@ -46,7 +46,7 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
 
 
 def _say_added(change: Change) -> None:
-    changed = _say_difference(change.before, change.after)
+    changed = say_difference(change.before, change.after)
     for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
         if about.project not in changed:
             say(f"= {about.name} {about.version}")
@@ -66,7 +66,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments)
     change = remove_distributions(environment, [parse_project(name) for name in arguments.names])
     tell_daemons(environment)
-    _say_difference(change.before, change.after)
+    say_difference(change.before, change.after)
 
 
 def run_rollback(arguments: argparse.Namespace) -> None:
@@ -74,11 +74,11 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments)
     change = roll_back(environment, arguments.generation)
     tell_daemons(environment)
-    _say_difference(change.before, change.after)
+    say_difference(change.before, change.after)
     note(f"generation {change.after.number}: {change.after.command}")
 
 
-def _say_difference(before: Generation | None, after: Generation) -> set[str]:
+def say_difference(before: Generation | None, after: Generation) -> set[str]:
     """One line for each distribution that came, went or changed: +, - or ~. Answers which projects these are."""
     old = {one.project: one for one in before.distributions} if before else {}
     new = {one.project: one for one in after.distributions}

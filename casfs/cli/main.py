@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_places(parser, None)
     commands = _Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
     _add_change_commands(commands)
+    _add_upper_commands(commands)
     _add_query_commands(commands)
     _add_mount_commands(commands)
     _add_pool_commands(commands)
@@ -129,6 +130,16 @@ def _add_change_commands(commands: _Commands) -> None:
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
     rollback = commands.add("rollback", "changes:run_rollback", "return to an earlier generation", "casfs rollback 3")
     rollback.add_argument("generation", nargs="?", type=int, metavar="N", help="the generation (default: the one before the current one)")
+
+
+def _add_upper_commands(commands: _Commands) -> None:
+    diff = commands.add("diff", "uppers:run_diff", "show what was written into the mounts of the environment", "casfs diff --json")
+    diff.add_argument("--json", action="store_true", help="print JSON")
+    commands.add(
+        "absorb", "uppers:run_absorb", "keep what pip, uv or Poetry installed in a mount, as part of the environment", "casfs absorb"
+    )
+    reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
+    reset.add_argument("--yes", action="store_true", help="without asking")
 
 
 def _add_query_commands(commands: _Commands) -> None:

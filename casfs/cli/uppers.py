@@ -1,0 +1,164 @@
+"""diff, absorb, reset: what tools wrote into the mounts of an environment."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from casfs.cli.changes import say_difference
+from casfs.cli.context import open_context, tell_daemons
+from casfs.cli.output import format_count, format_size, note, say, say_json, warn
+from casfs.errors import EnvironmentRefused
+from casfs.store.environments import Environment
+from casfs.store.leases import iter_leases
+from casfs.store.uppers import current_upper, make_current, next_upper
+from casfs.venv.absorb import absorb_upper
+from casfs.venv.merged import MergedView
+from casfs.venv.reading import LayerReader
+from casfs.venv.summary import ProjectSummary, Summary, WrittenFile, summarise
+from casfs.venv.tree import Tree
+from casfs.venv.written import Writings
+
+_MAX_LINES = 20
+"""Files that `reset` names before it asks: who wants all of them has `diff`."""
+
+
+@contextlib.contextmanager
+def frozen(environment: Environment) -> Iterator[None]:
+    """Nothing yet keeps processes from writing into the environment's mounts meanwhile: what they write then may be lost."""
+    yield
+
+
+def run_diff(arguments: argparse.Namespace) -> None:
+    """casfs diff"""
+    environment = open_context(arguments)
+    summary = _summarise(environment)
+    if arguments.json:
+        say_json(_describe_summary(summary))
+    elif summary is None:
+        note(f"nothing was written into a mount of {environment.name}")
+    else:
+        _say_summary(summary, None)
+
+
+def run_absorb(arguments: argparse.Namespace) -> None:
+    """casfs absorb"""
+    environment = open_context(arguments)
+    with frozen(environment):
+        done = absorb_upper(environment, _mountpoints(environment))
+        tell_daemons(environment)
+    if done is None:
+        note(f"nothing was written into a mount of {environment.name}")
+        return
+    say_difference(done.before, done.after)
+    for refused in done.refused:
+        warn(f"{refused}; it stays in the upper layer")
+    for conflict in done.conflicts:
+        warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
+    note(f"upper layer: {format_size(done.size_before)} before, {format_size(done.size_after)} now")
+
+
+def run_reset(arguments: argparse.Namespace) -> None:
+    """casfs reset"""
+    environment = open_context(arguments)
+    summary = _summarise(environment)
+    if summary is None:
+        note(f"nothing was written into a mount of {environment.name}")
+        return
+    if not arguments.yes:
+        _ask(environment, summary)
+    with frozen(environment):
+        with environment.locked():
+            make_current(environment, next_upper(environment))
+        tell_daemons(environment)
+    note(f"{environment.name} shows generation {environment.current_number()} alone again")
+
+
+def _ask(environment: Environment, summary: Summary) -> None:
+    """Go on only if a user says so. Raises EnvironmentRefused."""
+    if not sys.stdin.isatty():
+        raise EnvironmentRefused(environment.name, "there is no terminal to ask whether what was written may be lost; say it with --yes")
+    _say_summary(summary, _MAX_LINES)
+    sys.stdout.flush()
+    print(f"Throw away {format_size(summary.size)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise EnvironmentRefused(environment.name, "nothing was thrown away")
+
+
+def _mountpoints(environment: Environment) -> set[str]:
+    """Where the environment is mounted: scripts that tools made name their interpreter by these paths."""
+    from casfs.mount.places import iter_places
+
+    leases = {lease.mountpoint for lease in iter_leases(environment.store) if lease.environment == environment.name}
+    return leases | {place.path for place in iter_places(environment.store) if place.environment == environment.name}
+
+
+def _summarise(environment: Environment) -> Summary | None:
+    """What is in the upper layer; None if nothing is."""
+    generation = environment.require()
+    if (upper := current_upper(environment)) is None:
+        return None
+    with Writings(upper.files) as writings:
+        if not writings.entries:
+            return None
+        return summarise(MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool))
+
+
+def _say_summary(summary: Summary, most: int | None) -> None:
+    """Distributions first, then files, of which `most` are named."""
+    projects = sorted(summary.projects.values(), key=lambda one: one.project)
+    for one in projects:
+        if one.tool:
+            say(_describe_project(one))
+    files = [(one.name, file) for one in projects if not one.tool for file in one.edited] + [("", file) for file in summary.loose]
+    for name, file in files[:most]:
+        say(_describe_file(name, file))
+    if most is not None and len(files) > most:
+        say(f"  and {format_count(len(files) - most, 'more file')}")
+    for problem in summary.unreadable:
+        warn(str(problem))
+    bytecode = f", {format_count(summary.bytecode_files, 'bytecode file')} among them" if summary.bytecode_files else ""
+    note(f"{format_size(summary.size)} in the upper layer{bytecode}")
+
+
+def _describe_project(one: ProjectSummary) -> str:
+    if one.after is None:
+        return f"- {one.name} {one.before}"
+    versions = one.after if one.before in {None, one.after} else f"{one.before} -> {one.after}"
+    sign = "+" if one.before is None else "~"
+    return f"{sign} {one.name} {versions} ({one.tool}, {format_count(one.files, 'file')}, {format_size(one.size)})"
+
+
+def _describe_file(name: str, file: WrittenFile) -> str:
+    return f"  {file.action:7} {file.path}" + (f" ({name})" if name else "")
+
+
+def _describe_summary(summary: Summary | None) -> dict[str, object]:
+    """For programs."""
+    if summary is None:
+        return {"distributions": [], "files": [], "bytecode": {"files": 0, "bytes": 0}, "problems": [], "bytes": 0}
+    changed = [one for one in summary.projects.values() if one.tool or one.edited]
+    return {
+        "distributions": [
+            {
+                "name": one.name,
+                "before": one.before,
+                "after": one.after if one.tool else one.before,
+                "installer": one.tool or None,
+                "files": one.files,
+                "bytes": one.size,
+                "edited": [_describe_written(file) for file in one.edited],
+            }
+            for one in sorted(changed, key=lambda one: one.project)
+        ],
+        "files": [_describe_written(file) for file in summary.loose],
+        "bytecode": {"files": summary.bytecode_files, "bytes": summary.bytecode_size},
+        "problems": [str(one) for one in summary.unreadable],
+        "bytes": summary.size,
+    }
+
+
+def _describe_written(file: WrittenFile) -> dict[str, object]:
+    return {"path": file.path, "action": file.action, "bytes": file.size}
