@@ -11,6 +11,7 @@
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
                                     upper/, if somebody may write into its mounts (see `uppers`)
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
+    twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins`); made when needed
     tmp/                            staging; leftovers are not damage
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
     quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read

@@ -1,0 +1,129 @@
+"""Metadata twins: manifests laid out as directories, which an overlay shows without asking any daemon.
+
+    twins/ab/cdef...-python3.11     the manifest abcdef... as an environment shows it whose interpreter has its library in lib/python3.11
+    twins/tops/<digest>             what one list of manifests shows above their twins (see `twin_plan`)
+
+A twin is the same for all environments, is made once and never changes: no overlay that shows it could bear that. It is derived: deleting
+it loses nothing, as long as nobody mounts it. It appears under its name when all of it is on the disk, so no crash leaves files that
+have a size but don't say which blob is theirs.
+
+Only root can make and use twins, and only where the disk takes trusted attributes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+from casfs.digest import Digest, digest_bytes
+from casfs.errors import CasfsError
+from casfs.store.generations import Generation, Layer
+from casfs.store.manifests import read_manifest
+from casfs.store.publish import naming, sync_file_system
+from casfs.store.store import Store
+from casfs.venv.tree import Content, Tree
+from casfs.venv.twin_files import lay_out
+from casfs.venv.twin_plan import TwinDirectory, is_stackable, iter_top, iter_twin, iter_upwards
+
+log = logging.getLogger("casfs")
+
+_MAX_LAYERS = 480  # an overlay takes 500 (OVL_MAX_STACK in fs/overlayfs/params.h), and the pools are among them
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def twin_path(store: Store, manifest: Digest, python_directory: str) -> str:
+    """Where a manifest's twin is, or would be."""
+    return store.path("twins", manifest[:2], f"{manifest[2:]}-{python_directory}")
+
+
+def top_path(store: Store, generation: Generation) -> str:
+    """Where a generation's top is, or would be. Generations that show the same share it."""
+    manifests = [layer.manifest for layer in (generation.skeleton, *iter_upwards(generation))]
+    return store.path("twins", "tops", digest_bytes("\n".join([generation.interpreter.directory, *manifests]).encode()))
+
+
+def find_stack(store: Store, generation: Generation) -> list[str] | None:
+    """The lower layers that show a generation, uppermost first; None if one is missing, or if no overlay could show them."""
+    stack = _list_stack(store, generation)
+    return stack if stack and all(map(os.path.isdir, stack)) else None
+
+
+def build_stack(store: Store, generation: Generation) -> list[str] | None:
+    """The same after making what is missing; None where that can't be done.
+
+    Raises OSError for a full disk; then nothing is left of what was begun.
+    """
+    stack = _list_stack(store, generation)
+    if stack is None or all(map(os.path.isdir, stack)):
+        return stack
+    try:
+        _build_missing(store, generation)
+    except (CasfsError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        log.info("no twins: %s", error)
+        return None
+    return stack
+
+
+def _list_stack(store: Store, generation: Generation) -> list[str] | None:
+    layers = [twin_path(store, layer.manifest, generation.interpreter.directory) for layer in iter_upwards(generation)]
+    stack = [top_path(store, generation), *dict.fromkeys(reversed(layers))]  # no overlay takes a directory twice
+    return stack if len(stack) <= _MAX_LAYERS and is_stackable(generation) else None
+
+
+def _build_missing(store: Store, generation: Generation) -> None:
+    with store.batch() as batch, _syncing(batch.directory) as sync:
+        made: dict[str, str] = {}
+        for target, directories in _iter_plans(store, generation):
+            if not os.path.isdir(target) and target not in made:
+                made[target] = f"{batch.directory}/twin{len(made)}"
+                with naming(made[target]):
+                    lay_out(directories, made[target], lambda node: store.pool.read_blob(node.digest, node.size))
+        sync()
+        _publish(store, made)
+
+
+@contextlib.contextmanager
+def _syncing(directory: str) -> Iterator[Callable[[], None]]:
+    """A function that syncs the file system of `directory`; it raises OSError also for what went wrong since the block began."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with naming(directory):
+            yield lambda: sync_file_system(fd)
+    finally:
+        os.close(fd)
+
+
+def _iter_plans(store: Store, generation: Generation) -> Iterator[tuple[str, Iterator[TwinDirectory]]]:
+    """Each twin of a generation, and what is in it."""
+
+    def read(tree: Tree, layers: list[int]) -> None:
+        for index in layers:
+            tree.add_content(index, read_content(store, tree.layers[index].layer))
+
+    yield top_path(store, generation), iter_top(generation, read)
+    for layer in iter_upwards(generation):
+        yield twin_path(store, layer.manifest, generation.interpreter.directory), iter_twin(generation, layer, read)
+
+
+def read_content(store: Store, layer: Layer) -> Content:
+    """What a twin needs of a layer: its manifest, but not the older identities of its rows. Raises StoreDamaged."""
+    return Content(read_manifest(store, layer.manifest), {})
+
+
+def _publish(store: Store, made: dict[str, str]) -> None:
+    """Give twins their names."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(store.path("twins"), 0o700)
+    for target, staged in made.items():
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.rename(staged, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+                raise
