@@ -63,7 +63,8 @@ def _is_our_own(store: Store, lease: Lease) -> bool:
 def _bring_back_places(store: Store) -> int:
     """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
     from casfs.cli.hosts import require_host, revive
-    from casfs.mount.places import find_host, find_lost_places, iter_places
+    from casfs.mount.places import find_host, iter_places
+    from casfs.mount.placing import find_lost_places
 
     host = find_host(store)
     lost = find_lost_places(store, host.id if host else "") if os.geteuid() == 0 else []

@@ -67,18 +67,53 @@ def _search(request: str | None) -> str:
 
 
 def tell_daemons(environment: Environment) -> None:
-    """Let every mount of the environment show its current generation before the command returns."""
+    """Let every mount of the environment show its current generation and upper layer before the command returns."""
     from casfs.store.leases import iter_leases
 
-    for lease in iter_leases(environment.store):
-        if lease.environment in (environment.name, ""):  # the daemon of one mount, or the host of many
-            from casfs.mount.control import switch_generation
+    if os.geteuid() == 0:
+        _lay_out_twins(environment)
+    leases = [lease for lease in iter_leases(environment.store) if lease.environment in (environment.name, "")]
+    if leases:
+        _move_places(environment)
+    for lease in leases:  # the daemon of one mount, or the host of many
+        from casfs.mount.control import switch_generation
 
-            try:
-                switch_generation(environment.store, lease, environment.name)
-            except CasfsError as error:
-                for path in _places_of(environment, lease):
-                    warn(f"{path}: {'; '.join(error.reasons)}; it may still show the generation before")
+        try:
+            switch_generation(environment.store, lease, environment.name)
+        except CasfsError as error:
+            for path in _places_of(environment, lease):
+                _warn_of_old(path, "; ".join(error.reasons))
+
+
+def _lay_out_twins(environment: Environment) -> None:
+    """Make what lets the kernel show the current generation without asking a daemon. Without it everything works, but slower."""
+    from casfs.venv.twins import build_stack
+
+    try:
+        build_stack(environment.store, environment.require())
+    except OSError as error:
+        warn(f"mounts will be slower: {error.filename}: {(error.strerror or str(error)).lower()}")
+
+
+def _move_places(environment: Environment) -> None:
+    """What the kernel shows without asking a daemon is mounted anew."""
+    if os.geteuid() != 0:
+        return
+    from casfs.mount.places import locked_places
+    from casfs.mount.placing import move_places
+
+    try:
+        with locked_places(environment.store):
+            failed = move_places(environment.store, environment.name)
+    except CasfsError as error:
+        warn(f"{error}; its mounts may still show the generation before")
+        return
+    for place, reason in failed:
+        _warn_of_old(place.path, reason)
+
+
+def _warn_of_old(path: str, reason: str) -> None:
+    warn(f"{path}: {reason}; it may still show the generation before")
 
 
 def _places_of(environment: Environment, lease: Lease) -> list[str]:

@@ -13,7 +13,8 @@ from casfs.cli.mounts import serve_here, unmount_all
 from casfs.cli.output import say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.places import find_host, locked_places, new_host_mountpoint
+from casfs.mount.places import find_host, locked_places
+from casfs.mount.placing import new_host_mountpoint
 from casfs.store.leases import DEAD_LOG, iter_leases
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from casfs.cli.output import warn
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.places import find_host, forget_gone_places, iter_places, locked_places, revive_places
+from casfs.mount.places import find_host, forget_gone_places, iter_places, locked_places
+from casfs.mount.placing import end_unused_overlays, revive_places
 from casfs.store.leases import DEAD_LOG, Lease
 from casfs.store.store import Store
 
@@ -86,6 +87,7 @@ def end_idle_host(store: Store, *, is_lazy: bool) -> None:
     with locked_places(store):
         host = find_host(store)
         forget_gone_places(store)
+        end_unused_overlays(store)
         if host is not None and not any(True for _ in iter_places(store)):
             with contextlib.suppress(CasfsError):
                 stop_daemon(store, host, is_lazy=is_lazy)

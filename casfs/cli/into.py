@@ -13,7 +13,8 @@ from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
 from casfs.errors import MountRefused
 from casfs.mount.into import check_path, is_ours_in, namespace_of, unmount_from
-from casfs.mount.places import end_place_inside, find_place
+from casfs.mount.places import find_place
+from casfs.mount.placing import end_place_inside
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 
@@ -33,7 +34,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
     if is_ours_in(arguments.into, path):  # a dead one
         unmount_from(arguments.into, path, is_lazy=True)
     require_generation(environment, arguments.python)
-    mount_on_host(environment, path, arguments.owner, namespace, arguments.into)
+    mount_on_host(environment, path, arguments, namespace, arguments.into)
 
 
 def _target(arguments: argparse.Namespace) -> tuple[str, int]:

@@ -206,6 +206,12 @@ def _add_mount_commands(commands: _Commands) -> None:
     _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
     mount.add_argument("--into", type=int, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)")
+    mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    mount.add_argument(
+        "--data-path",
+        choices=("kernel", "fuse"),
+        help="who reads the files: the kernel itself, which also lets tools write, or the daemon (default: the kernel where it can; root only)",
+    )
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     mount.add_argument("--after", default="", help=argparse.SUPPRESS)

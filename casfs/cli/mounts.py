@@ -18,15 +18,15 @@ from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
+    KERNEL,
     Place,
-    end_place_inside,
     find_place,
     forget_gone_places,
     forget_place,
     iter_places,
     locked_places,
-    make_place,
 )
+from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.store import Store, open_store
@@ -44,10 +44,12 @@ def run_mount(arguments: argparse.Namespace) -> None:
         raise MountRefused(mountpoint, "is in the store itself")
     prepare_mountpoint(mountpoint)
     require_generation(environment, arguments.python)
+    if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):
+        raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
     if arguments.foreground:
         serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
     elif os.geteuid() == 0:
-        mount_on_host(environment, mountpoint, arguments.owner)
+        mount_on_host(environment, mountpoint, arguments)
     else:
         command = ["--env", environment.name, "mount", "--foreground", f"--after={arguments.after}"]
         if code := start_process(environment.store, command, ["--", mountpoint]):
@@ -81,15 +83,19 @@ def _shown_at(store: Store, mountpoint: str) -> str | None:
     return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def mount_on_host(environment: Environment, mountpoint: str, owner: str | None, namespace: int = 0, pid: int = 0) -> None:
+def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> None:
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     with locked_places(store):
         host = require_host(store)
-        uid, gid = _owner_ids(environment, owner)
+        uid, gid = _owner_ids(environment, arguments.owner)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         forget_gone_places(store)
-        make_place(store, host, Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid))
+        wish, is_read_only = arguments.data_path or "", arguments.read_only
+        place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
+        made = make_place(store, host, place)
+    if not made.overlay and not wish:
+        note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
 
 
 def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:

@@ -15,7 +15,8 @@ from casfs.cli.context import store_directory
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
-from casfs.mount.places import forget_gone_places, iter_places
+from casfs.mount.overlays import FUSE, Overlay, iter_overlays
+from casfs.mount.places import KERNEL, PLAIN, Place, forget_gone_places, iter_places
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store, open_store
 
@@ -33,10 +34,19 @@ class _Shown:
     lease: Lease
     reply: Reply | None  # None: it does not answer
     into: int = 0  # a process in whose mount namespace the path is, if that is not ours
+    overlay: Overlay | None = None  # None: it shows our own file system
+    is_writable: bool = False
+    why: str = ""  # why its data path is not the best one
 
     @property
     def generation(self) -> int | None:
+        if self.overlay is not None:
+            return self.overlay.generation
         return self.reply.generations.get(self.environment) if self.reply else None
+
+    @property
+    def data_path(self) -> str:
+        return PLAIN if self.overlay is None else KERNEL
 
 
 def run_status(arguments: argparse.Namespace) -> None:
@@ -68,7 +78,9 @@ def _say_status(store: Store, *, is_json: bool) -> None:
         return
     say(f"store {store.root}")
     if mounts:
-        say_table(("Mountpoint", "Environment", "Generation", "Process"), [_mount_row(one) for one in mounts])
+        say_table(("Mountpoint", "Environment", "Generation", "Mode", "Data path", "Process"), [_mount_row(one) for one in mounts])
+        for reason in dict.fromkeys(f"{one.path}: {_explain_path(one)}" for one in mounts if _explain_path(one)):
+            say(reason)
     else:
         say("nothing is mounted")
     for lease, reply in daemons:
@@ -94,9 +106,16 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
     for lease, reply in daemons:
         if lease.environment:
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply)
+    overlays = {overlay.id: overlay for overlay in iter_overlays(store)}
     for place in iter_places(store):
         if place.host in hosts:
-            yield _Shown(place.path, place.environment, place.started, *hosts[place.host], place.pid)
+            yield _show_place(place, *hosts[place.host], overlays.get(place.overlay))
+
+
+def _show_place(place: Place, lease: Lease, reply: Reply | None, overlay: Overlay | None) -> _Shown:
+    why = place.why if overlay is None else overlay.why
+    is_writable = overlay is not None and not place.is_read_only
+    return _Shown(place.path, place.environment, place.started, lease, reply, place.pid, overlay, is_writable, why)
 
 
 def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
@@ -105,13 +124,23 @@ def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
 
 def _mount_json(one: _Shown) -> dict[str, object]:
     facts = {"mountpoint": one.path, "environment": one.environment, "generation": one.generation, "started": one.started, "into": one.into}
+    facts |= {"writable": one.is_writable, "data_path": one.data_path, "why": one.why}
+    facts["metadata"] = one.overlay.metadata if one.overlay else FUSE
     return {**_daemon_json(one.lease, one.reply), **facts}
 
 
 def _mount_row(one: _Shown) -> tuple[str, ...]:
     process = str(one.lease.pid) if one.reply is None else str(one.reply.supervisor)
     path = f"{one.path} (in process {one.into})" if one.into else one.path
-    return (path, one.environment, str(one.generation) if one.reply else "does not answer", process)
+    mode = "writable" if one.is_writable else "read-only"
+    return (path, one.environment, str(one.generation) if one.reply else "does not answer", mode, one.data_path, process)
+
+
+def _explain_path(one: _Shown) -> str:
+    """Why the mount is not as fast as can be; empty if it is."""
+    if not one.why:
+        return ""
+    return f"the kernel asks the daemon for names and sizes: {one.why}" if one.overlay else f"the daemon reads the files: {one.why}"
 
 
 def _say_daemon(lease: Lease, reply: Reply) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from casfs.errors import MountRefused
 from casfs.mount import kernel
-from casfs.mount.mounts import FILE_SYSTEM, is_dead
+from casfs.mount.mounts import is_dead, is_ours, parse_mountinfo
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
@@ -98,13 +98,29 @@ def is_ours_in(pid: int, path: str, *, must_be_dead: bool = False) -> bool:
 
 def _is_ours(process: _Process, number: bytes) -> bool:
     with open(f"/proc/self/fd/{process.directory_fd}/mountinfo", "rb") as file:
-        return any(line.split(b" ")[0] == number and f" - fuse.{FILE_SYSTEM} ".encode() in line for line in file)
+        [line] = [line for line in file if line.split(b" ")[0] == number] or [b""]
+    return is_ours(next(parse_mountinfo(line), None))
 
 
 def _mount_number(fd: int) -> bytes:
     """The number in mountinfo of the mount on which a descriptor is (proc_pid_fdinfo(5))."""
     with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
         return next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
+
+
+def move_into(pid: int, path: str, mount_fd: int) -> None:
+    """Let a detached mount take the place of the mount that a process sees exactly at `path`, at once. Raises OSError, MountRefused."""
+    parent, name = os.path.split(path)
+
+    def act() -> None:
+        kernel.attach_mount_at(mount_fd, fd, is_beneath=True)
+        os.close(fd)
+        os.fchdir(above)
+        kernel.unmount(name, is_lazy=True)
+
+    with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
+        fd = kernel.open_in_root(process.root_fd, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        _call_inside(process.namespace_fd, act)
 
 
 def mount_into(pid: int, path: str, mount_fd: int) -> None:

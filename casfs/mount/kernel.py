@@ -1,13 +1,16 @@
 """System calls that Python's os module lacks, one function each.
 
-See mount(2), open_tree(2), move_mount(2), umount2(2), openat2(2), setns(2), fsopen(2), fsconfig(2), fsmount(2), mount_setattr(2).
+See mount(2), open_tree(2), move_mount(2), umount2(2), openat2(2), setns(2), unshare(2), prctl(2), fsopen(2), fsconfig(2), fsmount(2),
+mount_setattr(2).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
+import signal
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -19,12 +22,14 @@ _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH, _MOVE_MOUNT_BENEATH = 4, 0x40, 0x200
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
-_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_SET_FD, _FSCONFIG_CMD_CREATE = 0, 1, 5, 6
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
+_MOUNT_ATTR_IDMAP = 0x100000
 _LOG_LINE = 4096
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 2, 0x10
-_CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUSER = 0x200, 0x20000, 0x10000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 1, 2, 4, 0x4000, 0x80000
+_PR_SET_CHILD_SUBREAPER = 36
 _MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,22 +58,70 @@ def clone_mount(path: str) -> int:
     return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC), path)
 
 
-def make_mount(file_system: str, options: Sequence[tuple[str, str | None]], *, is_read_only: bool = False) -> int:
-    """Descriptor of a new detached mount, nosuid and nodev; an option without a value is a flag (fsopen(2), fsconfig(2), fsmount(2)).
+def clone_owned(path: str, uid: int, gid: int) -> int:
+    """The same, but what belongs to root is shown as this user's and group's (mount_setattr(2), "ID-mapped mounts", since Linux 5.12).
+
+    Raises OSError EINVAL where the file system can't do that, ENOSPC where user namespaces are not allowed.
+    """
+    mount_fd = clone_mount(path)
+    try:
+        attributes = struct.pack("QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, _owner_namespace(uid, gid))
+        result = _libc.syscall(_SYS_MOUNT_SETATTR, mount_fd, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+        _check(result, path)
+    except BaseException:
+        os.close(mount_fd)
+        raise
+    return mount_fd
+
+
+_CHILD_STACK = 64 * 1024
+_NEW_USER_NAMESPACE = 0x10000000
+_WALL = 0x40000000  # wait also for a child that sends no signal when it ends
+
+
+@functools.cache
+def _owner_namespace(uid: int, gid: int) -> int:
+    """Descriptor of a user namespace in which root is this user and group (user_namespaces(7)); it stays open.
+
+    A child is born into it that only calls pause(2): no line of Python runs in it, so it is no matter what our other threads do.
+    """
+    stack = ctypes.create_string_buffer(_CHILD_STACK)
+    top = (ctypes.addressof(stack) + _CHILD_STACK) & ~15
+    child = _check(_libc.clone(_libc.pause, ctypes.c_void_p(top), _NEW_USER_NAMESPACE, None), "clone")
+    try:
+        for table, owner in (("uid_map", uid), ("gid_map", gid)):
+            with open(f"/proc/{child}/{table}", "w", encoding="ascii") as file:
+                file.write(f"0 {owner} 1")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, _WALL)
+
+
+def make_mount(file_system: str, options: Sequence[tuple[str, str | int | None]], *, is_read_only: bool = False) -> int:
+    """Descriptor of a new detached mount, nosuid and nodev (fsopen(2), fsconfig(2), fsmount(2)).
+
+    The value of an option is a text, a descriptor, or None for a flag.
 
     Raises OSError whose `filename` holds what the kernel said of it.
     """
     context = _check(_libc.syscall(_SYS_FSOPEN, file_system.encode(), _FSOPEN_CLOEXEC), file_system)
     try:
         for name, value in options:
-            kind = _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING
-            encoded = None if value is None else os.fsencode(value)
-            _explain(context, _libc.syscall(_SYS_FSCONFIG, context, kind, name.encode(), encoded, 0), name)
+            _explain(context, _set_option(context, name.encode(), value), name)
         _explain(context, _libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), file_system)
         attributes = _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if is_read_only else 0)
         return _explain(context, _libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), file_system)
     finally:
         os.close(context)
+
+
+def _set_option(context: int, name: bytes, value: str | int | None) -> int:
+    if value is None:
+        return int(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_SET_FLAG, name, None, 0))
+    if isinstance(value, int):
+        return int(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_SET_FD, name, None, value))
+    return int(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, name, os.fsencode(value), 0))
 
 
 def _explain(context: int, result: int, subject: str) -> int:
@@ -119,3 +172,18 @@ def enter_mount_namespace(namespace_fd: int) -> None:
 def unmount(path: str, *, is_lazy: bool) -> None:
     """End a mount; lazily, it disappears at once and ends with its last user (umount2(2))."""
     _check(_libc.umount2(os.fsencode(path), _MNT_DETACH if is_lazy else 0), path)
+
+
+def leave_mount_namespace(*, and_user_namespace: bool) -> None:
+    """Give the calling process, which has a single thread, a copy of its mount namespace (unshare(2)).
+
+    In a user namespace of its own it may mount without any privilege outside. What it mounts nobody outside sees; what is mounted or
+    unmounted outside shows inside where the mount above is shared (mount_namespaces(7)).
+    """
+    _check(_libc.unshare(_CLONE_NEWNS | (_CLONE_NEWUSER if and_user_namespace else 0)), "unshare")
+    _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None), "/")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends (PR_SET_CHILD_SUBREAPER of prctl(2))."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")

@@ -27,6 +27,7 @@ class Mount:
     path: str
     type: str
     options: str
+    source: str
 
 
 def iter_mounts() -> Iterator[Mount]:
@@ -41,7 +42,8 @@ def parse_mountinfo(content: bytes) -> Iterator[Mount]:
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         if after:
-            yield Mount(_unescape(fields[4]), after.split(" ")[0], fields[5])
+            kind, source = after.split(" ")[:2]
+            yield Mount(_unescape(fields[4]), kind, fields[5], _unescape(source))
 
 
 def _unescape(text: str) -> str:
@@ -60,8 +62,8 @@ def find_topmost(mounts: Iterable[Mount], path: str) -> Mount | None:
 
 
 def is_ours(mount: Mount | None) -> bool:
-    """Whether it is a mount of casfs."""
-    return mount is not None and mount.type == f"fuse.{FILE_SYSTEM}"
+    """Whether it is a mount of casfs: its own file system, or an overlay of it."""
+    return mount is not None and (mount.type == f"fuse.{FILE_SYSTEM}" or (mount.type, mount.source) == ("overlay", FILE_SYSTEM))
 
 
 def resolve_mountpoint(path: str) -> str:

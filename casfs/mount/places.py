@@ -10,21 +10,19 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from casfs.digest import digest_bytes
-from casfs.errors import MountRefused
-from casfs.mount import kernel
-from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.into import find_process, is_ours_in, mount_into, namespace_of, unmount_from
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
+from casfs.mount.into import find_process, is_ours_in, namespace_of
+from casfs.mount.mounts import is_ours, iter_mounts
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store
 
 _SUFFIX = ".place"
-_PRIVATE = "/run/casfs"
+
+KERNEL, PLAIN = "kernel", "fuse"
+"""Data paths: the kernel reads the blobs, or our file system does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,10 @@ class Place:
     namespace: int = 0  # mount namespace in which the path is; 0 is our own
     pid: int = 0  # a process that is there
     home: str = ""  # where whoever made it saw the path (see `here`)
+    overlay: str = ""  # id of the overlay that it shows; empty: it shows our own file system, read-only
+    data_path: str = ""  # what was asked for: KERNEL, PLAIN, or what the kernel allows
+    is_read_only: bool = False  # was asked for
+    why: str = ""  # why it is not the kernel's data path
 
     def locate(self) -> Place | None:
         """The same with a process that is in the namespace now; None if the namespace is gone."""
@@ -64,25 +66,6 @@ def locked_places(store: Store) -> Iterator[None]:
         os.close(fd)
 
 
-def new_host_mountpoint(store: Store) -> str:
-    """A private directory on which a host may be mounted; what dead hosts left there is cleared.
-
-    It is below the store where /run can't be written, as in a user namespace.
-    """
-    name = secrets.token_hex(6)
-    try:
-        os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
-        os.mkdir(f"{_PRIVATE}/{name}", 0o700)
-    except OSError:
-        return store.path("leases", f"{name}.mnt")
-    for other in os.listdir(_PRIVATE):
-        if is_dead(path := f"{_PRIVATE}/{other}"):
-            with contextlib.suppress(OSError):
-                detach(path)
-                os.rmdir(path)
-    return f"{_PRIVATE}/{name}"
-
-
 def find_host(store: Store) -> Lease | None:
     """The lease of the store's host, if one lives."""
     return next((lease for lease in iter_leases(store) if not lease.environment), None)
@@ -101,24 +84,8 @@ def find_place(store: Store, path: str, namespace: int = 0) -> Place | None:
     return next((place for place in iter_places(store) if (place.path, place.namespace) == (path, namespace)), None)
 
 
-def make_place(store: Store, host: Lease, place: Place) -> None:
-    """Let the environment appear at the place, and remember it. Raises MountRefused."""
-    request = Request("show", place.environment, place.uid, place.gid)
-    reply = ask_daemon(store, host, request)
-    raise_problem(host, reply)
-    mount_fd = kernel.clone_mount(f"{host.mountpoint}/{reply.slot}")
-    try:
-        if place.namespace:
-            mount_into(place.pid, place.path, mount_fd)
-        else:
-            prepare_mountpoint(place.path)
-            kernel.attach_mount(mount_fd, place.path)
-    finally:
-        os.close(mount_fd)
-    _remember(store, place)
-
-
-def _remember(store: Store, place: Place) -> None:
+def remember_place(store: Store, place: Place) -> None:
+    """Remember a place as it is now."""
     path = _record_path(store, place)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(asdict(replace(place, home=here())), file)
@@ -155,54 +122,3 @@ def iter_gone_places(store: Store) -> Iterator[Place]:
             is_gone = place.home != "" and find_process(int(place.home.split()[0]), 0) is None
         if is_gone:
             yield place
-
-
-def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
-    """Unmount a place in another mount namespace, if it is still there, and forget it. Raises MountRefused."""
-    if (found := place.locate()) and is_ours_in(found.pid, place.path):
-        unmount_from(found.pid, place.path, is_lazy=is_lazy or is_ours_in(found.pid, place.path, must_be_dead=True))
-    forget_place(store, place)
-
-
-def find_lost_places(store: Store, host_id: str) -> list[Place]:
-    """The places of other hosts than this one that nobody serves any more, as far as we can look.
-
-    Those that are no dead mounts are forgotten: somebody unmounted them, or the machine was started anew.
-    """
-    at_home = here()
-    lost = []
-    for place in [place for place in iter_places(store) if place.host != host_id]:
-        if place.namespace or place.home in (at_home, ""):
-            found = place.locate()
-            if found is not None and _is_dead(found):
-                lost.append(found)
-            else:
-                forget_place(store, place)
-    return lost
-
-
-def revive_places(store: Store, host: Lease) -> list[Place]:
-    """Make the places of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
-    failed = []
-    for place in find_lost_places(store, host.id):
-        try:
-            _detach(place)
-            make_place(store, host, replace(place, host=host.id))
-        except (MountRefused, OSError):
-            forget_place(store, place)
-            failed.append(place)
-    return failed
-
-
-def _is_dead(place: Place) -> bool:
-    """Whether the place is a mount of ours that nobody serves."""
-    if place.namespace:
-        return is_ours_in(place.pid, place.path, must_be_dead=True)
-    return is_dead(place.path) and is_ours(find_mount(place.path))
-
-
-def _detach(place: Place) -> None:
-    if place.namespace:
-        unmount_from(place.pid, place.path, is_lazy=True)
-    else:
-        detach(place.path)

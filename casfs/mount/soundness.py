@@ -7,12 +7,13 @@ to be right. A file that differs is hashed again: it may have been restored, or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.mount.view import Unread
 from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.generations import Generation
+from casfs.store.manifests import Kind, read_manifest
 from casfs.store.numbers import read_number
 from casfs.store.store import Store
 from casfs.venv.tree import FileNode
@@ -97,16 +98,25 @@ def _read_known(store: Store, number: int) -> _Known:
     return _Known(record.manifest, own, shared)
 
 
-def check_blobs(soundness: Soundness, nodes: list[FileNode]) -> None:
-    """Raises StoreDamaged for the first blob that is not sound. Reads and hashes what it must."""
-    for node in nodes:
-        wait_for(lambda node=node: soundness.require(node))  # type: ignore[misc]
+def check_generation(store: Store, generation: Generation, checked: Generation | None) -> None:
+    """Raises StoreDamaged for the first blob that is not sound. Hashes those of which nothing is known.
+
+    Layers of the generation `checked` are left out: their blobs are handed out already.
+    """
+    soundness = Soundness(store)
+    known = {layer.manifest for layer in checked.layers} if checked else set()
+    for layer in generation.layers:
+        if layer.manifest not in known:
+            manifest = read_manifest(store, layer.manifest)
+            for row in range(len(manifest.names)):
+                node = FileNode((layer.number, row), manifest.digest(row), manifest.sizes[row], Kind.FILE)
+                _ask_here(soundness, node)
 
 
-def wait_for(question: Callable[[], None]) -> None:
-    """Put a question again until all that it needs has been read, here and now."""
+def _ask_here(soundness: Soundness, node: FileNode) -> None:
+    """Raises StoreDamaged if the blob is not sound. What that needs is read here and now."""
     while True:
         try:
-            return question()
+            return soundness.require(node)
         except Unread as unread:
             unread.read()

@@ -31,7 +31,7 @@ LINE = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=c
 
 
 def test_a_line_of_mountinfo():
-    assert list(parse_mountinfo(LINE)) == [Mount("/mnt2", "ext3", "rw,noatime")]
+    assert list(parse_mountinfo(LINE)) == [Mount("/mnt2", "ext3", "rw,noatime", "/dev/root")]
     assert list(parse_mountinfo(b"")) == []
 
 
@@ -54,11 +54,11 @@ def test_a_mountpoint_is_read_back_whatever_is_in_its_name(names: list[str]):
     paths = [f"/mnt/{name}" for name in names]
     lines = [f"36 35 0:5 {escape('/ - x')} {escape(path)} ro,nosuid shared:1 - fuse.casfs casfs ro\n" for path in paths]
     mounts = parse_mountinfo("".join(lines).encode("utf-8", "surrogateescape"))
-    assert list(mounts) == [Mount(path, "fuse.casfs", "ro,nosuid") for path in paths]
+    assert list(mounts) == [Mount(path, "fuse.casfs", "ro,nosuid", "casfs") for path in paths]
 
 
 def test_of_stacked_mounts_the_last_is_on_top():
-    below, other, above = Mount("/mnt", "ext4", "rw"), Mount("/mnt/deeper", "proc", "rw"), Mount("/mnt", "fuse.casfs", "ro")
+    below, other, above = Mount("/mnt", "ext4", "rw", "/dev/a"), Mount("/mnt/deeper", "proc", "rw", "proc"), Mount("/mnt", "fuse.casfs", "ro", "casfs")
     assert find_topmost([below, other, above], "/mnt") == above
     assert find_topmost([above, other, below], "/mnt") == below
     assert find_topmost([below, other, above], "/mn") is None
@@ -66,9 +66,9 @@ def test_of_stacked_mounts_the_last_is_on_top():
 
 
 def test_only_mounts_of_our_own_type_are_ours():
-    assert is_ours(Mount("/mnt", f"fuse.{FILE_SYSTEM}", "ro"))
-    assert not is_ours(Mount("/mnt", "fuse.sshfs", "ro"))
-    assert not is_ours(Mount(f"/{FILE_SYSTEM}", "ext4", "ro"))
+    assert is_ours(Mount("/mnt", f"fuse.{FILE_SYSTEM}", "ro", FILE_SYSTEM))
+    assert not is_ours(Mount("/mnt", "fuse.sshfs", "ro", "host:"))
+    assert not is_ours(Mount(f"/{FILE_SYSTEM}", "ext4", "ro", "/dev/a"))
     assert not is_ours(None)
 
 

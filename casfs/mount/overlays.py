@@ -1,0 +1,221 @@
+"""Overlays: one for each environment that is mounted on the kernel data path. All places of the environment show it.
+
+An overlay is attached in private and remembered in a file in leases/. It shows one generation and one upper layer, and never changes: when
+either is another, a new overlay takes its place, and the places move over to it one by one (see `places`). The old one ends with its last
+user. Call all of this with the places locked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from casfs.errors import CasfsError, MountRefused
+from casfs.mount import kernel
+from casfs.mount.control import Request, ask_daemon, raise_problem
+from casfs.mount.mounts import detach
+from casfs.mount.overlay import Layers, Lower, is_work_in_use, make_nested_overlay, make_overlay
+from casfs.mount.soundness import check_generation
+from casfs.store.environments import Environment
+from casfs.store.generations import Generation
+from casfs.store.leases import Lease
+from casfs.store.store import Store
+from casfs.store.uppers import Upper, current_upper, require_upper, sweep_uppers
+from casfs.venv.twins import find_stack
+
+log = logging.getLogger("casfs")
+
+_PREFIX = "overlay-"
+
+TWINS, FUSE = "twins", "fuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """The overlay of an environment."""
+
+    id: str
+    environment: str
+    uid: int
+    gid: int
+    generation: int
+    upper: int  # number of the upper layer
+    metadata: str  # who says what there is: "twins" on disk, or "fuse", our own file system
+    why: str  # why it is not twins
+    host: str  # id of the lease of the host that answers if it is "fuse"
+    anchor: str  # where it is attached in private
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """To whom the files belong."""
+        return self.uid, self.gid
+
+
+def iter_overlays(store: Store) -> Iterator[Overlay]:
+    """Every overlay that is remembered."""
+    for name in sorted(os.listdir(store.path("leases"))):
+        if name.startswith(_PREFIX) and not name.endswith(".new"):
+            with contextlib.suppress(OSError, ValueError, TypeError), open(store.path("leases", name), encoding="utf-8") as file:
+                yield Overlay(**json.load(file))
+
+
+def find_overlay(store: Store, environment: str) -> Overlay | None:
+    """The overlay of an environment."""
+    return next((overlay for overlay in iter_overlays(store) if overlay.environment == environment), None)
+
+
+def is_current(store: Store, overlay: Overlay, host: str) -> bool:
+    """Whether the overlay shows what it should: the current generation, the current upper layer, and nothing of a host that is gone."""
+    environment = Environment(store, overlay.environment)
+    upper = current_upper(environment)
+    shown = (overlay.generation, overlay.upper)
+    return shown == (environment.current_number(), upper and upper.number) and (overlay.metadata != FUSE or overlay.host == host)
+
+
+def require_overlay(store: Store, host: Lease, environment: Environment, owner: tuple[int, int]) -> Overlay:
+    """An overlay that shows the environment as it is now; one that does not is replaced. Raises MountRefused if the kernel can't."""
+    found = find_overlay(store, environment.name)
+    if found is not None and found.owner != owner:
+        raise MountRefused(environment.name, f"is mounted as the files of user {found.uid}; end that first, or mount it as theirs")
+    if found is not None and is_current(store, found, host.id):
+        return found
+    overlay = _make(store, host, environment, owner, found)
+    _remember(store, overlay)
+    if found is not None:
+        _detach(found)
+    return overlay
+
+
+def end_overlay(store: Store, overlay: Overlay) -> None:
+    """Forget an overlay that no place shows. It lives on for as long as somebody uses it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_record_path(store, overlay.environment))
+    _detach(overlay)
+    with contextlib.suppress(CasfsError):  # what is damaged there is told by who needs it
+        sweep_work(Environment(store, overlay.environment))
+
+
+def sweep_work(environment: Environment) -> None:
+    """Remove what overlays have left that nobody uses any more: work directories, and upper layers that are not current."""
+    with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
+        sweep_uppers(environment, lambda path: not path.endswith("/files") and is_work_in_use(path, spare))
+
+
+def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int, int], before: Overlay | None) -> Overlay:
+    generation, upper = environment.require(), require_upper(environment)
+    checked = environment.read(before.generation) if before and before.metadata == TWINS else None
+    token = secrets.token_hex(6)
+    anchor = make_private_directory(store, token)
+    try:
+        found = os.stat(upper.files)
+        if (found.st_uid, found.st_gid) != owner:
+            os.chown(upper.files, *owner)
+        mount_fd, metadata, why = _open_best(store, host, _Recipe(environment, generation, upper, owner, anchor), checked)
+        try:
+            kernel.attach_mount(mount_fd, anchor)
+        finally:
+            os.close(mount_fd)
+    except OSError as error:
+        os.rmdir(anchor)
+        raise MountRefused(environment.name, explain(error)) from None
+    return Overlay(token, environment.name, *owner, generation.number, upper.number, metadata, why, host.id, anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What an overlay is to show."""
+
+    environment: Environment
+    generation: Generation
+    upper: Upper
+    owner: tuple[int, int]
+    scratch: str  # an empty directory
+
+    def layers(self, lower: Sequence[Lower]) -> Layers:
+        """All layers of the overlay, with a new work directory."""
+        pool = self.environment.store.pool
+        data = [pool.directory, *(one.directory for one in pool.shared)]
+        return Layers(lower, data, self.upper.files, self.upper.new_work())
+
+
+def _open_best(store: Store, host: Lease, recipe: _Recipe, checked: Generation | None) -> tuple[int, str, str]:
+    """A detached overlay, who says what there is, and why it is not twins. Raises OSError."""
+    why = "not every distribution has one"
+    if (stack := find_stack(store, recipe.generation)) is not None:
+        try:
+            check_generation(store, recipe.generation, checked)  # twins hand out all blobs at once
+            with contextlib.ExitStack() as opened:
+                lower = [_own(opened, path, recipe.owner) for path in stack]
+                return make_nested_overlay(recipe.layers(lower), recipe.scratch), TWINS, ""
+        except OSError as error:
+            why = explain(error)
+        except CasfsError as error:
+            why = str(error)
+    return _open_on_fuse(store, host, recipe), FUSE, why
+
+
+def _open_on_fuse(store: Store, host: Lease, recipe: _Recipe) -> int:
+    """A detached overlay of the host's own file system. Raises OSError."""
+    reply = ask_daemon(store, host, Request("show", recipe.environment.name, *recipe.owner, recipe.generation.number))
+    raise_problem(host, reply)
+    layers = recipe.layers([f"{host.mountpoint}/{reply.slot}"])
+    try:
+        return make_overlay(layers)
+    except OSError as error:
+        try:
+            return make_nested_overlay(layers, recipe.scratch)  # before Linux 6.16
+        except OSError:
+            raise error from None
+
+
+def _own(opened: contextlib.ExitStack, path: str, owner: tuple[int, int]) -> Lower:
+    """A layer that root owns, as the files of somebody else."""
+    if owner == (0, 0):
+        return path
+    mount_fd = kernel.clone_owned(path, *owner)
+    opened.callback(os.close, mount_fd)
+    return mount_fd
+
+
+def explain(error: OSError) -> str:
+    """What the kernel says of an error: its own words, where it has any."""
+    reason = (error.strerror or str(error)).lower()
+    return f"{reason}: {error.filename}" if error.filename else reason
+
+
+def _remember(store: Store, overlay: Overlay) -> None:
+    path = _record_path(store, overlay.environment)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(asdict(overlay), file)
+    os.rename(f"{path}.new", path)
+
+
+def _record_path(store: Store, environment: str) -> str:
+    return store.path("leases", _PREFIX + environment)
+
+
+def _detach(overlay: Overlay) -> None:
+    with contextlib.suppress(OSError):
+        detach(overlay.anchor)
+    with contextlib.suppress(OSError):
+        os.rmdir(overlay.anchor)
+
+
+_PRIVATE = "/run/casfs"
+
+
+def make_private_directory(store: Store, name: str) -> str:
+    """A directory for mounts that nobody else shall see. It is below the store where /run can't be written, as in a user namespace."""
+    try:
+        os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
+        os.mkdir(f"{_PRIVATE}/{name}", 0o700)
+    except OSError:
+        os.mkdir(path := store.path("leases", f"{name}.mnt"), 0o700)
+        return path
+    return f"{_PRIVATE}/{name}"
