@@ -91,11 +91,17 @@ class Daemon:
             os.execv(sys.executable, self._command(worker, lived))
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
-        session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend())
+        session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
         if not (loss := Supervisor(session, serve_life, when_serving, upgrade).run()):
             return None
         keep_log(self._store, lease, f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {loss}: what was shown is mounted again")
         return Lost(lease.environment, lease.mountpoint, loss)
+
+    def _is_worker(self, pid: int) -> bool:
+        """Whether a process holds our lease, as every worker does and no stranger."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.stat(f"/proc/{pid}/fd/{self._lease.fd}"), os.fstat(self._lease.fd))
+        return False
 
     def _end(self) -> None:
         """Unmount lazily. From now on nobody finds this daemon, although it serves those who use the mount still."""

@@ -52,6 +52,7 @@ class Session:
     orphan: int = 0  # a worker that serves it still, and whose supervisor is gone
     reason: str = ""  # why there was a restart before this session
     can_resend: bool = True  # the kernel repeats what a dead worker left unanswered
+    is_worker: Callable[[int], bool] = bool  # whether a process is still the orphan: its number may have been given to another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +201,10 @@ class Supervisor:
         if self.session.orphan:
             with contextlib.suppress(ProcessLookupError):
                 orphan = os.pidfd_open(self.session.orphan)
-                signal.pidfd_send_signal(orphan, signal.SIGKILL)
-                while not has_ended(self.session.orphan):
-                    select.select([orphan], [], [], _REAP_S)
+                if self.session.is_worker(self.session.orphan):
+                    signal.pidfd_send_signal(orphan, signal.SIGKILL)
+                    while not has_ended(self.session.orphan):
+                        select.select([orphan], [], [], _REAP_S)
                 os.close(orphan)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.session.orphan, os.WNOHANG)

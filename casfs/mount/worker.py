@@ -50,6 +50,7 @@ _OPEN_BLOBS = 512
 _PATIENCE_S = 1.0  # a command connects in order to say one line
 _UPGRADE_S = 5.0  # a supervisor that is to replace itself and us needs a tenth of a second
 _AGAIN_S = 0.5
+_LOOK_EVERY_S = 5.0
 _SPARE_DESCRIPTORS = 32  # for manifests, the control socket, threads
 
 _RESEND = struct.pack("<IiQ", 16, 7, 0)
@@ -117,8 +118,17 @@ class _Worker:
             nursery.start_soon(self._answer_supervisor)
             nursery.start_soon(self._answer_commands, self._post.listener)
             nursery.start_soon(self._catch_up)
+            nursery.start_soon(self._end_with_store)
             await pyfuse3.main()
             nursery.cancel_scope.cancel()
+
+    async def _end_with_store(self) -> None:
+        """A host whose store was deleted can be found by nobody any more, so it ends. Those who use its mounts are served still."""
+        while isinstance(self._post.shown, Host):
+            if await trio.to_thread.run_sync(_is_gone, self._post.store.path("format")):
+                await self._tell_supervisor("stop")
+                break
+            await trio.sleep(_LOOK_EVERY_S)
 
     async def _answer_supervisor(self) -> None:
         """Say that we live, as often as we are asked. If nobody asks any more, start another supervisor: it will replace us."""
@@ -244,6 +254,16 @@ class _Worker:
             if Environment(self._post.store, name).current_number() != number:
                 with contextlib.suppress(CasfsError):  # told to whoever looks into the environment
                     await self.switch(name)
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:  # a disk in trouble
+        return False
+    return False
 
 
 async def _receive_line(stream: trio.SocketStream) -> bytes:

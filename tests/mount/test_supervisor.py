@@ -243,6 +243,16 @@ def test_orphan_that_is_gone_already_is_no_obstacle(scene: Scene):
     assert scene.hear_word("worker")[1:3] == ["1", "0"]
 
 
+def test_process_that_only_has_the_number_of_the_orphan_is_spared(scene: Scene):
+    stranger = _fork.Process(target=signal.pause)
+    stranger.start()
+    scene.start(serve_well, orphan=stranger.pid or 0, is_worker=lambda pid: False)
+    assert scene.hear_word("worker")[1:3] == ["1", "0"]
+    assert not has_ended(stranger.pid or 0)
+    stranger.kill()
+    stranger.join()
+
+
 def test_reason_of_an_earlier_restart_is_told(scene: Scene):
     scene.start(serve_well, restarts=1, reason="it was lost")
     assert scene.hear_word("worker")[1:] == ["1", "1", "it", "was", "lost"]
