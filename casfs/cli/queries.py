@@ -23,7 +23,10 @@ def run_list(arguments: argparse.Namespace) -> None:
     found = sorted(generation.distributions, key=lambda one: one.project)
     if arguments.json:
         say_json(
-            [{"name": one.name, "version": one.version, "bytes": _size(one), "wheel": one.wheel, "origin": one.origin} for one in found]
+            [
+                {"name": one.name, "version": one.version, "bytes": _size(one), "wheel": one.wheel or None, "origin": one.origin}
+                for one in found
+            ]
         )
     elif found:
         say_table(("Distribution", "Version", "Size"), [(one.name, one.version, format_size(_size(one))) for one in found])
@@ -42,11 +45,11 @@ def run_show(arguments: argparse.Namespace) -> None:
     tree = Tree(generation)
     files = [(tree.shown_path(file.path), file) for file in _iter_files(environment, one)]
     about = read_manifest(environment.store, one.files.manifest).description
-    facts = {
+    facts: dict[str, object] = {
         "name": one.name,
         "version": one.version,
         "origin": one.origin,
-        "wheel": one.wheel,
+        "wheel": one.wheel or None,
         "bytes": _size(one),
         "requires-python": about.requires_python,
         "tags": list(about.tags),

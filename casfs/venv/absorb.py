@@ -23,7 +23,7 @@ from casfs.venv.absorbed import Absorbed, absorb_installed, interpreter_prefix, 
 from casfs.venv.changes import next_generation, replace_distributions
 from casfs.venv.copying import build_upper
 from casfs.venv.differences import Conflict, iter_conflicts
-from casfs.venv.installed import Installed, read_installed, written_dist_infos
+from casfs.venv.installed import Installed, read_installed, site_packages, written_dist_infos
 from casfs.venv.merged import MergedView, find_entry
 from casfs.venv.next_upper import plan_next_upper
 from casfs.venv.reading import LayerReader
@@ -74,6 +74,7 @@ def absorb_upper(environment: Environment, prefixes: Collection[str] = ()) -> Ab
         reader = LayerReader(environment.store)
         with Writings(upper.files) as writings:
             view = MergedView(writings, Tree(before), reader.fill, environment.store.pool)
+            _refuse_without_site(view, environment)
             decision = _decide(environment, view, prefixes)
             after, tree = _settle(environment, before, view, reader, decision)
             conflicts = _conflicts(tree, reader, decision)
@@ -90,8 +91,15 @@ def absorb_upper(environment: Environment, prefixes: Collection[str] = ()) -> Ab
     return Absorption(before, after, tuple(decision.refused), conflicts, upper, size, kept)
 
 
-def _file_size(entries: Collection[object]) -> int:
-    return sum(one.size for one in entries if isinstance(one, Written) and one.kind is WrittenKind.FILE)
+def _refuse_without_site(view: MergedView, environment: Environment) -> None:
+    """Where everything is gone at once, somebody broke the environment rather than uninstalled all that was in it."""
+    site, shown = site_packages(view), view.find(site_packages(view))
+    if not isinstance(shown, DirectoryNode) and not (isinstance(shown, Written) and shown.kind is WrittenKind.DIRECTORY):
+        raise EnvironmentRefused(environment.name, f"{site} is no directory any more in its mounts; `casfs reset` brings it back")
+
+
+def _file_size(entries: Collection[Written]) -> int:
+    return sum(one.size for one in entries if one.kind is WrittenKind.FILE)
 
 
 def _decide(environment: Environment, view: MergedView, prefixes: Collection[str]) -> _Decision:
