@@ -23,7 +23,7 @@ _LATE = 100
 _ASKS = 200
 _BUSY_PACKAGES = 100
 
-_INSIDE = "called in a process that has imported what it needs, it includes neither the start of Python nor imports"
+_INSIDE = "in a process that runs already, it includes no start of Python, no imports and no parser of arguments"
 _MOUNTS = f"`casfs mount`, until the mount answers; nobody has looked into any. As a command it is a whole process; {_INSIDE}"
 _FIRST = f"{_MOUNTS}. The first mount starts the daemon"
 _SIZES = "of the daemon's two processes, with so many environments mounted and `find -ls` run in each; each holds two small distributions"
