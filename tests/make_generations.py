@@ -15,6 +15,7 @@ from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, bui
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import AddOptions, Change, add_wheels
 from casfs.venv.interpreter import Interpreter
+from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Content, Identity, Tree
 from tests.make_wheels import MadeWheel
 
@@ -80,6 +81,10 @@ class Shelf:
         """A generation of these."""
         return Generation(number, "", "", BASE, self.layer(skeleton), tuple(distributions))
 
+    def manifests(self) -> list[Manifest]:
+        """All that it has."""
+        return [content.manifest for content in self._contents.values()]
+
     def fill(self, tree: Tree, layers: list[int]) -> None:
         """What a tree is given that asks for these layers."""
         self.reads += layers
@@ -87,7 +92,7 @@ class Shelf:
             tree.add_content(index, self._contents[tree.layers[index].layer.manifest])
 
 
-def walk(tree: Tree, shelf: Shelf) -> dict[str, object]:
+def walk(tree: Tree, shelf: Shelf | LayerReader) -> dict[str, object]:
     """Everything that the tree shows: path -> its node, "" for the root."""
     from casfs.venv.differences import read_entries, read_file
     from casfs.venv.tree import DirectoryNode, FileEntry

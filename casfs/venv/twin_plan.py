@@ -40,6 +40,7 @@ def iter_twin(generation: Generation, layer: Layer, read: ReadLayers) -> Iterato
     A wheel that spells pythonX.Y out where others have {python} could be such a layer; overlayfs would merge what a tree hides.
     """
     tree = Tree(dataclasses.replace(generation, skeleton=layer, distributions=()))
+    read(tree, [_SKELETON])
     count = 0
     for one in _iter_directories(tree, tree.root, read, is_top=False):
         count += len(one.files)
