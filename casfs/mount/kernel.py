@@ -1,7 +1,7 @@
 """System calls that Python's os module lacks, one function each.
 
-See mount(2), open_tree(2), move_mount(2), umount2(2), openat2(2), setns(2), unshare(2), prctl(2), fsopen(2), fsconfig(2), fsmount(2),
-mount_setattr(2).
+See mount(2), open_tree(2), move_mount(2), umount2(2), openat2(2), setns(2), unshare(2), prctl(2), capset(2), fsopen(2), fsconfig(2),
+fsmount(2), mount_setattr(2).
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUSER = 0x200, 0x20000, 0x10000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 1, 2, 4, 0x4000, 0x80000
 _PR_SET_CHILD_SUBREAPER = 36
 _MNT_DETACH = 2
+_CAPABILITY_VERSION = 0x20080522
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,6 +42,17 @@ def _check(result: int, path: str) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), path)
     return result
+
+
+def keep_capabilities(*kept: int) -> None:
+    """Give up what this thread, and those that it starts, may do as root, but for these capabilities (capset(2)).
+
+    A program that it starts as root is given all of them again (capabilities(7)).
+    """
+    header, held = struct.pack("Ii", _CAPABILITY_VERSION, 0), ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, held), "capget")
+    permitted = int(struct.unpack("6I", held.raw)[1]) & sum(1 << number for number in kept)
+    _check(_libc.capset(header, struct.pack("6I", permitted, permitted, 0, 0, 0, 0)), "capset")
 
 
 def mount_fuse(fuse_fd: int, mountpoint: str, name: str) -> None:

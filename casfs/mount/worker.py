@@ -27,6 +27,7 @@ import trio
 
 from casfs import __version__
 from casfs.errors import CasfsError
+from casfs.mount import kernel
 from casfs.mount.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.mount.descriptors import Descriptors
 from casfs.mount.host import Host, Slot
@@ -86,7 +87,12 @@ class _Session(Operations):
 
 
 def serve(post: Post, life: Life) -> None:
-    """Answer until the mount ends."""
+    """Answer until the mount ends.
+
+    All that this needs of root's rights is to read a store that belongs to somebody else, and to write its tables there. Whoever made this
+    process run a program of theirs would be root again: it is no sandbox, but no bug of ours mounts, traces or changes owners.
+    """
+    kernel.keep_capabilities(kernel.CAP_DAC_OVERRIDE, kernel.CAP_DAC_READ_SEARCH)
     descriptors = Descriptors(post.store.pool, _descriptor_limit())
     operations = _Session(life, post.shown, descriptors, Soundness(post.store))
     pyfuse3.init(operations, f"/dev/fd/{life.replay.fileno()}", set())
