@@ -216,6 +216,8 @@ class _Absorption:
         return row, record_problem(entry, hasher.size, hasher.record_hash) if entry else None
 
     def _stage_written(self, batch: Batch | None, one: Written, entry: RecordEntry | None) -> tuple[ManifestFile | None, str | None]:
+        if entry and (problem := record_problem(entry, one.size, entry.digest)):
+            return None, problem  # what has the wrong size need not be read
         hasher = ContentHasher(entry.algorithm if entry else "sha256")
         fd = self._view.writings.open_file(one.path)
         try:
