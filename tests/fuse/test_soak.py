@@ -50,8 +50,9 @@ class Sizes:
 
 
 ALLOWED = Size(4 << 20, 4 << 20, 16)
-"""What a process may grow by from an early moment to the end. Memory: what an allocator keeps in pieces and can't give back. Descriptors:
-commands that are just being answered, and a worker that is just being replaced."""
+"""What a process may grow by from an early moment to the end. Memory: what an allocator keeps in pieces and can't give back; a quarter of a
+megabyte in ten minutes, while a worker that keeps every tree that it showed grows by five in ten rounds. Descriptors: commands that are
+just being answered, and a worker that is just being replaced."""
 
 
 def read_sizes(casfs: Casfs) -> Sizes:
