@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+from collections.abc import Sequence
 
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import WheelRefused
+from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Description
 from casfs.venv.changes import AddOptions, Change, add_wheels, parse_project, remove_distributions, roll_back
@@ -20,15 +23,21 @@ def run_add(arguments: argparse.Namespace) -> None:
         _refuse_unrecordable(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
+    change = add_fitting(environment, interpreter, arguments.wheels, AddOptions(arguments.strict, arguments.allow_record_mismatch))
+    tell_daemons(environment)
+    _say_added(change)
+
+
+def add_fitting(environment: Environment, interpreter: Interpreter, paths: Sequence[str], options: AddOptions) -> Change:
+    """Add wheels that fit the interpreter, and show how far that is. Raises WheelRefused."""
+    for path in paths:
+        _refuse_unrecordable(path)
 
     def check(path: str, about: Description) -> None:
         _refuse_misfit(interpreter, path, about)
 
     with progress_of_wheels() as progress:
-        options = AddOptions(arguments.strict, arguments.allow_record_mismatch, progress)
-        change = add_wheels(environment, interpreter, arguments.wheels, check, options)
-    tell_daemons(environment)
-    _say_added(change)
+        return add_wheels(environment, interpreter, paths, check, dataclasses.replace(options, progress=progress))
 
 
 def _refuse_unrecordable(path: str) -> None:

@@ -15,6 +15,7 @@ from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
 from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, sweep_leases
+from casfs.store.private import sweep_private_mounts
 from casfs.store.store import Store, open_store
 
 
@@ -35,6 +36,7 @@ def bring_back_mounts(arguments: argparse.Namespace) -> None:
 
 def _look_after(store: Store) -> None:
     sweep_leases(store)
+    sweep_private_mounts(store)
     dead = [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]
     has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_places:

@@ -26,14 +26,21 @@ _EXAMPLE = """example:
   casfs mount ~/project/.venv
   ~/project/.venv/bin/python -c 'import numpy'"""
 
+_RUN_DESCRIPTION = """Run a command in the environment, or in one of some wheels that vanishes afterwards.
+
+The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
+What it writes into the environment itself is kept in memory, seen by nobody else, and gone with it. No privilege is needed; a plain
+user's command can't use sudo. What the command leaves running keeps the environment."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
     _open_standard_streams()
-    os.umask(os.umask(0o077) & 0o077 | 0o022)  # as strict as it was, but the owner may use what we make and nobody else may write to it
+    umask = os.umask(0o077)
+    os.umask(umask & 0o077 | 0o022)  # as strict as it was, but the owner may use what we make and nobody else may write to it
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv, argparse.Namespace(umask=umask))
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -87,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_upper_commands(commands)
     _add_query_commands(commands)
     _add_mount_commands(commands)
+    _add_run_command(commands)
     _add_pool_commands(commands)
     _add_daemon_commands(commands)
     return parser
@@ -221,6 +229,16 @@ def _add_mount_commands(commands: _Commands) -> None:
     what.add_argument("--all", action="store_true", help="every mount of the store")
     umount.add_argument("--into", type=int, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
+
+
+def _add_run_command(commands: _Commands) -> None:
+    run = commands.add(
+        "run", "run:run_run", "run a command in the environment, or in one of some wheels", "casfs run six.whl -- python -c 'import six'"
+    )
+    run.usage = "casfs run [--store DIR] [--python PYTHON] [--env NAME | WHEEL ...] [--] COMMAND ..."
+    run.description = _RUN_DESCRIPTION
+    run.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="WHEEL, COMMAND", help="`--` between the two is needed only in doubt")
 
 
 if __name__ == "__main__":

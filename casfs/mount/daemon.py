@@ -21,6 +21,7 @@ from casfs.mount.supervisor import Life, Session, Supervisor
 from casfs.mount.view import View
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, inherit_lease, keep_log, new_lease, take_lease
+from casfs.store.private import clear_private_mount
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store
 from casfs.venv.reading import LayerReader
@@ -104,7 +105,12 @@ class Daemon:
         return False
 
     def _end(self) -> None:
-        """Unmount lazily. From now on nobody finds this daemon, although it serves those who use the mount still."""
+        """Unmount lazily. From now on nobody finds this daemon, although it serves those who use the mount still.
+
+        A private mount nobody can take from its users: it ends with them.
+        """
+        if self._lease.lease.generation:
+            return
         self._lease.withdraw()
         end_session(self._lease.lease.mountpoint)
 
@@ -125,7 +131,10 @@ def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | 
             return View(store, pinned if number else functools.partial(generations.read, name), reader=reader)
 
         return Host(table, open_view)
-    owner = Environment(store, lease.environment).owner_ids()
+    environment = Environment(store, lease.environment)
+    if lease.generation:
+        return View(store, functools.partial(environment.read, lease.generation), (os.geteuid(), os.getegid()))
+    owner = environment.owner_ids()
     return View(store, functools.partial(generations.read, lease.environment), owner)
 
 
@@ -161,6 +170,32 @@ def start_daemon(
         return Daemon(store, lease, listener, fuse_fd, init_fd).run(when_serving, restarts=int(bool(after)), reason=after)
 
 
+def serve_private(store: Store, lease: HeldLease, line: socket.socket) -> None:
+    """Serve a private mount until its namespace ends, and clear away what it leaves; `line` brings what the kernel gave who mounted it."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(lease.end)
+        stack.callback(clear_private_mount, store, lease.lease)
+        try:
+            listener = stack.enter_context(_listen(store, lease.lease.id))
+            _serve_private(store, lease, listener, line)
+        except BaseException as error:
+            log.exception("the daemon failed")
+            keep_log(store, lease.lease, f"the daemon of {lease.lease.mountpoint} failed: {error!r}")
+            raise
+
+
+def _serve_private(store: Store, lease: HeldLease, listener: socket.socket, line: socket.socket) -> None:
+    from casfs.mount import worker  # noqa: F401 - loaded while the mount is being made
+
+    with line:
+        init_message, fds, _, _ = socket.recv_fds(line, _MAX_INIT, 1)
+    if fds:  # else who was to mount it has ended
+        os.set_inheritable(fds[0], False)
+        init_fd = os.memfd_create("FUSE_INIT")
+        os.write(init_fd, init_message)
+        Daemon(store, lease, listener, fds[0], init_fd).run(lambda: None)
+
+
 def _remove_private(mountpoint: str) -> None:
     """Remove the directory on which a host was mounted."""
     with contextlib.suppress(OSError):
@@ -174,6 +209,8 @@ def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str],
             os.set_inheritable(fd, False)
         lease = inherit_lease(store, handover.lease_fd)
         stack.callback(lease.end)
+        if lease.lease.generation:
+            stack.callback(clear_private_mount, store, lease.lease)
         if not lease.lease.environment:
             stack.callback(_remove_private, lease.lease.mountpoint)
         stack.callback(end_session, lease.lease.mountpoint)

@@ -23,10 +23,13 @@ def can_resend() -> bool:
     return (int(release[0]), int(release[1].split("-")[0])) >= RESEND_SINCE
 
 
-def mount_session(mountpoint: str) -> tuple[int, bytes]:
-    """The descriptor of a FUSE file system that is mounted now, and the kernel's FUSE_INIT. Raises MountRefused."""
+def mount_session(mountpoint: str, *, may_mount: bool = False) -> tuple[int, bytes]:
+    """The descriptor of a FUSE file system that is mounted now, and the kernel's FUSE_INIT. Raises MountRefused.
+
+    Root and who says that it may mount do so themselves.
+    """
     try:
-        fuse_fd = _mount_as_root(mountpoint) if os.geteuid() == 0 else _mount_as_user(mountpoint)
+        fuse_fd = _mount_ourselves(mountpoint) if may_mount or os.geteuid() == 0 else _mount_as_user(mountpoint)
         return fuse_fd, os.read(fuse_fd, _INIT_SIZE)
     except OSError as error:
         raise MountRefused(mountpoint, f"FUSE can't mount here: {_explain(error)}") from None
@@ -38,7 +41,7 @@ def _explain(error: OSError) -> str:
     return f"{error.filename or ''} {error.strerror or error}".strip().lower()
 
 
-def _mount_as_root(mountpoint: str) -> int:
+def _mount_ourselves(mountpoint: str) -> int:
     fuse_fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         kernel.mount_fuse(fuse_fd, mountpoint, FILE_SYSTEM)

@@ -35,6 +35,7 @@ class Lease:
     environment: str
     mountpoint: str
     started: str  # ISO 8601, UTC
+    generation: int = 0  # of a private mount, which shows it for ever, in a namespace of its own; else 0
 
 
 class HeldLease:
@@ -62,7 +63,9 @@ def take_lease(store: Store, lease: Lease) -> HeldLease:
     path = lease_path(store, lease.id)
     fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    os.write(fd, json.dumps(asdict(lease)).encode())
+    # what an earlier version does not know, it need not read
+    said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
+    os.write(fd, json.dumps(said).encode())
     os.rename(f"{path}.new", path)
     return HeldLease(store, lease, fd)
 
@@ -74,7 +77,12 @@ def inherit_lease(store: Store, fd: int) -> HeldLease:
 
 def new_lease(environment: str, mountpoint: str, started: str) -> Lease:
     """A lease for this process."""
-    return Lease(secrets.token_hex(6), os.getpid(), environment, mountpoint, started)
+    return Lease(new_lease_id(), os.getpid(), environment, mountpoint, started)
+
+
+def new_lease_id() -> str:
+    """A lease's name, which no other has."""
+    return secrets.token_hex(6)
 
 
 def lease_path(store: Store, lease_id: str) -> str:
@@ -87,14 +95,37 @@ def _withdrawn_path(store: Store, lease_id: str) -> str:
 
 
 def iter_leases(store: Store) -> Iterator[Lease]:
-    """The leases whose holders live."""
+    """The leases whose holders live, but for those of private mounts: nobody can reach these from outside, or change what they show."""
+    return (lease for lease in _iter_held(store) if not lease.generation)
+
+
+def iter_private_leases(store: Store) -> Iterator[Lease]:
+    """The leases of private mounts whose holders live."""
+    return (lease for lease in _iter_held(store) if lease.generation)
+
+
+def _iter_held(store: Store) -> Iterator[Lease]:
     for lease_id in _iter_ids(store):
         if (content := _read(lease_path(store, lease_id))) and content.is_held:
             yield Lease(**json.loads(content.text))
 
 
+def is_lease_held(store: Store, lease: Lease) -> bool:
+    """Whether its holder, or one of those that inherited it, lives."""
+    return (content := _read(lease_path(store, lease.id))) is not None and content.is_held
+
+
 def iter_dead_leases(store: Store) -> Iterator[Lease]:
-    """The leases whose holders died without giving them up. One that was not written to its end is removed."""
+    """The leases, but for those of private mounts, whose holders died without giving them up. One that is not whole is removed."""
+    return (lease for lease in _iter_dead(store) if not lease.generation)
+
+
+def iter_dead_private_leases(store: Store) -> Iterator[Lease]:
+    """The leases of private mounts whose holders died without giving them up."""
+    return (lease for lease in _iter_dead(store) if lease.generation)
+
+
+def _iter_dead(store: Store) -> Iterator[Lease]:
     for lease_id in _iter_ids(store):
         if (content := _read(lease_path(store, lease_id))) and not content.is_held:
             try:
@@ -106,6 +137,11 @@ def iter_dead_leases(store: Store) -> Iterator[Lease]:
 def bury_lease(store: Store, lease: Lease, epitaph: str) -> None:
     """Remove a dead one's lease with all that belongs to it. The store keeps its log, with this last line."""
     keep_log(store, lease, epitaph)
+    _remove(store, lease.id)
+
+
+def forget_lease(store: Store, lease: Lease) -> None:
+    """Remove a lease that nobody holds any more, with all that belongs to it."""
     _remove(store, lease.id)
 
 

@@ -1,0 +1,165 @@
+"""run: a command in an environment that it alone sees."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.foreground import Foreground, Start, end_alike
+from casfs.cli.hosts import END_WAIT_S, log_to_file
+from casfs.cli.output import note, warn
+from casfs.mount.private import Scene, enter_namespace, show_scene
+from casfs.store.environments import Environment
+from casfs.store.leases import HeldLease, forget_lease, is_lease_held, new_lease_id, take_lease
+from casfs.store.private import clear_private_mount, private_lease
+from casfs.store.store import Store
+from casfs.store.uppers import current_upper
+
+_LOOK_EVERY_S = 0.001
+_STANDARD_STREAMS = 3
+
+
+def run_run(arguments: argparse.Namespace) -> int:
+    """casfs run"""
+    wheels, command = split_words(arguments.words)
+    if problem := _usage_problem(wheels, command, arguments.env):
+        note(f"casfs run: {problem}; see `casfs run --help`")
+        return 2
+    environment = open_context(arguments, create=True)
+    lease = _take_lease(environment, wheels, arguments.python)
+    foreground = None
+    try:
+        os.mkdir(lease.lease.mountpoint, 0o700)
+        shown = Environment(environment.store, lease.lease.environment)
+        if wheels:
+            _fill(shown, wheels, arguments.python)
+        foreground = _start(shown, lease, command, arguments.umask)
+        status = foreground.wait()
+    finally:
+        _end(environment.store, lease, is_waited_for=foreground is None or not foreground.has_left_others)
+    return end_alike(status)
+
+
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """The wheels and the command: `--` stands between them. Without it the wheels are the first words, as long as they end with `.whl`."""
+    if "--" in words:
+        middle = words.index("--")
+        if all(_is_wheel(word) for word in words[:middle]):
+            return words[:middle], words[middle + 1 :]
+    middle = next((index for index, word in enumerate(words) if not _is_wheel(word)), len(words))
+    return words[:middle], words[middle:]
+
+
+def _is_wheel(word: str) -> bool:
+    return word.endswith(".whl") and not word.startswith("-")
+
+
+def _usage_problem(wheels: list[str], command: list[str], name: str | None) -> str | None:
+    if not command:
+        return "name a command"
+    if command[0].startswith("-"):
+        return f"{command[0]} must stand before the wheels, or behind `--` if it is the command"
+    if wheels and name:
+        return "name wheels or an environment, not both"
+    return None
+
+
+def _take_lease(environment: Environment, wheels: Sequence[str], python: str | None) -> HeldLease:
+    """The lease of the mount to be made: whatever happens from here on, what it names is cleared away."""
+    lease_id = new_lease_id()
+    directory = f"{os.path.realpath(os.environ.get('TMPDIR') or '/tmp')}/casfs-{lease_id}"
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    if wheels:
+        return take_lease(environment.store, private_lease(lease_id, directory, started))
+    generation = _require_generation(environment, python)
+    return take_lease(environment.store, private_lease(lease_id, directory, started, environment.name, generation))
+
+
+def _require_generation(environment: Environment, python: str | None) -> int:
+    """Number of the environment's current generation; a new environment gets one."""
+    number = environment.current_number()
+    if number is None or python is not None:
+        interpreter = choose_interpreter(environment, python)
+        from casfs.venv.changes import create_environment
+
+        number = create_environment(environment, interpreter).number
+    return number
+
+
+def _fill(environment: Environment, wheels: Sequence[str], python: str | None) -> None:
+    """Make an environment of these wheels."""
+    from casfs.cli.changes import add_fitting
+    from casfs.venv.changes import AddOptions
+
+    add_fitting(environment, choose_interpreter(environment, python), wheels, AddOptions())
+
+
+def _start(environment: Environment, lease: HeldLease, command: list[str], umask: int) -> Foreground:
+    """Start the daemon and the command, which mounts before it begins."""
+    store, directory = environment.store, lease.lease.mountpoint
+    upper = current_upper(environment)
+    pools = [pool.directory for pool in (store.pool, *store.pool.shared)]
+    scene = Scene(directory, [upper.files] if upper else [], pools)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        _start_daemon(store, lease, theirs)
+
+        def prepare() -> None:
+            enter_namespace()
+            theirs.close()  # so that a daemon that has ended is noticed
+            if reason := show_scene(scene, ours):
+                warn(f"the environment is read-only, and without what tools wrote into it: {reason}")
+
+        return Foreground(Start(prepare, command, _environ(environment, directory), umask))
+
+
+def _environ(environment: Environment, directory: str) -> Mapping[str, str]:
+    """As after `activate`."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    path = os.pathsep.join((f"{directory}/bin", kept.get("PATH", os.defpath)))
+    return {**kept, "PATH": path, "VIRTUAL_ENV": directory, "VIRTUAL_ENV_PROMPT": environment.name}
+
+
+def _start_daemon(store: Store, lease: HeldLease, line: socket.socket) -> None:
+    """Start what serves the mount, as nobody's child: it outlives us if the command does."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if not os.fork():
+            _serve(store, lease, line)
+    finally:
+        os._exit(0)
+
+
+def _serve(store: Store, lease: HeldLease, line: socket.socket) -> None:
+    """The whole life of the daemon's first process. It holds nothing open that was ours: who reads our output waits for no daemon."""
+    from casfs.mount.daemon import serve_private
+
+    log_to_file(store.path("leases", f"{lease.lease.id}.log"))
+    for fd in range(2):
+        os.dup2(2, fd)
+    low = _STANDARD_STREAMS
+    for kept in sorted((lease.fd, line.fileno())):
+        os.closerange(low, kept)
+        low = kept + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    os.chdir("/")
+    serve_private(store, lease, line)
+
+
+def _end(store: Store, held: HeldLease, *, is_waited_for: bool) -> None:
+    """Return when nothing is left, unless that is not to be waited for. The daemon clears away; we do if there is none."""
+    os.close(held.fd)
+    until = time.monotonic() + END_WAIT_S
+    while is_waited_for and is_lease_held(store, held.lease) and time.monotonic() < until:
+        time.sleep(_LOOK_EVERY_S)
+    if not is_lease_held(store, held.lease):
+        clear_private_mount(store, held.lease)
+        forget_lease(store, held.lease)
