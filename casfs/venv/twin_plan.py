@@ -1,6 +1,6 @@
 """What metadata twins hold: directories of a tree, with the files that are shown in each. Nothing here touches a disk.
 
-A twin of a layer is the tree of that layer alone. The top of a generation is what its tree adds to the twins of its layers:
+A twin of a manifest is the tree of that manifest alone. The top of a generation is what its tree adds to the twins of its manifests:
 
     the skeleton's files      they win against all others
     merged directories        those of several layers, each with the time that the whole tree gives it, and those of the skeleton
@@ -11,15 +11,16 @@ file. That is how a tree resolves conflicts too.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from casfs.digest import Digest
 from casfs.errors import InvalidValue
-from casfs.store.generations import Generation, Layer
+from casfs.store.generations import BaseInterpreter, Generation, Layer, build_layer
+from casfs.store.manifests import Manifest
 from casfs.venv.differences import ReadLayers, read_entries
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.tree import Content, DirectoryNode, FileEntry, FileNode, Tree
 
 _SKELETON = 0  # the layer of a tree that is in its top
 
@@ -34,29 +35,29 @@ class TwinDirectory:
     files: Sequence[tuple[str, FileNode]]
 
 
-def iter_twin(generation: Generation, layer: Layer, read: ReadLayers) -> Iterator[TwinDirectory]:
-    """The directories of a layer's twin, parents first. Raises InvalidValue at the end for a layer that has two files of one name.
+def iter_twin(digest: Digest, manifest: Manifest, python_directory: str) -> Iterator[TwinDirectory]:
+    """The directories of a manifest's twin, parents first. Raises InvalidValue at the end if the manifest has two files of one name.
 
-    A wheel that spells pythonX.Y out where others have {python} could be such a layer; overlayfs would merge what a tree hides.
+    It may have: one spells pythonX.Y out, the other has {python}. overlayfs would merge what a tree hides.
     """
-    tree = Tree(dataclasses.replace(generation, skeleton=layer, distributions=()))
-    read(tree, [_SKELETON])
+    layer = build_layer(digest, 0, manifest)
+    tree = Tree(Generation(0, "", "", BaseInterpreter("", "", "", python_directory), layer, ()))
+    tree.add_content(_SKELETON, Content(manifest, {}))
     count = 0
-    for one in _iter_directories(tree, tree.root, read, is_top=False):
+    for one in _iter_directories(tree, lambda tree, layers: None, is_top=False):
         count += len(one.files)
         yield one
-    if count != len(tree.layers[_SKELETON].require().manifest.names):
-        raise InvalidValue(layer.manifest, "has two files of one name")
+    if count != len(manifest.names):
+        raise InvalidValue(digest, "has two files of one name")
 
 
 def iter_top(generation: Generation, read: ReadLayers) -> Iterator[TwinDirectory]:
     """The directories of a generation's top, parents first. Only merged directories are looked into."""
-    tree = Tree(generation)
-    return _iter_directories(tree, tree.root, read, is_top=True)
+    return _iter_directories(Tree(generation), read, is_top=True)
 
 
-def _iter_directories(tree: Tree, directory: DirectoryNode, read: ReadLayers, *, is_top: bool) -> Iterator[TwinDirectory]:
-    waiting = [directory]
+def _iter_directories(tree: Tree, read: ReadLayers, *, is_top: bool) -> Iterator[TwinDirectory]:
+    waiting = [tree.root]
     while waiting:
         directory = waiting.pop()
         entries = read_entries(tree, directory, read)

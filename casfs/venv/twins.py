@@ -16,15 +16,16 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import CasfsError
-from casfs.store.generations import Generation, Layer
+from casfs.store.generations import Generation
 from casfs.store.manifests import read_manifest
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.store import Store
-from casfs.venv.tree import Content, Tree
+from casfs.venv.tree import Content, FileNode, Tree
 from casfs.venv.twin_files import lay_out
 from casfs.venv.twin_plan import TwinDirectory, is_stackable, iter_top, iter_twin, iter_upwards
 
@@ -79,13 +80,18 @@ def _list_stack(store: Store, generation: Generation) -> list[str] | None:
 def _build_missing(store: Store, generation: Generation) -> None:
     with store.batch() as batch, _syncing(batch.directory) as sync:
         made: dict[str, str] = {}
-        for target, directories in _iter_plans(store, generation):
-            if not os.path.isdir(target) and target not in made:
+        for target, plan in _plans(store, generation).items():
+            if not os.path.isdir(target):
                 made[target] = f"{batch.directory}/twin{len(made)}"
                 with naming(made[target]):
-                    lay_out(directories, made[target], lambda node: store.pool.read_blob(node.digest, node.size))
+                    lay_out(plan(), made[target], lambda node: read_target(store, node))
         sync()
         _publish(store, made)
+
+
+def read_target(store: Store, node: FileNode) -> bytes:
+    """Where a symbolic link points to. Raises StoreDamaged."""
+    return store.pool.read_blob(node.digest, node.size)
 
 
 @contextlib.contextmanager
@@ -99,21 +105,21 @@ def _syncing(directory: str) -> Iterator[Callable[[], None]]:
         os.close(fd)
 
 
-def _iter_plans(store: Store, generation: Generation) -> Iterator[tuple[str, Iterator[TwinDirectory]]]:
-    """Each twin of a generation, and what is in it."""
+def _plans(store: Store, generation: Generation) -> dict[str, Callable[[], Iterable[TwinDirectory]]]:
+    """Each twin of a generation, and what tells what is in it."""
 
-    def read(tree: Tree, layers: list[int]) -> None:
-        for index in layers:
-            tree.add_content(index, read_content(store, tree.layers[index].layer))
+    def plan(digest: Digest) -> Iterable[TwinDirectory]:
+        return iter_twin(digest, read_manifest(store, digest), python_directory)
 
-    yield top_path(store, generation), iter_top(generation, read)
-    for layer in iter_upwards(generation):
-        yield twin_path(store, layer.manifest, generation.interpreter.directory), iter_twin(generation, layer, read)
+    python_directory = generation.interpreter.directory
+    twins = {twin_path(store, layer.manifest, python_directory): partial(plan, layer.manifest) for layer in iter_upwards(generation)}
+    return {top_path(store, generation): lambda: iter_top(generation, partial(read_layers, store)), **twins}
 
 
-def read_content(store: Store, layer: Layer) -> Content:
-    """What a twin needs of a layer: its manifest, but not the older identities of its rows. Raises StoreDamaged."""
-    return Content(read_manifest(store, layer.manifest), {})
+def read_layers(store: Store, tree: Tree, layers: list[int]) -> None:
+    """Give a tree what it needs: manifests, but not the older identities of their rows. Raises StoreDamaged."""
+    for index in layers:
+        tree.add_content(index, Content(read_manifest(store, tree.layers[index].layer.manifest), {}))
 
 
 def _publish(store: Store, made: dict[str, str]) -> None:

@@ -55,7 +55,7 @@ _STRICT: list[tuple[str, str | int | None]] = [("source", "casfs"), ("metacopy",
 
 def look_at_mount(root: str) -> dict[str, Facts]:
     """Path -> what is there, as the kernel says."""
-    shown = {"": (stat.S_IFDIR | 0o755, os.lstat(root).st_mtime_ns)}
+    shown: dict[str, Facts] = {"": (stat.S_IFDIR | 0o755, os.lstat(root).st_mtime_ns)}
     for directory, directories, files in os.walk(root):
         for name in (*directories, *files):
             path = f"{directory}/{name}"
