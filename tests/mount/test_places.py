@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casfs.mount import places
-from casfs.mount.places import Place, find_host, find_place, forget_gone_places, forget_place, iter_places, locked_places
+from casfs.mount.places import Place, find_host, find_place, forget_gone_places, forget_place, iter_places, locked_places, remember_place
 from casfs.store.leases import new_lease, take_lease
 from casfs.store.store import Store, open_store
 
@@ -31,17 +31,15 @@ def place_at(path: str, environment: str = "default", namespace: int = 0) -> Pla
 def remember(store: Store, *made: Place) -> None:
     """As `make_place` does when the mount is there."""
     for place in made:
-        places._remember(store, place)
+        remember_place(store, place)
 
 
-def told(place: Place | None) -> tuple[object, ...] | None:
+def told(place: Place | None) -> Place | None:
     """All that whoever made a place said of it."""
-    if place is None:
-        return None
-    return (place.path, place.environment, place.uid, place.gid, place.host, place.started, place.namespace, place.pid)
+    return replace(place, home="") if place else None
 
 
-def all_told(store: Store) -> set[tuple[object, ...] | None]:
+def all_told(store: Store) -> set[Place | None]:
     found = [told(place) for place in iter_places(store)]
     assert len(set(found)) == len(found)
     return set(found)
