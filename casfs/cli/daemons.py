@@ -14,7 +14,7 @@ from casfs.cli.output import say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, locked_places
-from casfs.mount.placing import new_host_mountpoint
+from casfs.mount.placing import end_unused_overlays, new_host_mountpoint
 from casfs.store.leases import DEAD_LOG, iter_leases
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
@@ -59,6 +59,8 @@ def run_stop(arguments: argparse.Namespace) -> None:
     """casfs daemon stop"""
     store = open_store(store_directory(arguments))
     unmount_all(store, is_lazy=arguments.force)
+    with locked_places(store):
+        end_unused_overlays(store)  # of a mount that failed, too
     for lease in iter_leases(store):
         stop_daemon(store, lease, is_lazy=arguments.force)
 

@@ -179,3 +179,6 @@ def test_what_can_not_be_is_refused(casfs: Casfs, inside: Container, tmp_path: P
     ):
         assert reason in casfs.run(*words, code=1).stderr
     assert casfs.status() == []
+    casfs.run("daemon", "stop")
+    assert str(casfs.store) not in Path("/proc/self/mountinfo").read_text()  # nor an overlay of the mount that failed
+    assert casfs.leases() == []
