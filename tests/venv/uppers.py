@@ -33,6 +33,11 @@ class MountedWorkshop:
     workshop: Workshop
 
     @property
+    def site(self) -> str:
+        """Where the environment shows its site-packages."""
+        return f"lib/{self.workshop.environment.require().interpreter.directory}/site-packages"
+
+    @property
     def upper(self) -> Path:
         return Path(require_upper(self.workshop.environment).files)
 
@@ -77,22 +82,22 @@ class MountedWorkshop:
         content = {f"{name}/__init__.py": b"VALUE = 1\n"} if files is None else dict(files)
         content |= {f"{info}/{path}": text for path, text in inside.items()}
         for path, text in content.items():
-            self.write(os.path.normpath(f"{SITE}/{path}"), text, 0o755 if "/bin/" in path else 0o644)
+            self.write(os.path.normpath(f"{self.site}/{path}"), text, 0o755 if "/bin/" in path else 0o644)
         record = (
             {path: (hash_field(text), str(len(text))) for path, text in content.items()} | {f"{info}/RECORD": ("", "")} | dict(rows or {})
         )
-        self.write(f"{SITE}/{info}/RECORD", format_rows([(path, *facts) for path, facts in record.items()], "\r\n"))
+        self.write(f"{self.site}/{info}/RECORD", format_rows([(path, *facts) for path, facts in record.items()], "\r\n"))
 
     def uninstall(self, name: str) -> None:
         """As a tool uninstalls a distribution of the generation: every file, then the directories that are empty."""
         with self.view() as view:
-            record = next(path for path in self.lower() if path.startswith(f"{SITE}/{name}-") and path.endswith(".dist-info/RECORD"))
+            record = next(path for path in self.lower() if path.startswith(f"{self.site}/{name}-") and path.endswith(".dist-info/RECORD"))
             rows = (view.read_small(record, 1 << 20) or b"").decode().splitlines()
-        self.delete(f"{SITE}/{name}")
+        self.delete(f"{self.site}/{name}")
         self.delete(os.path.dirname(record))
         for row in rows:
-            path = os.path.normpath(f"{SITE}/{row.split(',')[0]}")
-            if not path.startswith((f"{SITE}/{name}/", os.path.dirname(record))):
+            path = os.path.normpath(f"{self.site}/{row.split(',')[0]}")
+            if not path.startswith((f"{self.site}/{name}/", os.path.dirname(record))):
                 self.delete(path)
 
     @contextmanager

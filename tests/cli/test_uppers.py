@@ -1,0 +1,154 @@
+"""diff, absorb, reset: what they print, what they ask, and that nothing is lost unasked."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from typing import Any
+
+import pytest
+
+from casfs.store.environments import Environment
+from casfs.store.store import open_store
+from tests.fuse.harness import TIME_LIMIT_S, Casfs
+from tests.make_generations import Workshop
+from tests.venv.uppers import MountedWorkshop
+
+
+@pytest.fixture
+def mounted(casfs: Casfs) -> MountedWorkshop:
+    """An environment with demo 1.0 and other 1.0, in whose mount tools may write."""
+    casfs.add(casfs.wheel("demo", files={"demo/__init__.py": b"VALUE = 1\n", "demo/more.py": b""}), casfs.wheel("other"))
+    store = open_store(casfs.store)
+    return MountedWorkshop(Workshop(store, Environment(store, "default"), casfs.directory))
+
+
+@pytest.fixture
+def used(mounted: MountedWorkshop) -> MountedWorkshop:
+    """As after some hours of work."""
+    mounted.install("fresh", "3.0")
+    mounted.uninstall("other")
+    mounted.write(f"{mounted.site}/demo/__init__.py", b"VALUE = 2\n")
+    mounted.write(f"{mounted.site}/mine.py", b"mine")
+    mounted.write(f"{mounted.site}/demo/__pycache__/more.cpython-311.pyc", b"12345")
+    return mounted
+
+
+def read_diff(casfs: Casfs) -> Any:
+    return json.loads(casfs.run("diff", "--json").stdout)
+
+
+@pytest.mark.parametrize("command", ["diff", "absorb", "reset"])
+def test_nothing_was_ever_written(casfs: Casfs, mounted: MountedWorkshop, command: str) -> None:
+    done = casfs.run(command)
+    assert (done.stdout, done.stderr) == ("", "nothing was written into a mount of default\n")
+    assert read_diff(casfs) == {"distributions": [], "files": [], "bytecode": {"files": 0, "bytes": 0}, "problems": [], "bytes": 0}
+
+
+@pytest.mark.parametrize("command", ["diff", "absorb", "reset"])
+def test_an_environment_that_does_not_exist(casfs: Casfs, command: str) -> None:
+    done = casfs.run("--env", "nowhere", command, code=1)
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert not (casfs.store / "environments" / "nowhere").exists()
+
+
+def test_diff_names_distributions_first_and_then_files(casfs: Casfs, used: MountedWorkshop) -> None:
+    done = casfs.run("diff")
+    assert done.stdout.splitlines() == [
+        f"+ fresh 3.0 (pip, 5 files, {used_size(used)} B)",
+        "- other 1.0",
+        f"  edited  {used.site}/demo/__init__.py (demo)",
+        f"  added   {used.site}/mine.py",
+    ]
+    assert "1 bytecode file among them" in done.stderr
+
+
+def used_size(mounted: MountedWorkshop) -> int:
+    return sum(path.stat().st_size for path in (mounted.upper / mounted.site).glob("fresh*/*"))
+
+
+def test_diff_tells_a_program_the_same(casfs: Casfs, used: MountedWorkshop) -> None:
+    found = read_diff(casfs)
+    assert [(one["name"], one["before"], one["after"], one["installer"]) for one in found["distributions"]] == [
+        ("demo", "1.0", "1.0", None),
+        ("fresh", None, "3.0", "pip"),
+        ("other", "1.0", None, "a tool"),
+    ]
+    assert found["distributions"][0]["edited"] == [{"path": f"{used.site}/demo/__init__.py", "action": "edited", "bytes": 10}]
+    assert found["files"] == [{"path": f"{used.site}/mine.py", "action": "added", "bytes": 4}]
+    assert found["bytecode"] == {"files": 1, "bytes": 5}
+
+
+def test_diff_shows_names_that_are_not_utf_8(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    mounted.write("share-\udcff", b"")
+    assert "  added   share-\\udcff\n" in casfs.run("diff").stdout
+    assert read_diff(casfs)["files"] == [{"path": "share-\udcff", "action": "added", "bytes": 0}]
+
+
+def test_absorb_tells_each_change_and_what_is_left(casfs: Casfs, used: MountedWorkshop) -> None:
+    done = casfs.run("absorb")
+    assert done.stdout == "+ fresh 3.0\n- other 1.0\n"
+    assert done.stderr.endswith(" B before, 19 B now\n")
+    assert [one["name"] for one in json.loads(casfs.run("list", "--json").stdout)] == ["demo", "fresh"]
+    assert [one["name"] for one in read_diff(casfs)["distributions"]] == ["demo"]
+    assert casfs.run("show", "fresh").stdout.startswith("name: fresh\nversion: 3.0\norigin: pip\nsize: ")
+
+
+def test_absorb_names_what_it_refuses_and_goes_on(casfs: Casfs, used: MountedWorkshop) -> None:
+    used.install("broken")
+    used.write(f"{used.site}/broken/__init__.py", b"VALUE = 3\n")
+    done = casfs.run("absorb")
+    assert "+ fresh 3.0\n" in done.stdout
+    assert (
+        "casfs: warning: broken 1.0: 'broken/__init__.py': its sha256 is not the one in RECORD; it stays in the upper layer\n"
+        in done.stderr
+    )
+
+
+def test_what_was_absorbed_can_be_rolled_back(casfs: Casfs, used: MountedWorkshop) -> None:
+    casfs.run("absorb")
+    assert casfs.run("rollback").stdout == "- fresh 3.0\n+ other 1.0\n"
+
+
+def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWorkshop) -> None:
+    done = casfs.run("add", casfs.wheel("other", "2.0"), code=1)
+    assert done.stderr == (
+        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset` throws it away\n"
+    )
+
+
+def test_reset_without_a_terminal_needs_yes(casfs: Casfs, used: MountedWorkshop) -> None:
+    done = casfs.run("reset", code=1, stdin=subprocess.DEVNULL)
+    assert done.stderr == "casfs: default: there is no terminal to ask whether what was written may be lost; say it with --yes\n"
+    assert read_diff(casfs)["files"]
+    assert casfs.run("reset", "--yes").stderr == "default shows generation 2 alone again\n"
+    assert read_diff(casfs)["bytes"] == 0
+
+
+@pytest.mark.parametrize(("answer", "code", "is_left"), [("y\n", 0, False), ("yes\n", 0, False), ("n\n", 1, True), ("\n", 1, True)])
+def test_reset_asks_on_a_terminal(casfs: Casfs, used: MountedWorkshop, answer: str, code: int, is_left: bool) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, answer.encode())
+        done = casfs.run("reset", code=code, stdin=theirs, timeout=TIME_LIMIT_S)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "+ fresh 3.0" in done.stdout
+    assert "Throw away " in done.stderr
+    assert bool(read_diff(casfs)["files"]) == is_left
+
+
+def test_reset_names_only_the_first_of_very_many_files(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    for number in range(30):
+        mounted.write(f"mine/{number:02}", b"")
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, b"n\n")
+        done = casfs.run("reset", code=1, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.stdout.endswith("  added   mine/19\n  and 10 more files\n")

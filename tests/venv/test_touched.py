@@ -1,0 +1,108 @@
+"""add, remove and rollback leave alone what somebody changed in a mount, and say so in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from casfs.errors import EnvironmentRefused
+from casfs.store.uppers import require_upper
+from casfs.venv.absorb import absorb_upper
+from casfs.venv.changes import remove_distributions, roll_back
+from tests.make_generations import Workshop, open_workshop
+from tests.make_wheels import make_wheel
+from tests.venv.uppers import SITE, MountedWorkshop
+
+DEMO, DEMO_2, OTHER = make_wheel(), make_wheel(None, "demo", "2.0"), make_wheel(None, "other")
+EITHER = "in the mounted environment; `casfs absorb` keeps that, `casfs reset` throws it away"
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    with open_workshop(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def mounted(workshop: Workshop) -> MountedWorkshop:
+    workshop.add(DEMO)
+    return MountedWorkshop(workshop)
+
+
+def assert_refused(mounted: MountedWorkshop, words: str) -> None:
+    """`add` of another version is refused with these words, and nothing changes."""
+    before = mounted.workshop.environment.require()
+    with pytest.raises(EnvironmentRefused) as caught:
+        mounted.workshop.add(DEMO_2)
+    assert str(caught.value) == f"test: {words}"
+    assert mounted.workshop.environment.require() == before
+
+
+def test_what_a_tool_upgraded(mounted: MountedWorkshop):
+    mounted.delete(f"{SITE}/demo-1.0.dist-info")
+    mounted.install("demo", "3.0", tool="uv")
+    assert_refused(mounted, f"demo was installed by uv {EITHER}")
+
+
+def test_what_a_tool_installed_and_the_generation_has_not(workshop: Workshop):
+    workshop.add(OTHER)
+    mounted = MountedWorkshop(workshop)
+    mounted.install("demo")
+    assert_refused(mounted, f"demo was installed by pip {EITHER}")
+    with pytest.raises(EnvironmentRefused, match="was installed by pip"):
+        remove_distributions(workshop.environment, ["demo"])
+
+
+def test_what_a_tool_uninstalled(mounted: MountedWorkshop):
+    mounted.uninstall("demo")
+    assert_refused(mounted, f"demo was uninstalled {EITHER}")
+
+
+def test_a_file_that_was_edited(mounted: MountedWorkshop):
+    path = f"{SITE}/demo/__init__.py"
+    mounted.write(path, b"VALUE = 7\n")
+    assert_refused(mounted, f"a file of demo was edited in the mounted environment ({path}); `casfs reset` throws that away")
+
+
+def test_a_file_that_was_merely_copied_up_would_hide_the_new_one(mounted: MountedWorkshop):
+    path = f"{SITE}/demo/__init__.py"
+    mounted.write(path, b"VALUE = 1\n")
+    assert_refused(mounted, f"demo was written to in the mounted environment ({path}), without a change; `casfs absorb` tidies that up")
+    absorb_upper(mounted.workshop.environment)
+    assert mounted.workshop.add(DEMO_2).after.find("demo")
+
+
+def test_remove_and_rollback_are_refused_too(mounted: MountedWorkshop):
+    mounted.workshop.add(DEMO_2)
+    mounted.write(f"{SITE}/demo/__init__.py", b"VALUE = 7\n")
+    environment = mounted.workshop.environment
+    with pytest.raises(EnvironmentRefused, match="a file of demo was edited"):
+        remove_distributions(environment, ["demo"])
+    with pytest.raises(EnvironmentRefused, match="a file of demo was edited"):
+        roll_back(environment, 1)
+    assert environment.numbers() == [1, 2]
+
+
+def test_other_projects_are_free_to_change(mounted: MountedWorkshop):
+    mounted.write(f"{SITE}/demo/__init__.py", b"VALUE = 7\n")
+    mounted.workshop.add(OTHER)
+    remove_distributions(mounted.workshop.environment, ["other"])
+    assert roll_back(mounted.workshop.environment, 2).after.find("other")
+
+
+def test_bytecode_and_files_of_nobody_hinder_nothing(mounted: MountedWorkshop):
+    mounted.write(f"{SITE}/demo/__pycache__/__init__.cpython-311.pyc", b"bytecode")
+    mounted.write(f"{SITE}/mine.py", b"mine")
+    assert mounted.workshop.add(DEMO_2).after.number == 2
+
+
+def test_the_same_wheel_again_is_no_change(mounted: MountedWorkshop):
+    mounted.write(f"{SITE}/demo/__init__.py", b"VALUE = 7\n")
+    assert mounted.workshop.add(DEMO).after.number == 1
+
+
+def test_an_empty_upper_layer_hinders_nothing(mounted: MountedWorkshop):
+    require_upper(mounted.workshop.environment)
+    assert mounted.workshop.add(DEMO_2).after.number == 2
