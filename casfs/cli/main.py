@@ -218,7 +218,7 @@ def _add_mount_commands(commands: _Commands) -> None:
     mount.add_argument(
         "--data-path",
         choices=("kernel", "fuse"),
-        help="who reads the files: the kernel itself, which also lets tools write, or the daemon (default: the kernel where it can; root only)",
+        help="who reads the files: the kernel, which also lets tools write, or the daemon (default: the kernel where it can; root only)",
     )
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)

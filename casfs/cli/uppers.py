@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -26,9 +27,15 @@ _MAX_LINES = 20
 
 
 @contextlib.contextmanager
-def frozen(environment: Environment) -> Iterator[None]:
-    """Nothing yet keeps processes from writing into the environment's mounts meanwhile: what they write then may be lost."""
-    yield
+def _frozen(environment: Environment) -> Iterator[None]:
+    """Nobody writes into the environment's mounts during the block. Raises MountRefused if somebody is about to."""
+    if os.geteuid() != 0:
+        yield
+        return
+    from casfs.mount.overlays import frozen
+
+    with frozen(environment.store, environment.name):
+        yield
 
 
 def run_diff(arguments: argparse.Namespace) -> None:
@@ -46,7 +53,7 @@ def run_diff(arguments: argparse.Namespace) -> None:
 def run_absorb(arguments: argparse.Namespace) -> None:
     """casfs absorb"""
     environment = open_context(arguments)
-    with frozen(environment):
+    with _frozen(environment):
         done = absorb_upper(environment, _mountpoints(environment))
         tell_daemons(environment)
     if done is None:
@@ -69,7 +76,7 @@ def run_reset(arguments: argparse.Namespace) -> None:
         return
     if not arguments.yes:
         _ask(environment, summary)
-    with frozen(environment):
+    with _frozen(environment):
         with environment.locked():
             make_current(environment, next_upper(environment))
         tell_daemons(environment)

@@ -8,6 +8,7 @@ user. Call all of this with the places locked.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -86,10 +87,40 @@ def require_overlay(store: Store, host: Lease, environment: Environment, owner: 
     if found is not None and is_current(store, found, host.id):
         return found
     overlay = _make(store, host, environment, owner, found)
+    _touch(environment, overlay)
     _remember(store, overlay)
     if found is not None:
         _detach(found)
     return overlay
+
+
+def _touch(environment: Environment, overlay: Overlay) -> None:
+    """Where tools have written into site-packages its time is the upper layer's. It must change, for running processes to look again."""
+    path = f"lib/{environment.read(overlay.generation).interpreter.directory}/site-packages"
+    if os.path.isdir(f"{environment.directory}/upper/{overlay.upper}/files/{path}"):
+        os.utime(f"{overlay.anchor}/{path}")
+
+
+@contextlib.contextmanager
+def frozen(store: Store, environment: str) -> Iterator[None]:
+    """Nobody writes into the environment's mounts during the block, nor ever again into those whose overlay was replaced in it.
+
+    The places need not be locked. Raises MountRefused while somebody has a file there open for writing.
+    """
+    overlay = find_overlay(store, environment)
+    if overlay is None:
+        yield
+        return
+    try:
+        kernel.freeze_file_system(overlay.anchor, is_read_only=True)
+    except OSError as error:
+        reason = "somebody has a file there open for writing" if error.errno == errno.EBUSY else explain(error)
+        raise MountRefused(environment, f"its mounts can't be made read-only for a moment: {reason}") from None
+    try:
+        yield
+    finally:
+        if find_overlay(store, environment) == overlay:
+            kernel.freeze_file_system(overlay.anchor, is_read_only=False)
 
 
 def end_overlay(store: Store, overlay: Overlay) -> None:

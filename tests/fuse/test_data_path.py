@@ -1,0 +1,365 @@
+"""The kernel's data path: an environment is an overlay whose files the kernel reads. Tools may write into it, and it changes at once."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casfs.digest import digest_bytes
+from tests.fuse.harness import PYTHON_DIRECTORY, Casfs, Interpreter, kill_daemon, run_python, site_packages
+
+METADATA = ("twins", "fuse")
+
+
+@pytest.fixture(params=METADATA)
+def metadata(request: pytest.FixtureRequest) -> str:
+    """Who says what there is."""
+    return str(request.param)
+
+
+class Scene:
+    """A store whose environments are mounted as a user mounts them."""
+
+    def __init__(self, casfs: Casfs, metadata: str) -> None:
+        self.casfs = casfs
+        self._metadata = metadata
+        casfs.add(casfs.wheel("demo", "1.0", {"demo/__init__.py": b"VALUE = 1\n", "demo/data.bin": b"first"}))
+        self.second = casfs.wheel("demo", "2.0", {"demo/__init__.py": b"VALUE = 2\n", "demo/data.bin": b"second", "demo/new.py": b""})
+
+    def mount(self, *words: str | Path, name: str = "") -> Path:
+        if self._metadata == "fuse":
+            shutil.rmtree(self.casfs.store / "twins", ignore_errors=True)
+        mountpoint = self.casfs.mount(*words, name=name, data_path="")
+        assert self.facts(mountpoint)["metadata"] == self._metadata
+        assert self.facts(mountpoint)["data_path"] == "kernel"
+        return mountpoint
+
+    def facts(self, mountpoint: Path) -> dict[str, Any]:
+        [found] = [one for one in self.casfs.status() if one["mountpoint"] == str(mountpoint)]
+        return dict(found)
+
+
+@pytest.fixture
+def scene(casfs: Casfs, metadata: str) -> Scene:
+    return Scene(casfs, metadata)
+
+
+def value_of(mountpoint: Path) -> str:
+    return run_python(mountpoint, "import demo; print(demo.VALUE)")
+
+
+def test_python_imports_what_was_added(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    assert value_of(mountpoint) == "1"
+    assert (site_packages(mountpoint) / "demo/data.bin").read_bytes() == b"first"
+
+
+def test_the_daemon_is_not_asked_for_bytes(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    for _ in range(3):
+        assert (site_packages(mountpoint) / "demo/data.bin").read_bytes() == b"first"
+    requests = scene.casfs.requests(mountpoint)
+    assert not {"read", "open"} & requests.keys()
+
+
+def test_what_one_environment_has_read_is_in_memory_for_all(scene: Scene) -> None:
+    content = os.urandom(1 << 20)
+    scene.casfs.add(scene.casfs.wheel("large", files={"large/data.bin": content}))
+    blob = scene.casfs.blob(digest_bytes(content))
+    mountpoint = scene.mount()
+    with blob.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert cached_bytes(file.fileno()) == 0
+        assert (site_packages(mountpoint) / "large/data.bin").read_bytes() == content
+        assert cached_bytes(file.fileno()) == len(content)
+
+
+def cached_bytes(fd: int) -> int:
+    """How much of a file is in the page cache (cachestat(2), Linux 6.5)."""
+    whole, found = struct.pack("QQ", 0, 0), ctypes.create_string_buffer(40)
+    assert ctypes.CDLL(None).syscall(451, fd, whole, found, 0) == 0
+    return int(struct.unpack("5Q", found.raw)[0]) * mmap.PAGESIZE
+
+
+def test_files_look_as_they_do_on_the_plain_file_system(scene: Scene) -> None:
+    shown, plain = scene.mount(), scene.casfs.mount(data_path="fuse")
+    assert dict(iter_looks(shown)) == dict(iter_looks(plain))
+
+
+def iter_looks(top: Path) -> Iterator[tuple[str, object]]:
+    """(path, what can be seen of it) of all that is below a directory."""
+    for parent, directories, files in os.walk(top):
+        for name in [*directories, *files]:
+            path = Path(parent, name)
+            found = path.lstat()
+            content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+            size = 0 if path.is_dir() else found.st_size
+            yield str(path.relative_to(top)), (oct(found.st_mode), found.st_uid, found.st_gid, size, found.st_mtime_ns, content)
+
+
+def test_what_tools_write_stays_in_the_environment(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    site = site_packages(mountpoint)
+    (site / "demo/__init__.py").write_text("VALUE = 'edited'\n")
+    (site / "mine.py").write_text("VALUE = 'mine'\n")
+    (site / "demo/data.bin").unlink()
+    blob = scene.casfs.blob(digest_bytes(b"VALUE = 1\n"))
+    assert blob.read_bytes() == b"VALUE = 1\n"
+    scene.casfs.umount(mountpoint)
+    again = scene.mount(name="again")
+    assert run_python(again, "import demo, mine; print(demo.VALUE, mine.VALUE)") == "edited mine"
+    assert not (site_packages(again) / "demo/data.bin").exists()
+    scene.casfs.add("--env", "other", next((scene.casfs.directory / "wheels").glob("demo-1.0*")))
+    assert value_of(scene.mount("--env", "other", name="other")) == "1"
+
+
+def test_read_only_means_read_only(scene: Scene) -> None:
+    mountpoint = scene.mount("--read-only")
+    with pytest.raises(OSError, match="Read-only") as caught:
+        (site_packages(mountpoint) / "x").write_text("")
+    assert caught.value.errno == errno.EROFS
+    assert not scene.facts(mountpoint)["writable"]
+    assert value_of(mountpoint) == "1"
+    assert (site_packages(scene.mount(name="writable")) / "x").write_text("x")
+
+
+def test_two_paths_show_the_same_files_at_once(scene: Scene) -> None:
+    one, other = scene.mount(name="one"), scene.mount(name="other")
+    (site_packages(one) / "mine.py").write_text("VALUE = 1\n")
+    assert (site_packages(other) / "mine.py").read_text() == "VALUE = 1\n"
+    scene.casfs.umount(one)
+    assert value_of(other) == "1"
+
+
+def test_a_change_is_seen_at_once_and_by_all_places(scene: Scene) -> None:
+    one, other = scene.mount(name="one"), scene.mount("--read-only", name="other")
+    scene.casfs.add(scene.second)
+    assert [value_of(one), value_of(other)] == ["2", "2"]
+    assert [scene.facts(path)["generation"] for path in (one, other)] == [scene.casfs.generation()] * 2
+    with pytest.raises(OSError, match="Read-only"):
+        (site_packages(other) / "x").write_text("")
+    scene.casfs.run("rollback")
+    assert [value_of(one), value_of(other)] == ["1", "1"]
+
+
+def test_a_running_process_finds_what_is_new_although_it_has_listed_the_directory(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    (site_packages(mountpoint) / "written.py").write_text("")
+    with Interpreter(mountpoint) as python:
+        assert python.fails("import later") == "ModuleNotFoundError"
+        scene.casfs.add(scene.casfs.wheel("later"))
+        python.ask("import later")
+
+
+def test_a_running_process_keeps_what_it_has_open(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    with Interpreter(mountpoint, cwd=site_packages(mountpoint) / "demo") as python:
+        python.ask("import demo, mmap")
+        python.ask("file = open('data.bin', 'rb'); mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)")
+        scene.casfs.add(scene.second)
+        assert python.ask("[file.read().decode(), mapped[:].decode(), open('data.bin').read(), demo.VALUE]") == ["first"] * 3 + [1]
+        assert python.ask(f"open({str(site_packages(mountpoint) / 'demo/data.bin')!r}).read()") == "second"
+    assert value_of(mountpoint) == "2"
+
+
+def test_nobody_ever_finds_the_path_empty_or_half_changed(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    scene.casfs.add(scene.second)
+    problems: list[str] = []
+    is_over = threading.Event()
+
+    def look() -> None:
+        directory = site_packages(mountpoint) / "demo"
+        while not is_over.is_set():
+            try:
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    source = read_at(fd, "__init__.py"), read_at(fd, "data.bin")
+                    if source not in ((b"VALUE = 1\n", b"first"), (b"VALUE = 2\n", b"second")):
+                        problems.append(str(source))
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                problems.append(repr(error))
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        process = scene.casfs.start_rollbacks(20)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    assert problems == []
+
+
+def read_at(directory_fd: int, name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY, dir_fd=directory_fd)
+    try:
+        return os.read(fd, 100)
+    finally:
+        os.close(fd)
+
+
+def test_mounts_are_neither_setuid_nor_devices(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    [line] = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if line.split()[4] == str(mountpoint)]
+    assert {"nosuid", "nodev"} <= {*line.split()[5].split(",")}
+
+
+def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    for _ in range(3):
+        scene.casfs.run("add", scene.second)
+        scene.casfs.run("rollback")
+    (site_packages(mountpoint) / "kept.py").write_text("")
+    scene.casfs.umount(mountpoint)
+    assert str(scene.casfs.store) not in Path("/proc/self/mountinfo").read_text()
+    assert [name for name in os.listdir(scene.casfs.store / "leases") if name != "dead.log"] == []
+    upper = scene.casfs.store / "environments/default/upper/1"
+    assert os.listdir(upper / "work") == []
+    assert (upper / "files/lib" / PYTHON_DIRECTORY / "site-packages/kept.py").exists()
+
+
+def test_a_blob_that_was_written_to_is_an_error_and_the_rest_goes_on(scene: Scene) -> None:
+    blob = scene.casfs.blob(digest_bytes(b"first"))
+    blob.chmod(0o644)
+    blob.write_bytes(b"wrong")
+    mountpoint = scene.casfs.mount(data_path="")
+    site = site_packages(mountpoint)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        (site / "demo/data.bin").read_bytes()
+    assert caught.value.errno == errno.EIO
+    assert (site / "demo/__init__.py").read_bytes() == b"VALUE = 1\n"
+    assert str(blob) in scene.facts(mountpoint)["why"]  # twins would hand it out
+    blob.write_bytes(b"first")
+    blob.chmod(0o444)
+
+
+def test_status_says_which_data_path_and_why(scene: Scene) -> None:
+    scene.mount()
+    plain = scene.casfs.mount(data_path="fuse")
+    assert scene.facts(plain)["data_path"] == "fuse"
+    text = scene.casfs.run("status").stdout
+    assert "kernel" in text
+    assert f"{plain}: the daemon reads the files: it was asked for" in text
+
+
+def test_death_of_the_daemon_is_healed(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    (site_packages(mountpoint) / "mine.py").write_text("VALUE = 'mine'\n")
+    kill_daemon(scene.facts(mountpoint))
+    scene.casfs.add(scene.second)
+    assert value_of(mountpoint) == "2"
+    assert run_python(mountpoint, "import mine; print(mine.VALUE)") == "mine"
+    assert [one["mountpoint"] for one in scene.casfs.status()] == [str(mountpoint)]
+
+
+def test_another_owner_is_refused_while_the_environment_is_mounted(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    refused = scene.casfs.run("mount", "--owner", "1001", scene.casfs.directory / "theirs", code=1)
+    assert f"{mountpoint} shows the environment as the files of user 0; one can own it at a time" in refused.stderr
+
+
+def test_files_belong_to_the_owner_who_may_write_them(scene: Scene) -> None:
+    mountpoint = scene.mount("--owner", "1001")
+    file = site_packages(mountpoint) / "demo/__init__.py"
+    assert (file.stat().st_uid, file.stat().st_gid) == (1001, 1001)
+    source = "open('__init__.py', 'a').write('MORE = 1\\n'); open('new.py', 'w')"
+    inside = f"import os; os.chdir({str(file.parent)!r}); os.setgroups([]); os.setgid(1001); os.setuid(1001); exec({source!r})"
+    command = [sys.executable, "-c", inside]  # whoever may not enter the directories above can be below them
+    subprocess.run(command, check=True, timeout=30)
+    assert (file.parent / "new.py").stat().st_uid == 1001
+    assert "MORE" in file.read_text()
+
+
+def test_the_forced_data_path_is_the_one_or_an_error(scene: Scene) -> None:
+    assert scene.facts(scene.casfs.mount(data_path="kernel"))["data_path"] == "kernel"
+    refused = scene.casfs.run("mount", "--data-path", "disk", scene.casfs.directory / "x", code=2)
+    assert "disk" in refused.stderr
+
+
+def test_json_status_of_a_mount_is_complete(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    found = json.loads(scene.casfs.run("status", "--json").stdout)["mounts"][0]
+    assert (found["mountpoint"], found["writable"], found["environment"]) == (str(mountpoint), True, "default")
+
+
+def install_by_hand(mountpoint: Path) -> None:
+    """What a tool does that installs `tiny` 1.0."""
+    site = site_packages(mountpoint)
+    (site / "tiny").mkdir()
+    (site / "tiny-1.0.dist-info").mkdir()
+    files = {"tiny/__init__.py": b"VALUE = 'tiny'\n", "tiny-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"}
+    files["tiny-1.0.dist-info/INSTALLER"] = b"tool"
+    files["tiny-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: tool\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    rows = []
+    for name, content in files.items():
+        (site / name).write_bytes(content)
+        encoded = urlsafe_b64encode(bytes.fromhex(digest_bytes(content))).rstrip(b"=").decode()
+        rows.append(f"{name},sha256={encoded},{len(content)}\n")
+    (site / "tiny-1.0.dist-info/RECORD").write_text("".join(rows) + "tiny-1.0.dist-info/RECORD,,\n")
+
+
+def test_absorb_empties_the_upper_layer_of_a_mounted_environment_and_nobody_sees_a_difference(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    install_by_hand(mountpoint)
+    (site_packages(mountpoint) / "mine.py").write_text("VALUE = 'mine'\n")
+    before = dict(iter_contents(mountpoint))
+    with Interpreter(mountpoint, cwd=site_packages(mountpoint) / "tiny") as python:
+        assert "+ tiny 1.0" in scene.casfs.run("absorb").stdout
+        assert python.fails("open('late', 'w')") == "OSError"  # an old working directory is read-only: what it wrote would be lost
+        python.ask("import tiny, mine")
+    assert dict(iter_contents(mountpoint)) == before
+    assert run_python(mountpoint, "import tiny, mine; print(tiny.VALUE, mine.VALUE)") == "tiny mine"
+    (site_packages(mountpoint) / "later.py").write_text("VALUE = 'later'\n")
+    assert "tiny" not in scene.casfs.run("diff").stdout
+    assert "tiny" in scene.casfs.run("list").stdout
+
+
+def iter_contents(top: Path) -> Iterator[tuple[str, object]]:
+    """(path, content) of all files; bytecode depends on times and is left out, and of RECORD the order."""
+    for parent, directories, files in os.walk(top):
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        for path in (Path(parent, name) for name in files):
+            content = os.readlink(path) if path.is_symlink() else path.read_bytes()
+            yield str(path.relative_to(top)), sorted(content.splitlines()) if path.name == "RECORD" else content
+
+
+def test_absorb_waits_for_nobody_who_writes(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    install_by_hand(mountpoint)
+    with (site_packages(mountpoint) / "log").open("w") as file:
+        refused = scene.casfs.run("absorb", code=1)
+        assert "somebody has a file there open for writing" in refused.stderr
+        file.write("still here")
+    assert (site_packages(mountpoint) / "log").read_text() == "still here"
+    assert "+ tiny 1.0" in scene.casfs.run("absorb").stdout
+
+
+def test_reset_throws_away_what_tools_wrote(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    install_by_hand(mountpoint)
+    (site_packages(mountpoint) / "demo/data.bin").unlink()
+    assert "--yes" in scene.casfs.run("reset", code=1).stderr
+    scene.casfs.run("reset", "--yes")
+    assert (site_packages(mountpoint) / "demo/data.bin").read_bytes() == b"first"
+    assert not (site_packages(mountpoint) / "tiny").exists()
+    (site_packages(mountpoint) / "mine.py").write_text("")
