@@ -12,6 +12,7 @@ from casfs.store.damage import Damage, Report, Totals
 from casfs.store.repair import repair
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
+from casfs.venv.check_twins import check_twins
 
 _FOUND_DAMAGE = 3
 
@@ -25,7 +26,7 @@ def run_fsck(arguments: argparse.Namespace) -> int:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     with progress_of_wheels() as progress:
-        report = check_store(store, is_fast=arguments.fast, progress=functools.partial(progress, "blobs"))
+        report = check_store(store, is_fast=arguments.fast, progress=functools.partial(progress, "blobs"), check_twins=check_twins)
     for damage in report.damages:
         say(_describe(damage))
     _note_totals(report.totals)
@@ -52,7 +53,10 @@ def _note_totals(totals: Totals) -> None:
         format_count(totals.wheels, "wheel"),
         f"{format_count(totals.generations, 'generation')} of {format_count(totals.environments, 'environment')}",
     )
-    note(f"checked {', '.join(checked)}")
+    twins = (format_count(totals.twins.twins, "twin"),) if totals.twins.twins else ()
+    note(f"checked {', '.join([*checked, *twins])}")
+    if totals.twins.unused:
+        note(f"{format_count(totals.twins.unused, 'twin')} that nothing uses: no damage, and may be deleted while nothing is mounted")
     orphans = totals.orphan_blobs + totals.orphan_manifests
     if orphans:
         note(f"{format_count(orphans, 'file')} that nothing refers to: no damage")

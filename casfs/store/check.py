@@ -12,23 +12,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from casfs.errors import StoreDamaged
 from casfs.store.check_blobs import PoolCheck, Progress
 from casfs.store.check_environments import EnvironmentsCheck
 from casfs.store.check_manifests import ManifestTable, check_wheels
 from casfs.store.check_numbers import NumbersCheck
-from casfs.store.damage import DamageKind, Findings, Report, Totals
+from casfs.store.damage import DamageKind, Findings, Report, Totals, TwinTotals
 from casfs.store.plain import describe_kind, read_plain_file
 from casfs.store.store import DIRECTORIES, FORMAT, Store
 
+CheckTwins = Callable[[Store, Findings, ManifestTable], TwinTotals]
 
-def check_store(store: Store, *, is_fast: bool = False, progress: Progress = lambda done, total: None) -> Report:
+
+def check_store(
+    store: Store,
+    *,
+    is_fast: bool = False,
+    progress: Progress = lambda done, total: None,
+    check_twins: CheckTwins = lambda store, findings, table: TwinTotals(),
+) -> Report:
     """All that is damaged in a store.
 
     All data is read. `is_fast` compares blobs that a manifest mentions with its XXH3-128, which finds bit rot at a tenth of the work, but
-    not what somebody forged.
+    not what somebody forged. What twins must be like only trees know, so their check is given to this one.
     """
     findings = Findings()
     for path, reason in _iter_layout_problems(store):
@@ -40,6 +48,7 @@ def check_store(store: Store, *, is_fast: bool = False, progress: Progress = lam
     numbers.run()
     environments = EnvironmentsCheck(store, findings, table, numbers)
     environments.run()
+    twins = check_twins(store, findings, table)
     pool = PoolCheck(store, findings, table, is_fast=is_fast)
     pool.run(progress)
     totals = Totals(
@@ -54,6 +63,7 @@ def check_store(store: Store, *, is_fast: bool = False, progress: Progress = lam
         orphan_manifests=table.orphans,
         shared=tuple((root, pool.shared.get(f"{root}/blobs", 0)) for root in store.shared),
         leftovers=len(findings.entries(store.path("tmp"))),
+        twins=twins,
     )
     return findings.report(totals)
 

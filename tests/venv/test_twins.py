@@ -1,0 +1,146 @@
+"""Twins on a disk: made once, whole or not at all, and not where they can't be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from casfs.mount.kernel import attach_mount, make_mount, unmount
+from casfs.store.environments import Environment
+from casfs.store.manifests import Kind
+from casfs.venv.changes import AddOptions, add_wheels
+from casfs.venv.tree import time_from_content
+from casfs.venv.twins import build_stack, find_stack, twin_path
+from tests.make_generations import BASE, INTERPRETER, Workshop, accept_any, make_row, open_workshop
+from tests.make_wheels import make_wheel
+
+ONE = make_wheel({"one/__init__.py": b"one = 1\n", "one-1.0.data/scripts/one": b"#!/bin/sh\n"}, "one")
+TWO = make_wheel({"two/__init__.py": b"two = 2\n"}, "two")
+MANY = make_wheel({f"many/f{number}.py": b"" for number in range(300)}, "many")
+
+
+def build(workshop: Workshop) -> list[str]:
+    stack = build_stack(workshop.store, workshop.environment.require())
+    assert stack is not None
+    return stack
+
+
+@contextmanager
+def file_system(kind: str, place: Path, *options: tuple[str, str | int | None]) -> Iterator[Path]:
+    """A small file system of its own."""
+    mount_fd = make_mount(kind, options)
+    try:
+        attach_mount(mount_fd, str(place))
+        yield place
+    finally:
+        unmount(str(place), is_lazy=True)
+        os.close(mount_fd)
+
+
+def what_is_left(workshop: Workshop) -> list[str]:
+    """All that lies in the store's twins/ and tmp/."""
+    return [path for name in ("twins", "tmp") for path in map(str, Path(workshop.store.path(name)).glob("*/*"))]
+
+
+def test_a_file_has_size_time_mode_and_the_path_of_its_blob_but_no_bytes(workshop):
+    workshop.add(ONE)
+    layer = workshop.environment.require().distributions[0].files
+    build(workshop)
+    row = make_row("bin/one", b"#!/bin/sh\n", Kind.EXECUTABLE)
+    path = f"{twin_path(workshop.store, layer.manifest, BASE.directory)}/bin/one"
+    found = os.stat(path)
+    assert (found.st_mode, found.st_size, found.st_mtime_ns) == (stat.S_IFREG | 0o755, row.size, time_from_content(row.digest))
+    assert os.getxattr(path, "trusted.overlay.metacopy") == b""
+    assert os.getxattr(path, "trusted.overlay.redirect") == f"/{row.digest[:2]}/{row.digest[2:]}".encode()
+    assert Path(path).read_bytes() == b"\0" * row.size
+
+
+def test_nothing_is_found_before_it_is_built(workshop):
+    workshop.add(ONE, TWO)
+    assert find_stack(workshop.store, workshop.environment.require()) is None
+    assert build(workshop) == find_stack(workshop.store, workshop.environment.require())
+
+
+def test_the_later_distribution_lies_above(workshop):
+    workshop.add(ONE, TWO)
+    first, second = workshop.environment.require().distributions
+    layers = [second.installation, second.files, first.installation, first.files]
+    assert build(workshop)[1:] == [twin_path(workshop.store, layer.manifest, BASE.directory) for layer in layers]
+
+
+def test_what_was_built_stays_as_it_is(workshop):
+    workshop.add(ONE)
+    before = {path: os.stat(path).st_ino for path in build(workshop)}
+    workshop.add(TWO)
+    after = {path: os.stat(path).st_ino for path in build(workshop)}
+    shared = before.keys() & after.keys()
+    assert {Path(path).parent.name for path in before.keys() - after.keys()} == {"tops"}
+    assert all(before[path] == after[path] for path in shared)
+
+
+def test_generations_that_show_the_same_share_all(workshop):
+    workshop.add(ONE)
+    stack = build(workshop)
+    other = Environment(workshop.store, "other")
+    add_wheels(other, INTERPRETER, [str(ONE.write_to(workshop.wheels))], accept_any, AddOptions())
+    assert find_stack(workshop.store, other.require()) == stack
+
+
+def test_two_who_build_at_once_both_succeed(workshop):
+    workshop.add(ONE, TWO, MANY)
+    with ThreadPoolExecutor(2) as threads:
+        one, other = (threads.submit(build, workshop) for _ in range(2))
+    assert one.result() == other.result() == find_stack(workshop.store, workshop.environment.require())
+    assert os.listdir(workshop.store.path("tmp")) == []
+
+
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_modes_do_not_depend_on_who_builds(workshop):
+    workshop.add(ONE, TWO)
+    for top in build(workshop):
+        for directory, _, files in os.walk(top):
+            assert stat.S_IMODE(os.stat(directory).st_mode) == 0o755
+            assert {stat.S_IMODE(os.lstat(f"{directory}/{name}").st_mode) for name in files} <= {0o644, 0o755, 0o777}
+
+
+def test_a_full_disk_is_told_and_nothing_half_built_is_left(tmp_path):
+    with file_system("tmpfs", tmp_path, ("nr_inodes", "250")) as place, open_workshop(place) as workshop:
+        workshop.add(MANY)
+        with pytest.raises(OSError, match="No space left") as caught:
+            build_stack(workshop.store, workshop.environment.require())
+        assert caught.value.errno == errno.ENOSPC
+        assert what_is_left(workshop) == []
+
+
+def test_a_disk_without_trusted_attributes_gets_no_twins(tmp_path):
+    with file_system("ramfs", tmp_path) as place, open_workshop(place) as workshop:
+        workshop.add(ONE)
+        assert build_stack(workshop.store, workshop.environment.require()) is None
+        assert what_is_left(workshop) == []
+
+
+def test_a_damaged_manifest_gives_no_twins(workshop):
+    workshop.add(ONE, TWO)
+    generation = workshop.environment.require()
+    digest = generation.distributions[1].files.manifest
+    path = Path(workshop.store.path("manifests", digest[:2], digest[2:]))
+    good = path.read_bytes()
+    path.unlink()
+    assert build_stack(workshop.store, generation) is None
+    assert what_is_left(workshop) == []
+    path.write_bytes(good)
+    path.chmod(0o444)
