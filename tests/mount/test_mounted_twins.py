@@ -207,3 +207,16 @@ def test_twins_are_shown_as_the_owners(workshop: Workshop):
             for name in (".", *files):
                 found = os.lstat(f"{directory}/{name}")
                 assert (found.st_uid, found.st_gid) == (1001, 1002)
+
+
+def test_as_many_layers_as_are_built_can_be_mounted(shelved: Store):
+    """With the top 479 of the 480 that may be built, and the pool: an overlay takes 500."""
+    drawn = [(layer(f"{SITE_PACKAGES}/p{n}/a", f"{SITE_PACKAGES}/ns/p{n}"), layer(f"bin/p{n}")) for n in range(239)]
+    assert len(must_be_equal(shelved, publish(shelved, SKELETON, drawn))) == 479
+
+
+def test_more_layers_are_not_even_begun(shelved: Store):
+    before = sorted(Path(shelved.path("twins")).glob("*/*"))
+    generation = publish(shelved, SKELETON, [(layer(f"{SITE_PACKAGES}/q{n}"), NOTHING) for n in range(240)])
+    assert find_stack(shelved, generation) is build_stack(shelved, generation) is None
+    assert sorted(Path(shelved.path("twins")).glob("*/*")) == before
