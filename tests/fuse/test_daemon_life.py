@@ -32,11 +32,17 @@ def modules(package: str, version: str) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def busy(casfs: Casfs) -> Path:
-    """site-packages of a mount with some packages."""
+def busy(casfs: Casfs, request: pytest.FixtureRequest) -> Path:
+    """site-packages of a mount with some packages. A test may ask for a data path; otherwise it is the one that a user gets."""
     for number in range(PACKAGES):
         casfs.add(casfs.wheel(f"p{number}", files=modules(f"p{number}", "1.0")))
-    return site_packages(casfs.mount())
+    return site_packages(casfs.mount(*getattr(request, "param", ())))
+
+
+BY_FUSE = ("--data-path", "fuse")
+
+on_both_data_paths = pytest.mark.parametrize("busy", [(), BY_FUSE], indirect=True, ids=["default", "fuse"])
+"""By FUSE the bytes come from the worker that dies, too; otherwise the names alone."""
 
 
 FOR_EVER_S = 30
@@ -62,6 +68,7 @@ def check_seen(seen: Sequence[Seen], count: int) -> None:
     assert all(one.calls for one in seen)
 
 
+@on_both_data_paths
 def test_death_of_a_worker_is_a_pause_and_nothing_else(casfs: Casfs, busy: Path) -> None:
     assert worst_s(kill_workers(casfs, busy, 10, LOAD, 0.6)) < FOR_EVER_S
     assert "was replaced" not in casfs.log()
@@ -71,6 +78,7 @@ def test_death_of_a_worker_is_a_pause_and_nothing_else(casfs: Casfs, busy: Path)
 UNDISTURBED_S = 60.0
 
 
+@on_both_data_paths
 @pytest.mark.long
 def test_hundred_deaths_of_workers_are_pauses_of_less_than_a_second(casfs: Casfs, busy: Path) -> None:
     """The same readers are left alone first, about as long as they are disturbed afterwards: ten processes on a few cores wait for each
@@ -85,6 +93,7 @@ def test_hundred_deaths_of_workers_are_pauses_of_less_than_a_second(casfs: Casfs
         assert worst_s(disturbed, kind) < 1 + worst_s(alone, kind)
 
 
+@on_both_data_paths
 @pytest.mark.parametrize(("count", "load"), [(2, LOAD), pytest.param(50, FULL_LOAD, marks=pytest.mark.long)])
 def test_worker_that_hangs_is_replaced(casfs: Casfs, busy: Path, count: int, load: Sequence[str]) -> None:
     """Half a second lies between two hangs at least: the start of an interpreter asks for many things, and would wait for both."""
@@ -169,6 +178,7 @@ def test_nothing_stale_piles_up_in_the_private_directory(casfs: Casfs, busy: Pat
     assert [path.exists() for path in private] == [False, False]
 
 
+@on_both_data_paths
 @pytest.mark.parametrize(("count", "load"), [(3, LOAD), pytest.param(20, FULL_LOAD, marks=pytest.mark.long)])
 def test_upgrade_under_load_is_a_pause_and_nothing_else(casfs: Casfs, busy: Path, count: int, load: Sequence[str]) -> None:
     supervisor = ask(casfs).supervisor
