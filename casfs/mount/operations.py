@@ -204,7 +204,7 @@ class Operations(pyfuse3.Operations):
         if is_directory(ino):
             raise pyfuse3.FUSEError(errno.ENODATA)
         node = await self._ask(self.view.file, ino)
-        if node.kind is Kind.SYMLINK or not await self._ask(self._soundness.is_sound, node):
+        if node.kind is Kind.SYMLINK or not await self._ask(self._soundness.is_first_sound, node):
             raise pyfuse3.FUSEError(errno.ENODATA)
         return b"" if what == "metacopy" else f"/{node.digest[:2]}/{node.digest[2:]}".encode()
 

@@ -7,6 +7,7 @@ to be right. A file that differs is hashed again: it may have been restored, or 
 from __future__ import annotations
 
 import logging
+import os
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
@@ -31,32 +32,33 @@ class Soundness:
         self._store = store
         self._known: dict[int, _Known] = {}
 
-    def is_sound(self, node: FileNode) -> bool:
-        """Whether the first pool that has the blob has it right. Raises Unread."""
+    def is_first_sound(self, node: FileNode) -> bool:
+        """Whether an overlay gives the right bytes: it opens the first file that has the blob's name, whatever it is. Raises Unread."""
+        return self._is_sound(node, self._paths(node.digest)[:1])
+
+    def require(self, node: FileNode) -> None:
+        """Raises StoreDamaged if no pool can give the right bytes, and Unread."""
+        paths = self._paths(node.digest)
+        if not self._is_sound(node, [path for path in paths if _has_size(path, node.size)][:1]):
+            path = paths[0] if paths else self._store.pool.path(node.digest)
+            raise StoreDamaged(path, "the blob does not have the bytes that its name promises" if paths else "the blob is missing")
+
+    def _is_sound(self, node: FileNode, paths: list[str]) -> bool:
         number, row = node.identity
         if (known := self._known.get(number)) is None:
             raise Unread(lambda: self._read(number))
-        path, facts = self._find(node.digest)
-        if facts is None or facts[2] != node.size:
-            return False
-        if facts in (stamps.facts(row) for stamps in known.stamps):
-            return True
-        if known.refused.get(row) == facts:
-            return False
-        raise Unread(lambda: self._hash(known, row, node.digest, path))
+        for path in paths:
+            facts = blob_facts(path)
+            if facts is None or facts[2] != node.size or known.refused.get(row) == facts:
+                return False
+            if not any(stamps.facts(row) == facts for stamps in known.stamps):
+                raise Unread(lambda path=path: self._hash(known, row, node.digest, path))  # type: ignore[misc]
+        return bool(paths)
 
-    def require(self, node: FileNode) -> None:
-        """Raises StoreDamaged for a blob that is not sound, and Unread."""
-        if not self.is_sound(node):
-            raise StoreDamaged(self._find(node.digest)[0], "the blob does not have the bytes that its name promises")
-
-    def _find(self, digest: Digest) -> tuple[str, Facts | None]:
-        """The file that an overlay opens for a blob: the first one by its name, whatever it is."""
+    def _paths(self, digest: Digest) -> list[str]:
+        """The files that have the blob's name, in the order in which pools are asked."""
         pool = self._store.pool
-        for one in (pool, *pool.shared):
-            if (facts := blob_facts(path := one.path(digest))) is not None:
-                return path, facts
-        return pool.path(digest), None
+        return [path for one in (pool, *pool.shared) if os.path.lexists(path := one.path(digest))]
 
     def _read(self, number: int) -> None:
         self._known.setdefault(number, _read_known(self._store, number))
@@ -71,6 +73,10 @@ class Soundness:
             known.refused[row] = blob_facts(path)
         else:
             known.learn(self._store, row, facts)
+
+
+def _has_size(path: str, size: int) -> bool:
+    return (facts := blob_facts(path)) is not None and facts[2] == size
 
 
 class _Known:
@@ -117,6 +123,9 @@ def _ask_here(soundness: Soundness, node: FileNode) -> None:
     """Raises StoreDamaged if the blob is not sound. What that needs is read here and now."""
     while True:
         try:
-            return soundness.require(node)
+            if not soundness.is_first_sound(node):
+                soundness.require(node)
+                raise StoreDamaged(node.digest, "a pool has a damaged copy of the blob")
+            return
         except Unread as unread:
             unread.read()

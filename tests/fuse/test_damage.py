@@ -96,7 +96,7 @@ def module_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def scene(module_scene: Scene) -> Iterator[Scene]:
     """A mount that has read nothing of the blob, which is whole again afterwards."""
     module_scene.casfs.umount(module_scene.mountpoint)
-    module_scene.casfs.run("mount", module_scene.mountpoint)
+    module_scene.casfs.run("mount", "--data-path", "fuse", module_scene.mountpoint)
     yield module_scene
     module_scene.restore()
 

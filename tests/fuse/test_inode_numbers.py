@@ -73,7 +73,7 @@ def test_numbers_are_the_same_in_every_mount_and_after_a_new_mount(casfs: Casfs,
     other = casfs.mount()
     assert numbers_below(other) == before
     casfs.umount(mounted)
-    casfs.run("mount", mounted)
+    casfs.run("mount", "--data-path", "fuse", mounted)
     assert numbers_below(mounted) == before
 
 

@@ -34,7 +34,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Casfs, Pat
     with Casfs(directory, make_template(directory / "template")) as casfs:
         casfs.add(casfs.wheel("demo", files={f"demo/{number}": content(number) for number in range(COUNT)}))
         mountpoint = directory / "mount"
-        casfs.run("mount", mountpoint, prefix=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
+        casfs.run("mount", "--data-path", "fuse", mountpoint, prefix=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
         yield casfs, mountpoint
 
 
@@ -66,7 +66,7 @@ def test_files_held_open_cost_the_daemon_nothing(scene: tuple[Casfs, Path]) -> N
 def test_parallel_readers_share_few_descriptors(scene: tuple[Casfs, Path]) -> None:
     casfs, mountpoint = scene
     casfs.umount(mountpoint)
-    casfs.run("mount", mountpoint, prefix=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
+    casfs.run("mount", "--data-path", "fuse", mountpoint, prefix=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
     command = ["sh", "-c", "ls | xargs -P 8 -n 250 sha256sum | sort | sha256sum"]
     done = subprocess.run(command, cwd=site_packages(mountpoint) / "demo", capture_output=True, text=True, check=True)
     lines = sorted(f"{hashlib.sha256(content(number)).hexdigest()}  {number}\n" for number in range(COUNT))

@@ -141,11 +141,11 @@ class FakeSoundness:
     def __init__(self) -> None:
         self.unsound: set[Digest] = set()
 
-    def is_sound(self, node: FileNode) -> bool:
+    def is_first_sound(self, node: FileNode) -> bool:
         return node.digest not in self.unsound
 
     def require(self, node: FileNode) -> None:
-        if not self.is_sound(node):
+        if not self.is_first_sound(node):
             raise StoreDamaged(node.digest, "is not sound")
 
 
