@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +16,12 @@ from pathlib import Path
 import pytest
 
 from casfs.mount.kernel import attach_mount, make_mount, unmount
+from casfs.store.check import check_store
 from casfs.store.environments import Environment
 from casfs.store.manifests import Kind
+from casfs.venv import twins
 from casfs.venv.changes import AddOptions, add_wheels
+from casfs.venv.check_twins import check_twins
 from casfs.venv.tree import time_from_content
 from casfs.venv.twins import build_stack, find_stack, twin_path
 from tests.make_generations import BASE, INTERPRETER, Workshop, accept_any, make_row, open_workshop
@@ -98,6 +104,41 @@ def test_two_who_build_at_once_both_succeed(workshop):
     with ThreadPoolExecutor(2) as threads:
         one, other = (threads.submit(build, workshop) for _ in range(2))
     assert one.result() == other.result() == find_stack(workshop.store, workshop.environment.require())
+    assert os.listdir(workshop.store.path("tmp")) == []
+
+
+def test_nothing_has_its_name_before_all_of_it_is_on_the_disk(workshop, monkeypatch):
+    workshop.add(ONE)
+    before = []
+
+    def sync(fd: int) -> None:
+        staged = {path.name for path in Path(workshop.store.path("tmp")).rglob("*")}
+        before.append((os.path.exists(workshop.store.path("twins")), {"pyvenv.cfg", "__init__.py", "RECORD"} <= staged))
+
+    monkeypatch.setattr(twins, "sync_file_system", sync)
+    build(workshop)
+    assert before == [(False, True)]
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from casfs.store.environments import Environment
+from casfs.store.store import open_store
+from casfs.venv import twins
+store = open_store(Path(sys.argv[1]))
+twins.sync_file_system = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
+twins.build_stack(store, Environment(store, "test").require())
+"""
+
+
+def test_who_is_killed_leaves_no_twin_and_the_next_one_sweeps(workshop):
+    workshop.add(ONE)
+    child = subprocess.run([sys.executable, "-c", DIE, workshop.store.root], check=False, cwd=Path(__file__).parents[2])
+    assert child.returncode == -signal.SIGKILL
+    assert find_stack(workshop.store, workshop.environment.require()) is None
+    assert check_store(workshop.store, check_twins=check_twins).damages == ()
+    build(workshop)
     assert os.listdir(workshop.store.path("tmp")) == []
 
 
