@@ -64,9 +64,9 @@ class Store:
         mounts = json.loads(self.casfs("status", "--json").output)["mounts"]
         return next(mount for mount in mounts if mount["mountpoint"] == str(mountpoint))
 
-    def mount(self, environment: str, mountpoint: Path) -> Usage:
+    def mount(self, environment: str, mountpoint: Path, *words: str) -> Usage:
         """casfs mount; whoever calls this ends it with `umount`."""
-        return self.casfs("--env", environment, "mount", str(mountpoint))
+        return self.casfs("--env", environment, "mount", *words, str(mountpoint))
 
     def umount(self, mounted: Mounted) -> Usage:
         """casfs umount"""
@@ -79,9 +79,9 @@ class Store:
         return Mounted(self, mountpoint, int(self.status(mountpoint)["supervisor"]))
 
     @contextlib.contextmanager
-    def mounted(self, environment: str, mountpoint: Path) -> Iterator[Mounted]:
+    def mounted(self, environment: str, mountpoint: Path, *words: str) -> Iterator[Mounted]:
         """A mount for the length of a block."""
-        self.mount(environment, mountpoint)
+        self.mount(environment, mountpoint, *words)
         mounted = self.find(mountpoint)
         yield mounted
         self.umount(mounted)

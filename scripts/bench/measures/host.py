@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from scripts.bench.tools import say, without_bytecode
 
 _PROGRAMS = str(Path(__file__).parents[1] / "programs.py")
 _COUNTS, _QUICK_COUNTS = (1, 50, 200), (1, 10, 50)
+_BY_FUSE = ("--data-path", "fuse")
 _LATE = 100
 _ASKS = 200
 _BUSY_PACKAGES = 100
@@ -27,7 +29,9 @@ _INSIDE = "in a process that runs already, it includes no start of Python, no im
 _MOUNTS = f"`casfs mount`, until the mount answers; nobody has looked into any. As a command it is a whole process; {_INSIDE}"
 _FIRST = f"{_MOUNTS}. The first mount starts the daemon"
 _SIZES = "of the daemon's two processes, with so many environments mounted and `find -ls` run in each; each holds two small distributions"
-_ASKED = f"{_ASKS} times `status` over the control socket, 10 ms apart; a connection each"
+_ASKED = (
+    f"{_ASKS} times `status` over the control socket, 10 ms apart; a connection each. The mount is by FUSE, so that the daemon has work"
+)
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
@@ -72,24 +76,29 @@ def _measure_mounts(bench: Bench, store: Store, folder: Path, names: Sequence[st
 
 
 def _measure_sizes(bench: Bench, store: Store, folder: Path, names: Sequence[str], counts: Sequence[int]) -> Iterator[Figure]:
-    def turn(number: int) -> Mapping[str, float]:
-        found: dict[str, float] = {}
-        done = 0
-        for count in counts:
-            _run_inside(store, [_mount(name, folder) for name in names[done:count]])
-            for name in names[done:count]:
-                run(["find", str(folder / name), "-ls"], bench.env)
-            done = count
-            mount = store.status(folder / names[0])
-            for process in ("supervisor", "worker"):
-                resident, proportional = memory_of(int(mount[process]))
-                found |= {f"RSS of the {process}, {count} mounted": resident, f"PSS of the {process}, {count} mounted": proportional}
-        _end_all(store)
-        return found
+    def sizes(*words: str) -> Turn:
+        def turn(number: int) -> Mapping[str, float]:
+            found: dict[str, float] = {}
+            for before, count in itertools.pairwise((0, *counts)):
+                _run_inside(store, [_mount(name, folder, *words) for name in names[before:count]])
+                for name in names[before:count]:
+                    run(["find", str(folder / name), "-ls"], bench.env)
+                found |= dict(_sizes(store, folder / names[0], f"{count} mounted"))
+            _end_all(store)
+            return found
 
-    rounds = take_turns(1 if bench.is_quick else bench.rounds, {"casfs daemon": turn})
+        return turn
+
+    rounds = take_turns(1 if bench.is_quick else bench.rounds, {"default data path": sizes(), "by FUSE": sizes(*_BY_FUSE)})
     for what in sorted(rounds.values, key=lambda name: ("RSS" in name, "worker" in name)):
         yield rounds.figure("host", what, what, "B", _SIZES)
+
+
+def _sizes(store: Store, mountpoint: Path, when: str) -> Iterator[tuple[str, float]]:
+    mount = store.status(mountpoint)
+    for process in ("supervisor", "worker"):
+        for name, size in zip(("RSS", "PSS"), memory_of(int(mount[process])), strict=True):
+            yield f"{name} of the {process}, {when}", float(size)
 
 
 def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figure]:
@@ -97,7 +106,7 @@ def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figur
 
     def answers(*kinds: str) -> Turn:
         def turn(number: int) -> Mapping[str, float]:
-            with store.mounted("busy", mountpoint), _users(bench, mountpoint, kinds):
+            with store.mounted("busy", mountpoint, *_BY_FUSE), _users(bench, mountpoint, kinds):
                 seconds = _run_program(store, "ask", str(_ASKS))
             return {"answer, p50": quantile(seconds, 0.5), "answer, p99": quantile(seconds, 0.99), "answer, longest": max(seconds)}
 
@@ -123,8 +132,8 @@ def _users(bench: Bench, mountpoint: Path, kinds: Sequence[str]) -> Iterator[Non
             user.wait()
 
 
-def _mount(name: str, folder: Path) -> list[str]:
-    return ["--env", name, "mount", str(folder / name)]
+def _mount(name: str, folder: Path, *words: str) -> list[str]:
+    return ["--env", name, "mount", *words, str(folder / name)]
 
 
 def _run_inside(store: Store, commands: Sequence[Sequence[str]]) -> list[float]:
