@@ -16,6 +16,7 @@ from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
 from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, sweep_leases
 from casfs.store.private import sweep_private_mounts
+from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store, open_store
 
 
@@ -44,6 +45,7 @@ def _look_after(store: Store) -> None:
     from casfs.cli.hosts import end_idle_host
     from casfs.mount.places import iter_gone_places, iter_places, locked_places
 
+    use_what_is_there(store, warn)
     live = {lease.id for lease in iter_leases(store)}
     if dead or any(place.host not in live for place in iter_places(store)):
         with locked_places(store):
@@ -52,6 +54,21 @@ def _look_after(store: Store) -> None:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if any(True for _ in iter_gone_places(store)):
         end_idle_host(store, is_lazy=True)
+    if has_places:
+        _finish_moves(store)
+
+
+def _finish_moves(store: Store) -> None:
+    """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
+    from casfs.mount.places import find_host, locked_places
+    from casfs.mount.placing import find_late, move_places
+
+    if (host := find_host(store)) is None or not find_late(store, host):
+        return
+    with locked_places(store):
+        for environment in find_late(store, host):
+            for place, reason in move_places(store, environment):
+                warn(f"{place.path}: {reason}; it may still show the generation before")
 
 
 def _is_our_own(store: Store, lease: Lease) -> bool:

@@ -201,12 +201,19 @@ class Operations(pyfuse3.Operations):
 
     async def _overlay_attribute(self, ino: int, what: str) -> bytes:
         """What tells an overlay that it may read the blob itself. It asks three times for each file, and the kernel keeps no answer."""
-        if is_directory(ino):
-            raise pyfuse3.FUSEError(errno.ENODATA)
-        node = await self._ask(self.view.file, ino)
-        if node.kind is Kind.SYMLINK or not await self._ask(self._soundness.is_first_sound, node):
-            raise pyfuse3.FUSEError(errno.ENODATA)
-        return b"" if what == "metacopy" else f"/{node.digest[:2]}/{node.digest[2:]}".encode()
+        if not is_directory(ino):
+            try:
+                node = self._redirected(ino)
+            except Unread:
+                node = await self._ask(self._redirected, ino)
+            if node is not None:
+                return b"" if what == "metacopy" else f"/{node.digest[:2]}/{node.digest[2:]}".encode()
+        raise pyfuse3.FUSEError(errno.ENODATA)
+
+    def _redirected(self, ino: int) -> FileNode | None:
+        """The file, if an overlay may read its blob. Raises Unread."""
+        node = self.view.file(ino)
+        return node if node.kind is not Kind.SYMLINK and self._soundness.is_first_sound(node) else None
 
     async def _extended(self, ino: int) -> dict[bytes, bytes]:
         """Extended attributes: whose file it is, and which blob."""

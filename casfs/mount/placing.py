@@ -99,6 +99,16 @@ def move_places(store: Store, environment: str) -> list[tuple[Place, str]]:
     return failed
 
 
+def find_late(store: Store, host: Lease) -> set[str]:
+    """Environments of which some place shows what is not current. No place need be locked."""
+    overlays = {overlay.environment: overlay for overlay in iter_overlays(store)}
+    late = {overlay.environment for overlay in overlays.values() if not is_current(store, overlay, host.id)}
+    for place in iter_places(store):
+        if place.overlay and (overlay := overlays.get(place.environment)) is not None and place.overlay != overlay.id:
+            late.add(place.environment)
+    return late
+
+
 def _move(store: Store, host: Lease, place: Place) -> None:
     found = place.locate()
     if found is None or not (found.namespace or found.home == here()):

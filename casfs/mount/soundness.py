@@ -34,31 +34,37 @@ class Soundness:
 
     def is_first_sound(self, node: FileNode) -> bool:
         """Whether an overlay gives the right bytes: it opens the first file that has the blob's name, whatever it is. Raises Unread."""
-        return self._is_sound(node, self._paths(node.digest)[:1])
+        for pool in (self._store.pool, *self._store.pool.shared):
+            path = pool.path(node.digest)
+            if (facts := blob_facts(path)) is not None:
+                return self._is_sound(node, path, facts)
+            if os.path.lexists(path):
+                return False
+        return False
 
     def require(self, node: FileNode) -> None:
-        """Raises StoreDamaged if no pool can give the right bytes, and Unread."""
-        paths = self._paths(node.digest)
-        if not self._is_sound(node, [path for path in paths if _has_size(path, node.size)][:1]):
-            path = paths[0] if paths else self._store.pool.path(node.digest)
-            raise StoreDamaged(path, "the blob does not have the bytes that its name promises" if paths else "the blob is missing")
+        """Raises StoreDamaged if the first copy that has the right size has other bytes, or if there is none; and Unread."""
+        path, problem = self._store.pool.path(node.digest), "the blob is missing"
+        for pool in (self._store.pool, *self._store.pool.shared):
+            path = pool.path(node.digest)
+            if (facts := blob_facts(path)) is not None and facts[2] == node.size:
+                if self._is_sound(node, path, facts):
+                    return
+                problem = "the blob does not have the bytes that its name promises"
+                break
+            if os.path.lexists(path):
+                problem = f"the blob is no plain file of {node.size} bytes"
+        raise StoreDamaged(path, problem)
 
-    def _is_sound(self, node: FileNode, paths: list[str]) -> bool:
+    def _is_sound(self, node: FileNode, path: str, facts: Facts) -> bool:
         number, row = node.identity
         if (known := self._known.get(number)) is None:
             raise Unread(lambda: self._read(number))
-        for path in paths:
-            facts = blob_facts(path)
-            if facts is None or facts[2] != node.size or known.refused.get(row) == facts:
-                return False
-            if not any(stamps.facts(row) == facts for stamps in known.stamps):
-                raise Unread(lambda path=path: self._hash(known, row, node.digest, path))  # type: ignore[misc]
-        return bool(paths)
-
-    def _paths(self, digest: Digest) -> list[str]:
-        """The files that have the blob's name, in the order in which pools are asked."""
-        pool = self._store.pool
-        return [path for one in (pool, *pool.shared) if os.path.lexists(path := one.path(digest))]
+        if facts[2] != node.size or known.refused.get(row) == facts:
+            return False
+        if any(stamps.facts(row) == facts for stamps in known.stamps):
+            return True
+        raise Unread(lambda: self._hash(known, row, node.digest, path))
 
     def _read(self, number: int) -> None:
         self._known.setdefault(number, _read_known(self._store, number))
@@ -73,10 +79,6 @@ class Soundness:
             known.refused[row] = blob_facts(path)
         else:
             known.learn(self._store, row, facts)
-
-
-def _has_size(path: str, size: int) -> bool:
-    return (facts := blob_facts(path)) is not None and facts[2] == size
 
 
 class _Known:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from casfs.digest import digest_bytes
-from tests.fuse.harness import PYTHON_DIRECTORY, Casfs, Interpreter, kill_daemon, run_python, site_packages
+from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, Interpreter, kill_daemon, run_python, site_packages
 
 METADATA = ("twins", "fuse")
 
@@ -363,3 +363,13 @@ def test_reset_throws_away_what_tools_wrote(scene: Scene) -> None:
     assert (site_packages(mountpoint) / "demo/data.bin").read_bytes() == b"first"
     assert not (site_packages(mountpoint) / "tiny").exists()
     (site_packages(mountpoint) / "mine.py").write_text("")
+
+
+def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_show_it(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    source = "import casfs.cli.context as context, os, casfs.cli.changes as changes; changes.tell_daemons = lambda one: os._exit(9)"
+    command = [sys.executable, "-c", f"{source}; from casfs.cli.main import main; main()", "add", str(scene.second)]
+    assert subprocess.run(command, env=scene.casfs.environ, check=False, cwd=REPOSITORY).returncode == 9
+    assert value_of(mountpoint) == "1"
+    scene.casfs.run("list")
+    assert value_of(mountpoint) == "2"
