@@ -87,10 +87,20 @@ def _build_missing(store: Store, generation: Generation) -> None:
         for target, plan in _plans(store, generation).items():
             if not _is_there(target):
                 made[target] = f"{batch.directory}/twin{len(made)}"
-                with naming(made[target]):
+                with _about(target):
                     lay_out(plan(), made[target], lambda node: read_target(store, node))
         sync()
         _publish(store, made)
+
+
+@contextlib.contextmanager
+def _about(target: str) -> Iterator[None]:
+    """Let an OSError out of the block name the twin, rather than a descriptor or a name within some directory."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = target
+        raise
 
 
 def read_target(store: Store, node: FileNode) -> bytes:

@@ -164,6 +164,7 @@ def test_a_full_disk_is_told_and_nothing_half_built_is_left(tmp_path):
         with pytest.raises(OSError, match="No space left") as caught:
             build_stack(workshop.store, workshop.environment.require())
         assert caught.value.errno == errno.ENOSPC
+        assert str(caught.value.filename).startswith(workshop.store.path("twins"))
         assert what_is_left(workshop) == []
 
 
