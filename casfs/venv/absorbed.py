@@ -83,6 +83,7 @@ class _Absorption:
         self._prefixes = prefixes
         self._python = view.tree.generation.interpreter.directory
         self._information = f"{site_packages(view)}/{installed.dist_info}"
+        self._own = {f"{self._information}/{name}" for name in OWN_NAMES}
         self._owner = os.stat(view.writings.directory).st_uid
 
     def run(self) -> Absorbed:
@@ -90,9 +91,8 @@ class _Absorption:
             self._refuse(["is an editable install, and its files lie elsewhere"])
         shown = self._match_rows()
         made = self._replaced_scripts(shown)
-        own = {f"{self._information}/{name}" for name in OWN_NAMES}
         with self._store.batch() as batch:
-            rows, problems = self._stage(batch, shown, own | made.keys())
+            rows, problems = self._stage(batch, shown, self._own | made.keys())
             if problems:
                 self._refuse(problems)
             wheel, digest, manifest = self._find_wheel(rows, made) or ("", None, None)
@@ -109,7 +109,7 @@ class _Absorption:
         distribution = Distribution(
             about.project, about.name, about.version, Digest(wheel), 0, origin, about.is_requested, files, installation
         )
-        return Absorbed(distribution, frozenset((*shown, *own)))
+        return Absorbed(distribution, frozenset((*shown, *self._own)))
 
     def _refuse(self, problems: list[str]) -> None:
         more = len(problems) - _SHOWN_REASONS
@@ -156,11 +156,14 @@ class _Absorption:
             return "is listed in RECORD but is not there"
         if isinstance(shown, DirectoryNode):
             return "is a directory"
-        if entry is None and not is_unhashed(path.removeprefix(f"{site_packages(self._view)}/"), self._installed.dist_info):
-            return "has no hash in RECORD that could be compared"
+        if entry is None and path not in self._own and not is_unhashed(self._in_site(path), self._installed.dist_info):
+            return "has no hash in RECORD that could be compared"  # Poetry gives none to direct_url.json
         if isinstance(shown, Written):
             return _written_problem(shown, self._owner) or shown
         return shown if self._view.file(shown).kind is not Kind.SYMLINK else "is a symbolic link"
+
+    def _in_site(self, path: str) -> str:
+        return path.removeprefix(f"{site_packages(self._view)}/")
 
     def _refuse_size(self, shown: Mapping[str, Written | FileEntry]) -> None:
         written = [one for one in shown.values() if isinstance(one, Written)]

@@ -34,7 +34,7 @@ def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: C
     """What stays when `after` takes the place of the view's tree and shows the files `absorbed` itself."""
     seen = MergedView(view.writings, after, read, view.blobs)
     dropped = {one.path for one in view.writings.entries.values() if one.path in absorbed or _is_copy(one, seen)}
-    dropped |= {path for path in view.writings.entries if is_bytecode(path) and source_of(path) in dropped}
+    dropped |= {path for path in view.writings.entries if is_bytecode(path) and _is_stale(source_of(path), seen, dropped)}
     entries = view.writings.entries.values()
     files = [one for one in entries if one.kind not in {WrittenKind.DIRECTORY, WrittenKind.WHITEOUT} and one.path not in dropped]
     whiteouts = [path for path in _iter_hidden(view, after, read) if find_entry(after, path, read) is not None]
@@ -48,6 +48,11 @@ def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: C
 def _is_copy(one: Written, seen: MergedView) -> bool:
     """Whether a file was merely copied up, with the mode that it has below."""
     return one.kind is WrittenKind.FILE and one.mode in _USUAL_MODES and seen.is_same(one)
+
+
+def _is_stale(source: str, seen: MergedView, dropped: Collection[str]) -> bool:
+    """Whether bytecode of a source serves nobody: the source is gone, or its time changes with the layer that shows it."""
+    return source in dropped or seen.find(source) is None
 
 
 def _iter_hidden(view: MergedView, after: Tree, read: ReadLayers) -> Iterable[str]:

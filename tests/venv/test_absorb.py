@@ -101,6 +101,18 @@ def test_every_row_of_the_new_record_is_true(mounted: MountedWorkshop):
         assert path.endswith("/RECORD") or (said, size) == (hash_field(content), str(len(content)))
 
 
+def test_what_the_installer_itself_made_needs_no_hash(mounted: MountedWorkshop):
+    """As with Poetry's direct_url.json."""
+    unhashed = {f"demo-1.0.dist-info/{name}": ("", "") for name in ("INSTALLER", "direct_url.json")}
+    mounted.install("demo", own={"direct_url.json": b"{}"}, rows=unhashed)
+    assert installed(absorb(mounted)) == {"other": "1.0", "demo": "1.0"}
+
+
+def test_any_other_file_needs_a_hash(mounted: MountedWorkshop):
+    mounted.install("demo", rows={"demo/__init__.py": ("", "")})
+    assert "has no hash in RECORD that could be compared" in reasons(absorb(mounted))
+
+
 def test_launchers_find_their_interpreter_beside_themselves(mounted: MountedWorkshop):
     launcher, script = f"#!{MOUNT}/bin/python3\nimport sys\n".encode(), f"#!{MOUNT}/bin/python\nprint('script')\n".encode()
     files = {"../../../bin/demo": launcher, "../../../bin/demo-script": script, "../../../bin/alien": b"#!/usr/bin/python3\nprint()\n"}
@@ -122,6 +134,14 @@ def test_bytecode_of_what_is_absorbed_leaves_and_other_bytecode_stays(mounted: M
         mounted.write(f"{SITE}/{path}", b"bytecode")
     absorb(mounted)
     assert mounted.written() == [f"{SITE}/other/__pycache__/more.cpython-311.pyc"]
+
+
+def test_bytecode_without_its_source_leaves(mounted: MountedWorkshop):
+    """Its directory alone would let `import` find something."""
+    mounted.write(f"{SITE}/removed/__pycache__/__init__.cpython-311.pyc", b"bytecode")
+    mounted.write(f"{SITE}/other/__pycache__/more.cpython-311.opt-1.pyc", b"bytecode")
+    absorb(mounted)
+    assert mounted.written() == [f"{SITE}/other/__pycache__/more.cpython-311.opt-1.pyc"]
 
 
 def test_a_wheel_that_is_known_is_shared(mounted: MountedWorkshop):
