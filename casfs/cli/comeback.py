@@ -45,9 +45,9 @@ def _look_after(store: Store) -> None:
     from casfs.cli.hosts import end_idle_host
     from casfs.mount.places import iter_gone_places, iter_places, locked_places
 
-    use_what_is_there(store, warn)
     live = {lease.id for lease in iter_leases(store)}
     if dead or any(place.host not in live for place in iter_places(store)):
+        use_what_is_there(store, warn)
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)
         if count:
@@ -65,6 +65,7 @@ def _finish_moves(store: Store) -> None:
 
     if (host := find_host(store)) is None or not find_late(store, host):
         return
+    use_what_is_there(store, warn)
     with locked_places(store):
         for environment in find_late(store, host):
             for place, reason in move_places(store, environment):

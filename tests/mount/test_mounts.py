@@ -38,7 +38,7 @@ def test_a_line_of_mountinfo():
 @pytest.mark.parametrize("optional", ["", "shared:1 ", "shared:1 master:2 propagate_from:3 unbindable "])
 def test_any_number_of_optional_fields(optional: str):
     [mount] = parse_mountinfo(f"1 2 0:3 / /mnt ro {optional}- fuse.casfs casfs ro\n".encode())
-    assert mount == Mount("/mnt", "fuse.casfs", "ro")
+    assert mount == Mount("/mnt", "fuse.casfs", "ro", "casfs")
 
 
 def escape(path: str) -> str:
@@ -67,6 +67,8 @@ def test_of_stacked_mounts_the_last_is_on_top():
 
 def test_only_mounts_of_our_own_type_are_ours():
     assert is_ours(Mount("/mnt", f"fuse.{FILE_SYSTEM}", "ro", FILE_SYSTEM))
+    assert is_ours(Mount("/mnt", "overlay", "rw", FILE_SYSTEM))
+    assert not is_ours(Mount("/mnt", "overlay", "rw", "overlay"))
     assert not is_ours(Mount("/mnt", "fuse.sshfs", "ro", "host:"))
     assert not is_ours(Mount(f"/{FILE_SYSTEM}", "ext4", "ro", "/dev/a"))
     assert not is_ours(None)
