@@ -38,6 +38,17 @@ def _frozen(environment: Environment) -> Iterator[None]:
         yield
 
 
+def _sweep(environment: Environment) -> None:
+    """Free the disk of upper layers that no mount shows any more and no process uses."""
+    if os.geteuid() != 0:
+        return
+    from casfs.mount.overlays import sweep_work
+    from casfs.mount.places import locked_places
+
+    with locked_places(environment.store):
+        sweep_work(environment)
+
+
 def run_diff(arguments: argparse.Namespace) -> None:
     """casfs diff"""
     environment = open_context(arguments)
@@ -56,6 +67,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
     with _frozen(environment):
         done = absorb_upper(environment, _mountpoints(environment))
         tell_daemons(environment)
+    _sweep(environment)
     if done is None:
         note(f"nothing was written into a mount of {environment.name}")
         return
@@ -80,6 +92,7 @@ def run_reset(arguments: argparse.Namespace) -> None:
         with environment.locked():
             make_current(environment, next_upper(environment))
         tell_daemons(environment)
+    _sweep(environment)
     note(f"{environment.name} shows generation {environment.current_number()} alone again")
 
 
