@@ -54,8 +54,9 @@ def kill_workers(casfs: Casfs, site: Path, kills: int, load: Sequence[str], long
     before = ask(casfs).restarts
     with readers(site, *load) as seen:
         for _ in range(kills):
-            pause(longest_pause_s)
-            os.kill(ask(casfs).worker, signal.SIGKILL)
+            worker = ask(casfs).worker
+            pause(longest_pause_s)  # after the question: who waits for a worker and kills it as soon as it answers lets none work
+            os.kill(worker, signal.SIGKILL)
         last = ask(casfs)
     assert last.restarts == before + kills
     check_seen(seen, len(load))
@@ -210,8 +211,10 @@ def test_worker_that_dies_in_the_middle_of_a_switch_leaves_no_stale_name(casfs: 
     stop = threading.Event()
 
     def kill() -> None:
-        while not stop.wait(random.uniform(0.02, 0.8)):
-            os.kill(ask(casfs).worker, signal.SIGKILL)
+        worker = ask(casfs).worker
+        while not stop.wait(random.uniform(0.02, 0.8)):  # after the question: see `kill_workers`
+            os.kill(worker, signal.SIGKILL)
+            worker = ask(casfs).worker
 
     killer = threading.Thread(target=kill)
     with readers(busy, "change", "change") as seen:
