@@ -25,7 +25,7 @@ from casfs.store.manifests import Kind, manifest_path, read_manifest
 from casfs.store.plain import describe_kind
 from casfs.store.store import Store
 from casfs.venv.tree import FileNode, time_from_content
-from casfs.venv.twin_files import DIRECTORY_MODE, FILE_MODES, METACOPY, REDIRECT, format_redirect
+from casfs.venv.twin_files import DIRECTORY_MODE, FILE_MODES, METACOPY, REDIRECT, format_redirect, is_twin
 from casfs.venv.twin_plan import TwinDirectory, iter_top, iter_twin
 from casfs.venv.twins import read_layers, read_target, top_path
 
@@ -153,6 +153,8 @@ class _Check:
 
 def iter_twin_problems(root: str, plan: Iterable[TwinDirectory], read: Callable[[FileNode], bytes]) -> Iterator[str]:
     """What a twin has that its plan has not, and the other way round. Raises what `plan` and `read` raise, and OSError."""
+    if not is_twin(root):
+        yield "lacks the mark of a twin, as a copy without attributes does"
     for one in plan:
         path = f"{root}/{one.path}".rstrip("/")
         try:

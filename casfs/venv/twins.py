@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ from casfs.store.manifests import read_manifest
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.store import Store
 from casfs.venv.tree import Content, FileNode, Tree
-from casfs.venv.twin_files import lay_out
+from casfs.venv.twin_files import format_mark, is_twin, lay_out
 from casfs.venv.twin_plan import TwinDirectory, is_stackable, iter_top, iter_twin, iter_upwards
 
 log = logging.getLogger("casfs")
@@ -50,7 +51,7 @@ def top_path(store: Store, generation: Generation) -> str:
 def find_stack(store: Store, generation: Generation) -> list[str] | None:
     """The lower layers that show a generation, uppermost first; None if one is missing, or if no overlay could show them."""
     stack = _list_stack(store, generation)
-    return stack if stack and all(map(_is_there, stack)) else None
+    return stack if stack and all(map(is_twin, stack)) else None
 
 
 def build_stack(store: Store, generation: Generation) -> list[str] | None:
@@ -59,7 +60,7 @@ def build_stack(store: Store, generation: Generation) -> list[str] | None:
     Raises OSError for a full disk; then nothing is left of what was begun.
     """
     stack = _list_stack(store, generation)
-    if stack is None or all(map(_is_there, stack)):
+    if stack is None or all(map(is_twin, stack)):
         return stack
     try:
         _build_missing(store, generation)
@@ -68,27 +69,27 @@ def build_stack(store: Store, generation: Generation) -> list[str] | None:
             raise
         log.info("no twins: %s", error)
         return None
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        log.warning("no twins, since a manifest makes no sense: %r", error)  # reading one checks its digest and its shape; fsck the rest
+        return None
     return stack
-
-
-def _is_there(path: str) -> bool:
-    return os.access(path, os.F_OK)  # half the time of os.path.isdir
 
 
 def _list_stack(store: Store, generation: Generation) -> list[str] | None:
     layers = [twin_path(store, layer.manifest, generation.interpreter.directory) for layer in iter_upwards(generation)]
     stack = [top_path(store, generation), *dict.fromkeys(reversed(layers))]  # no overlay takes a directory twice
-    return stack if len(stack) <= _MAX_LAYERS and is_stackable(generation) else None
+    is_possible = len(stack) <= _MAX_LAYERS and "/" not in generation.interpreter.directory and is_stackable(generation)
+    return stack if is_possible else None
 
 
 def _build_missing(store: Store, generation: Generation) -> None:
     with store.batch() as batch, _syncing(batch.directory) as sync:
         made: dict[str, str] = {}
         for target, plan in _plans(store, generation).items():
-            if not _is_there(target):
+            if not is_twin(target):
                 made[target] = f"{batch.directory}/twin{len(made)}"
                 with _about(target):
-                    lay_out(plan(), made[target], lambda node: read_target(store, node))
+                    lay_out(plan(), made[target], format_mark(target), lambda node: read_target(store, node))
         sync()
         _publish(store, made)
 
@@ -137,13 +138,17 @@ def read_layers(store: Store, tree: Tree, layers: list[int]) -> None:
 
 
 def _publish(store: Store, made: dict[str, str]) -> None:
-    """Give twins their names."""
+    """Give twins their names, unless another process was faster. What has such a name and is no twin ends with the batch."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(store.path("twins"), 0o700)
-    for target, staged in made.items():
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        try:
-            os.rename(staged, target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
-                raise
+    fd = os.open(store.path("twins"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # a twin that somebody just made may be mounted already
+        for target, staged in made.items():
+            if not is_twin(target):
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(target, f"{staged}.replaced")
+                os.rename(staged, target)
+    finally:
+        os.close(fd)

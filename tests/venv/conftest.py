@@ -27,6 +27,8 @@ def own_interpreter() -> Interpreter:
 def workshop() -> Iterator[Workshop]:
     """A store in memory with one environment that has nothing in it yet."""
     place = tempfile.mkdtemp(prefix="casfs-test-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-    with open_workshop(Path(place)) as one:
-        yield one
-    shutil.rmtree(place)
+    try:
+        with open_workshop(Path(place)) as one:
+            yield one
+    finally:
+        shutil.rmtree(place)

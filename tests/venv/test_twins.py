@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -11,18 +12,24 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from casfs.digest import digest_bytes
+from casfs.errors import InvalidValue
 from casfs.mount.kernel import attach_mount, make_mount, unmount
 from casfs.store.check import check_store
 from casfs.store.environments import Environment
-from casfs.store.manifests import Kind
+from casfs.store.manifests import Kind, format_manifest, manifest_path, read_manifest
 from casfs.venv import twins
 from casfs.venv.changes import AddOptions, add_wheels
 from casfs.venv.check_twins import check_twins
-from casfs.venv.tree import time_from_content
+from casfs.venv.tree import FileNode, time_from_content
+from casfs.venv.twin_files import lay_out
+from casfs.venv.twin_plan import TwinDirectory
 from casfs.venv.twins import build_stack, find_stack, twin_path
 from tests.make_generations import BASE, INTERPRETER, Workshop, accept_any, make_row, open_workshop
 from tests.make_wheels import make_wheel
@@ -99,6 +106,29 @@ def test_generations_that_show_the_same_share_all(workshop):
     assert find_stack(workshop.store, other.require()) == stack
 
 
+def test_a_copy_without_attributes_is_not_believed_and_made_anew(workshop):
+    """It has all names and sizes, and would be shown with no bytes."""
+    workshop.add(ONE, TWO)
+    stack = build(workshop)
+    for path in stack:
+        os.rename(path, f"{path}.good")
+        subprocess.run(["cp", "-r", "--preserve=mode,timestamps", f"{path}.good", path], check=True)
+        shutil.rmtree(f"{path}.good")
+    assert find_stack(workshop.store, workshop.environment.require()) is None
+    assert len(check_store(workshop.store, check_twins=check_twins).damages) == len(stack)
+    assert build(workshop) == stack
+    assert os.listdir(workshop.store.path("tmp")) == []
+
+
+def test_a_twin_under_another_name_is_not_believed(workshop):
+    workshop.add(ONE, TWO)
+    stack = build(workshop)
+    shutil.rmtree(stack[2])
+    os.rename(stack[4], stack[2])
+    assert find_stack(workshop.store, workshop.environment.require()) is None
+    assert build(workshop) == stack
+
+
 def test_two_who_build_at_once_both_succeed(workshop):
     workshop.add(ONE, TWO, MANY)
     with ThreadPoolExecutor(2) as threads:
@@ -156,6 +186,49 @@ def test_modes_do_not_depend_on_who_builds(workshop):
         for directory, _, files in os.walk(top):
             assert stat.S_IMODE(os.stat(directory).st_mode) == 0o755
             assert {stat.S_IMODE(os.lstat(f"{directory}/{name}").st_mode) for name in files} <= {0o644, 0o755, 0o777}
+
+
+EVIL_NAMES = ["../../evil", "..", ".", "", "/dev/shm/evil", "a/b", "nul\0"]
+
+
+@pytest.mark.parametrize("kind", [Kind.FILE, Kind.SYMLINK])
+@pytest.mark.parametrize("name", EVIL_NAMES)
+def test_no_manifest_leads_outside(tmp_path, name, kind):
+    """Whoever keeps a shared pool may write manifests; root lays them out."""
+    row = make_row("any", b"22", kind)
+    plan = [TwinDirectory("", 1, [], [("good", FileNode((1, 0), row.digest, row.size, Kind.FILE))])]
+    evil = [TwinDirectory("", 1, [], [(name, FileNode((1, 0), row.digest, row.size, kind))]), TwinDirectory("", 1, [name], [])]
+    for number, one in enumerate(evil):
+        with pytest.raises(InvalidValue):
+            lay_out([one], str(tmp_path / f"twin{number}"), b"", lambda node: b"22")
+        assert os.listdir(tmp_path / f"twin{number}") == []
+    lay_out(plan, str(tmp_path / "twin"), b"", lambda node: b"22")
+    assert sorted(os.listdir(tmp_path)) == ["twin", "twin0", "twin1"]
+
+
+@pytest.mark.parametrize("column", ["names", "sizes", "kinds"])
+def test_a_manifest_that_makes_no_sense_gives_no_twins(workshop, column):
+    workshop.add(ONE)
+    generation = workshop.environment.require()
+    one = generation.distributions[0]
+    manifest = read_manifest(workshop.store, one.files.manifest)
+    values: dict[str, Any] = {"names": [1] * len(manifest.names), "sizes": ["1"] * len(manifest.sizes), "kinds": "9" * len(manifest.kinds)}
+    content = format_manifest(replace(manifest, **{column: values[column]}))
+    digest = digest_bytes(content)
+    path = Path(manifest_path(workshop.store, digest))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    senseless = replace(one, files=replace(one.files, manifest=digest))
+    assert build_stack(workshop.store, replace(generation, distributions=(senseless,))) is None
+    assert what_is_left(workshop) == []
+    path.unlink()
+
+
+def test_no_interpreter_leads_outside(workshop):
+    workshop.add(ONE)
+    generation = workshop.environment.require()
+    elsewhere = replace(generation, interpreter=replace(generation.interpreter, directory="../../evil"))
+    assert find_stack(workshop.store, elsewhere) is build_stack(workshop.store, elsewhere) is None
 
 
 def test_a_full_disk_is_told_and_nothing_half_built_is_left(tmp_path):
