@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from casfs.mount.control import Reply
 from tests.fuse.daemons import ask, check_shown, other_supervisor, pause
 from tests.fuse.harness import Casfs, iter_mountpoints, run_python, site_packages
 from tests.fuse.life import readers, say_seen, worst_s
@@ -109,14 +110,15 @@ class Reaper:
 
     def _run(self) -> None:
         try:
+            found = ask(self._casfs)
             while not self._over.wait(random.uniform(0, self._longest_pause_s)):
                 with self.nobody_dies:
-                    self._kill()
+                    self._kill(found)
+                    found = ask(self._casfs)
         except BaseException as error:  # noqa: BLE001  # whoever started us shows it
             self.problems.append(error)
 
-    def _kill(self) -> None:
-        found = ask(self._casfs)
+    def _kill(self, found: Reply) -> None:
         if (self.workers + self.supervisors) % 3 == 1:
             os.kill(found.supervisor, signal.SIGKILL)
             self.supervisors += 1
