@@ -293,3 +293,51 @@ def test_an_older_upper_layer_is_never_written_to(mounted: MountedWorkshop):
     absorb(mounted)
     assert {path: path.lstat() for path in sorted(old.rglob("*"))} == before
     assert mounted.upper != old
+
+
+def test_two_that_claim_one_path_with_different_bytes_are_told_as_add_tells_it(mounted: MountedWorkshop):
+    mounted.workshop.add(make_wheel({"first/__init__.py": b"", "shared/a.txt": b"first"}, "first"))
+    mounted.install("demo", files={"demo/__init__.py": b"", "shared/a.txt": b"demo"})
+    done = absorb(mounted)
+    assert [str(one) for one in done.conflicts] == [
+        "lib/python3.11/site-packages/shared/a.txt is claimed by first 1.0 and by demo 1.0 with different contents"
+    ]
+    assert mounted.shown()[f"{SITE}/shared/a.txt"][0] == b"demo"
+
+
+def test_a_file_in_place_of_anothers_directory_stays(mounted: MountedWorkshop):
+    mounted.delete(f"{SITE}/other")
+    mounted.install("demo", files={"demo/__init__.py": b"", "other": b"a file"})
+    done = absorb(mounted)
+    assert installed(done) == {"other": "1.0"}
+    assert "as a file and as a directory" in reasons(done)
+
+
+def test_a_file_that_uninstalling_took_from_another_stays_deleted(mounted: MountedWorkshop):
+    mounted.workshop.add(make_wheel({"first/__init__.py": b"", "shared/a.txt": b"same"}, "first"))
+    mounted.workshop.add(make_wheel({"second/__init__.py": b"", "shared/a.txt": b"same"}, "second"))
+    mounted.uninstall("second")
+    done = absorb(mounted)
+    assert installed(done) == {"other": "1.0", "first": "1.0"}
+    assert mounted.written() == [f"{SITE}/shared/a.txt"]
+
+
+def test_two_versions_of_one_project_stay(mounted: MountedWorkshop):
+    mounted.install("demo", "1.0")
+    mounted.install("demo", "2.0")
+    done = absorb(mounted)
+    assert installed(done) == {"other": "1.0"}
+    assert reasons(done).count("is installed twice") == 2
+
+
+def test_a_version_beside_the_one_of_the_generation_stays(mounted: MountedWorkshop):
+    mounted.install("other", "2.0", {"other/new.py": b""})
+    done = absorb(mounted)
+    assert installed(done) == {"other": "1.0"}
+    assert reasons(done) == "other 2.0: lies over 1.0, which is still installed beside it"
+
+
+def test_files_that_lie_below_the_upper_layer_are_part_of_what_is_absorbed(mounted: MountedWorkshop):
+    """A tool need not write what is there already."""
+    mounted.install("demo", files={"demo/__init__.py": b""}, rows={"other/more.py": (hash_field(b"MORE = 1\n"), "9")})
+    assert installed(absorb(mounted)) == {"other": "1.0", "demo": "1.0"}
