@@ -100,9 +100,10 @@ def end_alike(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return code
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left one, if any
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {-code})
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left one, if any
+    if code != -signal.SIGKILL:
+        with contextlib.suppress(OSError):
+            signal.signal(-code, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {-code})
+    os.kill(os.getpid(), -code)
     return 128 - code

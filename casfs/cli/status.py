@@ -17,7 +17,7 @@ from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
 from casfs.mount.overlays import FUSE, Overlay, iter_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, forget_gone_places, iter_places
-from casfs.store.leases import Lease, iter_leases
+from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.store import Store, open_store
 
 _WATCH_EVERY_S = 1.0
@@ -74,7 +74,8 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     mounts = list(_iter_shown(store, daemons))
     if is_json:
         listed = [_daemon_json(lease, reply) for lease, reply in daemons]
-        say_json({"store": store.root, "daemons": listed, "mounts": [_mount_json(one) for one in mounts]})
+        runs = [dataclasses.asdict(lease) for lease in iter_private_leases(store)]
+        say_json({"store": store.root, "daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs})
         return
     say(f"store {store.root}")
     if mounts:
@@ -83,6 +84,8 @@ def _say_status(store: Store, *, is_json: bool) -> None:
             say(reason)
     else:
         say("nothing is mounted")
+    for lease in iter_private_leases(store):
+        say(f"in `casfs run` (process {lease.pid}): environment {lease.environment!r}, generation {lease.generation}")
     for lease, reply in daemons:
         if reply:
             _say_daemon(lease, reply)

@@ -12,7 +12,7 @@ import pytest
 from casfs import __version__
 from tests.fuse.harness import Casfs
 
-COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount")
+COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
