@@ -158,8 +158,9 @@ def _add_query_commands(commands: _Commands) -> None:
         commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
     _add_status(commands, "show what is mounted, by which process, and what it was asked", "casfs status --watch")
     commands.add("metrics", "metrics:run_metrics", "print what the daemons do, for Prometheus", "casfs metrics")
-    show = commands.add("show", "queries:run_show", "show a distribution: where it comes from, and its files", "casfs show numpy")
-    show.add_argument("name", metavar="NAME", help="name of a project")
+    text = "show a distribution, or a file of a mount: where it comes from, and what is in it"
+    show = commands.add("show", "show:run_show", text, "casfs show numpy")
+    show.add_argument("what", metavar="NAME|PATH", help="name of a project, or path of a file in a mount (with a slash in it)")
     show.add_argument("--json", action="store_true", help="print JSON")
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")

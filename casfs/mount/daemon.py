@@ -133,7 +133,7 @@ def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | 
         return Host(table, open_view)
     environment = Environment(store, lease.environment)
     if lease.generation:
-        return View(store, functools.partial(environment.read, lease.generation), (os.geteuid(), os.getegid()))
+        return View(store, functools.partial(environment.read, lease.generation), (os.geteuid(), os.getegid()), is_pinned=True)
     owner = environment.owner_ids()
     return View(store, functools.partial(generations.read, lease.environment), owner)
 

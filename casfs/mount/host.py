@@ -102,6 +102,10 @@ class Host:
         slot = slot_number(ino)
         return (self.slots[slot - 1].uid, self.slots[slot - 1].gid) if slot else (0, 0)
 
+    def is_pinned(self, ino: int) -> bool:
+        """See View."""
+        return bool((slot := slot_number(ino)) and self.slots[slot - 1].generation)
+
     def is_current(self, ino: int, directory: DirectoryNode) -> bool:
         """See View."""
         return ino == ROOT or is_current(view_number(ino), directory)

@@ -197,7 +197,8 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def listxattr(self, inode: int, ctx: object) -> Sequence[bytes]:
-        return list(await self._extended(inode))
+        """Below an overlay nothing is listed: it would copy all of it to a file that somebody edits."""
+        return [] if self.view.is_pinned(inode) else list(await self._extended(inode))
 
     async def _overlay_attribute(self, ino: int, what: str) -> bytes:
         """What tells an overlay that it may read the blob itself. It asks three times for each file, and the kernel keeps no answer."""

@@ -66,7 +66,13 @@ class View:
     """The current tree of one environment, by inode number."""
 
     def __init__(
-        self, store: Store, read_generation: Callable[[], Generation], owner: tuple[int, int] = (0, 0), reader: LayerReader | None = None
+        self,
+        store: Store,
+        read_generation: Callable[[], Generation],
+        owner: tuple[int, int] = (0, 0),
+        reader: LayerReader | None = None,
+        *,
+        is_pinned: bool = False,
     ) -> None:
         """`read_generation` reads the generation to begin with; it is called when the first question is asked: mounting reads nothing."""
         self._store = store
@@ -78,10 +84,15 @@ class View:
         self._stray: dict[int, Manifest] = {}  # manifests of older generations that the kernel still asks about, by number
         self._nodes: dict[int, Node] = {}
         self._listings: dict[int, list[Listed]] = {}
+        self._is_pinned = is_pinned
 
     def owner_ids(self, ino: int) -> tuple[int, int]:
         """User and group to whom a node belongs."""
         return self._owner
+
+    def is_pinned(self, ino: int) -> bool:
+        """Whether it shows one generation for ever, as a lower layer of an overlay."""
+        return self._is_pinned
 
     def is_current(self, ino: int, directory: DirectoryNode) -> bool:
         """Whether the tree shows a directory under this number."""

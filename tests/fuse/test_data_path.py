@@ -373,3 +373,19 @@ def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_
     assert value_of(mountpoint) == "1"
     scene.casfs.run("list")
     assert value_of(mountpoint) == "2"
+
+
+def test_show_tells_whose_a_file_is_and_whether_somebody_has_written_it(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    site = site_packages(mountpoint)
+    facts = json.loads(scene.casfs.run("show", "--json", site / "demo/data.bin").stdout)
+    assert (facts["distribution"], facts["version"], facts["sha256"], facts["is-written"]) == ("demo", "1.0", digest_bytes(b"first"), False)
+    assert Path(facts["blob"]).read_bytes() == b"first"
+    (site / "demo/data.bin").write_bytes(b"edited")
+    (site / "mine").write_bytes(b"mine")
+    assert "is-written: True" in scene.casfs.run("show", "./data.bin", cwd=site / "demo").stdout
+    assert "is-written: True" in scene.casfs.run("show", site / "mine").stdout
+    for path in (site / "absent", site / "demo", scene.casfs.directory / "elsewhere"):
+        assert str(path) in scene.casfs.run("show", path, code=1).stderr
+    (site / "demo/data.bin").unlink()
+    assert "demo/data.bin was removed" in scene.casfs.run("show", site / "demo/data.bin", code=1).stderr

@@ -58,7 +58,8 @@ def test_a_mountpoint_is_read_back_whatever_is_in_its_name(names: list[str]):
 
 
 def test_of_stacked_mounts_the_last_is_on_top():
-    below, other, above = Mount("/mnt", "ext4", "rw", "/dev/a"), Mount("/mnt/deeper", "proc", "rw", "proc"), Mount("/mnt", "fuse.casfs", "ro", "casfs")
+    below, other = Mount("/mnt", "ext4", "rw", "/dev/a"), Mount("/mnt/deeper", "proc", "rw", "proc")
+    above = Mount("/mnt", "fuse.casfs", "ro", "casfs")
     assert find_topmost([below, other, above], "/mnt") == above
     assert find_topmost([above, other, below], "/mnt") == below
     assert find_topmost([below, other, above], "/mn") is None

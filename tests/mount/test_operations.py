@@ -58,6 +58,10 @@ class FakeView:
         self.trouble: Exception | None = None
         self.reads: set[str] = set()
         self.forgotten: list[int] = []
+        self.pinned = False
+
+    def is_pinned(self, ino: int) -> bool:
+        return self.pinned
 
     def _begin(self, question: str) -> None:
         if self.trouble is not None:
@@ -536,3 +540,8 @@ async def test_a_blob_that_was_changed_is_given_to_nobody(operations: Operations
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await operations.open(ino_of(FILE), os.O_RDONLY, CTX)
     assert caught.value.errno == errno.EIO
+
+
+async def test_an_overlay_finds_nothing_to_copy_to_a_file_that_somebody_edits(operations: Operations, view: FakeView) -> None:
+    view.pinned = True
+    assert await operations.listxattr(ino_of(FILE), CTX) == []

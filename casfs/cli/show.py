@@ -1,0 +1,125 @@
+"""show: a distribution, or one file of a mount."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+from collections.abc import Iterator
+
+from casfs.cli.context import open_context
+from casfs.cli.output import format_size, say, say_json, say_table
+from casfs.cli.queries import size_of
+from casfs.errors import EnvironmentRefused
+from casfs.store.environments import Environment
+from casfs.store.generations import Distribution
+from casfs.store.leases import iter_leases
+from casfs.store.manifests import ManifestFile, read_manifest
+from casfs.store.store import Store
+from casfs.store.uppers import current_upper
+from casfs.venv.changes import parse_project
+from casfs.venv.differences import read_file
+from casfs.venv.merged import find_entry
+from casfs.venv.reading import LayerReader
+from casfs.venv.tree import FileEntry, Tree
+
+
+def run_show(arguments: argparse.Namespace) -> None:
+    """casfs show"""
+    if "/" in arguments.what:
+        facts = _describe_file(open_context(arguments).store, os.path.abspath(arguments.what))
+        if arguments.json:
+            say_json(facts)
+        else:
+            _say_facts(facts)
+        return
+    _show_distribution(open_context(arguments), arguments)
+
+
+def _show_distribution(environment: Environment, arguments: argparse.Namespace) -> None:
+    generation = environment.require()
+    if (one := generation.find(parse_project(arguments.what))) is None:
+        raise EnvironmentRefused(environment.name, f"{arguments.what} is not in the environment")
+    tree = Tree(generation)
+    files = [(tree.shown_path(file.path), file) for file in _iter_files(environment, one)]
+    about = read_manifest(environment.store, one.files.manifest).description
+    facts: dict[str, object] = {
+        "name": one.name,
+        "version": one.version,
+        "origin": one.origin,
+        "wheel": one.wheel or None,
+        "bytes": size_of(one),
+        "requires-python": about.requires_python,
+        "tags": list(about.tags),
+        "entry-points": [f"{name} = {module}:{attribute}" for name, module, attribute in about.entry_points],
+        "record-mismatches": list(about.tolerated),
+    }
+    if arguments.json:
+        listed = [{"path": path, "bytes": file.size, "sha256": file.digest, "kind": file.kind.name.lower()} for path, file in files]
+        say_json({**facts, "files": listed})
+    else:
+        _say_facts(facts)
+        say()
+        say_table(("SHA-256", "Bytes", "Path"), [(file.digest, str(file.size), path) for path, file in files])
+
+
+def _iter_files(environment: Environment, one: Distribution) -> Iterator[ManifestFile]:
+    """Its files as the environment shows them, by path."""
+    files: dict[str, ManifestFile] = {}
+    for layer in (one.files, one.installation):
+        files |= {file.path: file for file in read_manifest(environment.store, layer.manifest).iter_files()}
+    yield from (files[path] for path in sorted(files))
+
+
+def _say_facts(facts: dict[str, object]) -> None:
+    for name, value in facts.items():
+        if name == "bytes" and isinstance(value, int):
+            say(f"size: {format_size(value)}")
+        elif isinstance(value, list):
+            for item in value:
+                say(f"{name}: {item}")
+        elif value is not None:
+            say(f"{name}: {value}")
+
+
+def _describe_file(store: Store, path: str) -> dict[str, object]:
+    """Where a file of a mount comes from. Raises EnvironmentRefused."""
+    environment, inside = _locate(store, os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
+    facts: dict[str, object] = {"path": path, "environment": environment.name, "is-written": _is_written(environment, inside)}
+    tree, reader = Tree(environment.require()), LayerReader(store)
+    entry = find_entry(tree, inside, reader.fill)
+    if not isinstance(entry, FileEntry):
+        if not facts["is-written"]:
+            raise EnvironmentRefused(environment.name, f"{path} is no file of it")
+        return facts
+    node, one = read_file(tree, entry, reader.fill), tree.distribution(entry)
+    facts |= {"distribution": one.name, "version": one.version} if one else {"distribution": None, "version": None}
+    return facts | {"bytes": node.size, "sha256": node.digest, "kind": node.kind.name.lower(), "blob": store.pool.path(node.digest)}
+
+
+def _locate(store: Store, path: str) -> tuple[Environment, str]:
+    """The environment that is mounted above a path, and the path in it. Raises EnvironmentRefused."""
+    from casfs.mount.places import iter_places
+
+    mounts = [(lease.mountpoint, lease.environment) for lease in iter_leases(store) if lease.environment]
+    mounts += [(place.path, place.environment) for place in iter_places(store) if not place.namespace]
+    for mountpoint, name in sorted(mounts, reverse=True):
+        if path.startswith(f"{mountpoint}/"):
+            return Environment(store, name), path.removeprefix(f"{mountpoint}/")
+    raise EnvironmentRefused(path, "is in no mount of the store; `casfs status` lists them")
+
+
+def _is_written(environment: Environment, inside: str) -> bool:
+    """Whether a tool or a person wrote the file after the environment was mounted: then its bytes are not those of the generation.
+
+    Raises EnvironmentRefused if they removed it.
+    """
+    if (upper := current_upper(environment)) is None:
+        return False
+    try:
+        mode = os.lstat(f"{upper.files}/{inside}").st_mode
+    except OSError:
+        return False
+    if stat.S_ISCHR(mode):  # a whiteout
+        raise EnvironmentRefused(environment.name, f"{inside} was removed from its mounts")
+    return not stat.S_ISDIR(mode)
