@@ -19,6 +19,7 @@ from casfs.venv.tree import FileNode, time_from_content
 from casfs.venv.twin_plan import TwinDirectory
 
 MARK = "trusted.casfs.twin"
+_MARK_SIZE = 56  # the end of the name; ext4 keeps no more within an inode of 256 bytes, where it is read without another block
 METACOPY, REDIRECT = "trusted.overlay.metacopy", "trusted.overlay.redirect"
 
 FILE_MODES = {Kind.FILE: 0o644, Kind.EXECUTABLE: 0o755}
@@ -40,7 +41,7 @@ def format_redirect(node: FileNode) -> bytes:
 
 def format_mark(path: str) -> bytes:
     """What a twin at that place says of itself."""
-    return os.fsencode(os.path.basename(path))
+    return os.fsencode(path)[-_MARK_SIZE:]
 
 
 def is_twin(path: str) -> bool:
