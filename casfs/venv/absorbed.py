@@ -90,6 +90,7 @@ class _Absorption:
         if self._installed.is_editable:
             self._refuse(["is an editable install, and its files lie elsewhere"])
         shown = self._match_rows()
+        own = self._read_own(shown)
         made = self._replaced_scripts(shown)
         with self._store.batch() as batch:
             rows, problems = self._stage(batch, shown, self._own | made.keys())
@@ -102,14 +103,12 @@ class _Absorption:
             batch.commit()
         [number] = assign_numbers(self._store, [(digest, manifest)])
         files = build_layer(digest, number, manifest)
-        [(digest, content, number)] = ingest_files(self._store, [self._made_files(manifest, made)])
+        [(digest, content, number)] = ingest_files(self._store, [self._made_files(manifest, [*made.values(), *own])])
         installation = build_layer(digest, number, content)
         about = self._installed
-        origin = about.installer
-        distribution = Distribution(
-            about.project, about.name, about.version, Digest(wheel), 0, origin, about.is_requested, files, installation
-        )
-        return Absorbed(distribution, frozenset((*shown, *self._own)))
+        facts = (about.project, about.name, about.version, Digest(wheel), 0, about.installer, about.is_requested)
+        taken = (f"{self._information}/{os.path.basename(file.path)}" for file in own)
+        return Absorbed(Distribution(*facts, files, installation), frozenset((*shown, *taken, f"{self._information}/RECORD")))
 
     def _refuse(self, problems: list[str]) -> None:
         more = len(problems) - _SHOWN_REASONS
@@ -169,6 +168,18 @@ class _Absorption:
         written = [one for one in shown.values() if isinstance(one, Written)]
         if (total := sum(one.size for one in written)) > _MAX_CONTENT:
             self._refuse([f"has {total} bytes; the limit is {_MAX_CONTENT}"])
+
+    def _read_own(self, shown: Mapping[str, Written | FileEntry]) -> list[NewFile]:
+        """What the tool wrote beside the wheel's files: kept as it is. RECORD is not among it."""
+        files = []
+        for name in OWN_NAMES[:-1]:
+            path = f"{self._information}/{name}"
+            content = self._view.read_small(path, MAX_OWN)
+            if content is not None:
+                files.append(NewFile(f"{SITE_PACKAGES}/{self._installed.dist_info}/{name}", content))
+            elif path in shown:
+                self._refuse([f"{name} has more than {MAX_OWN} bytes"])
+        return files
 
     def _replaced_scripts(self, shown: Mapping[str, Written | FileEntry]) -> dict[str, NewFile]:
         """Launchers and scripts that a tool made for one mount, as casfs makes them; by path."""
@@ -257,15 +268,12 @@ class _Absorption:
                 return wheel, digest, manifest
         return None
 
-    def _made_files(self, manifest: Manifest, made: Mapping[str, NewFile]) -> MadeFiles:
-        """What installing adds to the files of the wheel: as the tool wrote it, but launchers and RECORD."""
-        about = manifest.description
-        information = f"{SITE_PACKAGES}/{self._installed.dist_info}"
-        own = {name: self._view.read_small(f"{self._information}/{name}", MAX_OWN) for name in OWN_NAMES[:-1]}
-        written = (NewFile(f"{information}/{name}", content) for name, content in own.items() if content is not None)
-        files = [*made.values(), *written]
-        record = format_record(manifest, files, f"{self._installed.dist_info}/RECORD", self._python)
-        return MadeFiles(Description(about.project, about.name, about.version), [*files, NewFile(f"{information}/RECORD", record)])
+    def _made_files(self, manifest: Manifest, made: list[NewFile]) -> MadeFiles:
+        """What installing adds to the files of the wheel, and a RECORD that says so."""
+        about, dist_info = manifest.description, self._installed.dist_info
+        record = format_record(manifest, made, f"{dist_info}/RECORD", self._python)
+        files = [*made, NewFile(f"{SITE_PACKAGES}/{dist_info}/RECORD", record)]
+        return MadeFiles(Description(about.project, about.name, about.version), files)
 
 
 def _is_left_out(path: str, rewritten: Collection[str]) -> bool:

@@ -175,6 +175,22 @@ def test_an_odd_file_in_the_dist_info_stops_nobody(mounted: MountedWorkshop, nam
     assert len(done.refused) == 1
 
 
+def test_an_installer_of_endless_words_is_refused(mounted: MountedWorkshop):
+    mounted.install("demo", own={"INSTALLER": b"pip " * (1 << 19)})
+    done = absorb(mounted)
+    assert reasons(done) == "demo 1.0: INSTALLER has more than 1048576 bytes"
+
+
+def test_what_record_does_not_list_stays_unless_it_is_the_installers(mounted: MountedWorkshop):
+    mounted.install("demo")
+    info = f"{SITE}/demo-1.0.dist-info"
+    os.mkfifo(mounted.upper / info / "REQUESTED")
+    mounted.write(f"{info}/direct_url.json", b"{}")
+    mounted.write(f"{info}/unlisted", b"")
+    absorb(mounted)
+    assert mounted.written() == [f"{info}/REQUESTED", f"{info}/unlisted"]
+
+
 @pytest.mark.parametrize("name", [b"\xff-1.0.dist-info", b"a\nb-1.0.dist-info", b".dist-info", b"x-1.0-nonsense.dist-info"])
 def test_a_dist_info_with_an_odd_name_is_named_in_one_printable_line(mounted: MountedWorkshop, name: bytes):
     mounted.install("demo")
