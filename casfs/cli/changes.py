@@ -13,6 +13,7 @@ from casfs.errors import WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Description
+from casfs.store.uppers import current_upper
 from casfs.venv.changes import AddOptions, Change, add_wheels, parse_project, remove_distributions, roll_back
 from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
 
@@ -24,7 +25,7 @@ def run_add(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
     change = add_fitting(environment, interpreter, arguments.wheels, AddOptions(arguments.strict, arguments.allow_record_mismatch))
-    tell_daemons(environment)
+    _show(environment)
     _say_added(change)
 
 
@@ -70,11 +71,26 @@ def _say_added(change: Change) -> None:
     note(f"{format_count(files, 'file')}, {format_size(size)}; new to the pool: {new}")
 
 
+def _show(environment: Environment) -> None:
+    """Let the mounts show the current generation, and no bytecode of what went with the one before."""
+    tell_daemons(environment)
+    if current_upper(environment) is None or os.geteuid() != 0:
+        return
+    from casfs.mount.overlays import find_overlay
+    from casfs.venv.stale import find_stale_bytecode, remove_below, tidy_upper
+
+    if stale := find_stale_bytecode(environment):
+        if (overlay := find_overlay(environment.store, environment.name)) is not None:
+            remove_below(overlay.anchor, stale)
+        else:
+            tidy_upper(environment)
+
+
 def run_remove(arguments: argparse.Namespace) -> None:
     """casfs remove"""
     environment = open_context(arguments)
     change = remove_distributions(environment, [parse_project(name) for name in arguments.names])
-    tell_daemons(environment)
+    _show(environment)
     say_difference(change.before, change.after)
 
 
@@ -82,7 +98,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     """casfs rollback"""
     environment = open_context(arguments)
     change = roll_back(environment, arguments.generation)
-    tell_daemons(environment)
+    _show(environment)
     say_difference(change.before, change.after)
     note(f"generation {change.after.number}: {change.after.command}")
 

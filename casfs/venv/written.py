@@ -25,7 +25,7 @@ MAX_ENTRIES = 1_000_000
 
 _OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
 
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -63,7 +63,7 @@ class Writings:
     def __init__(self, directory: str) -> None:
         """Raises EnvironmentRefused for more entries than anyone can mean, OSError."""
         self.directory = directory
-        self._fd = os.open(directory, _OPEN_DIRECTORY)
+        self._fd = os.open(directory, OPEN_DIRECTORY)
         try:
             self.entries: Mapping[str, Written] = dict(self._iter_entries())
             self.names: dict[str, list[str]] = {}  # of each directory, what was written into it
@@ -96,26 +96,16 @@ class Writings:
                 if not stat.S_ISDIR(found.st_mode):
                     yield _build_written(prefix + name, found)
                     continue
-                child = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
+                child = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
                 try:
                     yield _build_written(prefix + name, found, is_opaque=_is_opaque(child))
                     yield from self._walk(child, f"{prefix}{name}/", depth + 1)
                 finally:
                     os.close(child)
 
-    @contextlib.contextmanager
-    def parent_of(self, path: str) -> Iterator[tuple[int, str]]:
+    def parent_of(self, path: str) -> contextlib.AbstractContextManager[tuple[int, str]]:
         """A descriptor of the directory that holds an entry, and its name there. Raises OSError."""
-        *parents, name = path.split("/")
-        fd = os.dup(self._fd)
-        try:
-            for parent in parents:
-                below = os.open(parent, _OPEN_DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            yield fd, name
-        finally:
-            os.close(fd)
+        return parent_below(self._fd, path)
 
     def open_file(self, path: str) -> int:
         """A descriptor, open for reading, of a plain file. The caller closes it. Raises OSError for all else."""
@@ -127,6 +117,21 @@ class Writings:
             os.close(fd)
             raise FileNotFoundError(2, "is not a plain file", path)
         return fd
+
+
+@contextlib.contextmanager
+def parent_below(root: int, path: str) -> Iterator[tuple[int, str]]:
+    """A descriptor of the directory that holds `path` below `root`, and the last name; no symbolic link is followed. Raises OSError."""
+    *parents, name = path.split("/")
+    fd = os.dup(root)
+    try:
+        for parent in parents:
+            below = os.open(parent, OPEN_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd, name
+    finally:
+        os.close(fd)
 
 
 def _build_written(path: str, found: os.stat_result, *, is_opaque: bool = False) -> Written:

@@ -105,3 +105,19 @@ def test_a_diff_needs_no_mount(casfs: Casfs, writable: Path) -> None:
     casfs.umount(writable)
     assert casfs.run("diff", "--json").stdout == while_mounted
     assert casfs.run("absorb").stdout == "+ fresh 3.0\n"
+
+
+@pytest.mark.parametrize("is_mounted", [True, False])
+def test_bytecode_of_what_is_removed_goes_with_it(casfs: Casfs, writable: Path, is_mounted: bool) -> None:
+    """Its directory alone would let `import` find an empty package."""
+    for name in ("demo", "other"):
+        cache = site_packages(writable) / name / "__pycache__"
+        cache.mkdir()
+        (cache / "__init__.cpython-311.pyc").write_bytes(b"bytecode")
+    if not is_mounted:
+        casfs.umount(writable)
+    casfs.run("remove", "demo")
+    if not is_mounted:
+        casfs.run("mount", writable)
+    assert sorted(path.name for path in site_packages(writable).iterdir()) == ["other", "other-1.0.dist-info"]
+    assert (site_packages(writable) / "other/__pycache__/__init__.cpython-311.pyc").exists()
