@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.foreground import Foreground, Start, end_alike
-from casfs.cli.hosts import END_WAIT_S, log_to_file
 from casfs.cli.output import note, warn
 from casfs.mount.private import Scene, enter_namespace, show_scene
 from casfs.store.environments import Environment
@@ -20,6 +19,7 @@ from casfs.store.private import clear_private_mount, private_lease
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 
+_END_WAIT_S = 10.0  # how long we wait for the daemon to be gone; it needs 20 to 50 milliseconds
 _LOOK_EVERY_S = 0.001
 _STANDARD_STREAMS = 3
 
@@ -140,6 +140,7 @@ def _start_daemon(store: Store, lease: HeldLease, line: socket.socket) -> None:
 
 def _serve(store: Store, lease: HeldLease, line: socket.socket) -> None:
     """The whole life of the daemon's first process. It holds nothing open that was ours: who reads our output waits for no daemon."""
+    from casfs.cli.hosts import log_to_file
     from casfs.mount.daemon import serve_private
 
     log_to_file(store.path("leases", f"{lease.lease.id}.log"))
@@ -157,7 +158,7 @@ def _serve(store: Store, lease: HeldLease, line: socket.socket) -> None:
 def _end(store: Store, held: HeldLease, *, is_waited_for: bool) -> None:
     """Return when nothing is left, unless that is not to be waited for. The daemon clears away; we do if there is none."""
     os.close(held.fd)
-    until = time.monotonic() + END_WAIT_S
+    until = time.monotonic() + _END_WAIT_S
     while is_waited_for and is_lease_held(store, held.lease) and time.monotonic() < until:
         time.sleep(_LOOK_EVERY_S)
     if not is_lease_held(store, held.lease):

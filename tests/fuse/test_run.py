@@ -274,21 +274,34 @@ def test_what_the_command_leaves_running_keeps_the_environment(run: Casfs) -> No
         assert file.read() == "1\n"
 
 
+def run_altered(casfs: Casfs, alteration: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A run in which something of casfs does what no machine here can be made to do."""
+    command = [sys.executable, "-c", f"import sys\n{alteration}\nfrom casfs.cli.main import main\nmain(sys.argv[1:])", "run", *words]
+    return subprocess.run(command, env=casfs.environ, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+
+
 def test_without_an_overlay_the_environment_is_read_only_and_says_so(run: Casfs) -> None:
-    source = (
+    alteration = (
         "import casfs.mount.private as private, errno\n"
         "def refuse(layers): raise OSError(errno.EINVAL, 'Invalid argument', 'overlay: a reason')\n"
-        "private.make_overlay = refuse\n"
-        "from casfs.cli.main import main\n"
-        "main(['run', '--', 'sh', '-c', 'python -c \"import demo; print(demo.VALUE)\"; touch $VIRTUAL_ENV/x'])\n"
+        "private.make_overlay = refuse"
     )
-    command = [sys.executable, "-c", source]
-    done = subprocess.run(command, env=run.environ, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+    done = run_altered(run, alteration, *shell(f"python -c '{IMPORT}'; touch $VIRTUAL_ENV/x"))
     assert (done.stdout, done.returncode) == ("1\n", 1)
     first, second = done.stderr.splitlines()
     assert first.startswith("casfs: warning: the environment is read-only")
     assert first.endswith("overlay: a reason: invalid argument")
     assert "Read-only file system" in second
+
+
+def test_daemon_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs) -> None:
+    alteration = "import casfs.mount.daemon as daemon\ndef fail(*_): raise RuntimeError('a bug')\ndaemon._serve_private = fail"
+    done = run_altered(run, alteration, "echo", "ran")
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert len(done.stderr.splitlines()) == 1
+    assert "nobody serves it" in done.stderr
+    assert "a bug" in run.run("daemon", "logs").stdout
+    (run.store / "leases/dead.log").unlink()
 
 
 def test_run_in_a_run(run: Casfs) -> None:
