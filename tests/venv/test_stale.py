@@ -1,0 +1,69 @@
+"""Bytecode whose source is gone: found by what is shown, and removed without following anybody's links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from casfs.store.uppers import current_upper
+from casfs.venv.changes import remove_distributions
+from casfs.venv.stale import find_stale_bytecode, remove_below, tidy_upper
+from tests.make_generations import open_workshop
+from tests.make_wheels import make_wheel
+from tests.venv.uppers import SITE, MountedWorkshop
+
+CACHED = f"{SITE}/demo/__pycache__/__init__.cpython-311.pyc"
+GONE = [CACHED, f"{SITE}/demo/__pycache__", f"{SITE}/demo"]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[MountedWorkshop]:
+    with open_workshop(tmp_path) as workshop:
+        workshop.add(make_wheel(), make_wheel(None, "other"))
+        yield MountedWorkshop(workshop)
+
+
+def test_nobody_ever_wrote(mounted: MountedWorkshop):
+    assert find_stale_bytecode(mounted.workshop.environment) == []
+    tidy_upper(mounted.workshop.environment)
+    assert current_upper(mounted.workshop.environment) is None
+
+
+def test_bytecode_is_stale_when_its_source_has_left(mounted: MountedWorkshop):
+    environment = mounted.workshop.environment
+    mounted.write(CACHED, b"bytecode")
+    mounted.write(f"{SITE}/other/__pycache__/__init__.cpython-311.pyc", b"bytecode")
+    mounted.write(f"{SITE}/mine.py", b"")
+    mounted.write(f"{SITE}/__pycache__/mine.cpython-311.pyc", b"bytecode")
+    assert find_stale_bytecode(environment) == []
+    remove_distributions(environment, ["demo"])
+    assert find_stale_bytecode(environment) == GONE
+
+
+def test_removing_leaves_directories_that_hold_something_else(mounted: MountedWorkshop):
+    mounted.write(CACHED, b"bytecode")
+    mounted.write(f"{SITE}/demo/mine.txt", b"mine")
+    remove_below(str(mounted.upper), GONE)
+    assert mounted.written() == [f"{SITE}/demo/mine.txt"]
+
+
+def test_removing_follows_no_link(mounted: MountedWorkshop, tmp_path: Path):
+    outside = tmp_path / "outside/__pycache__/__init__.cpython-311.pyc"
+    outside.parent.mkdir(parents=True)
+    outside.write_bytes(b"of somebody else")
+    (mounted.upper / SITE).mkdir(parents=True)
+    (mounted.upper / SITE / "demo").symlink_to(tmp_path / "outside")
+    remove_below(str(mounted.upper), GONE)
+    assert outside.read_bytes() == b"of somebody else"
+
+
+def test_without_a_mount_the_next_upper_layer_is_tidy(mounted: MountedWorkshop):
+    mounted.write(CACHED, b"bytecode")
+    mounted.write(f"{SITE}/mine.py", b"mine")
+    remove_distributions(mounted.workshop.environment, ["demo"])
+    before = mounted.upper
+    tidy_upper(mounted.workshop.environment)
+    assert mounted.written() == [f"{SITE}/mine.py"]
+    assert mounted.upper != before
