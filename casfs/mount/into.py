@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from casfs.errors import MountRefused
 from casfs.mount import kernel
-from casfs.mount.mounts import is_dead, is_ours, parse_mountinfo
+from casfs.mount.mounts import is_dead, is_ours, mount_number, parse_mountinfo
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
@@ -88,8 +88,8 @@ def is_ours_in(pid: int, path: str, *, must_be_dead: bool = False) -> bool:
             _opened_below(process.root_fd, path, _DIRECTORY | os.O_NOFOLLOW) as fd,
             _opened_below(process.root_fd, os.path.dirname(path)) as above,
         ):
-            number = _mount_number(fd)
-            if number == _mount_number(above) or not _is_ours(process, number):
+            number = mount_number(fd)
+            if number == mount_number(above) or not _is_ours(process, number):
                 return False
             return not must_be_dead or is_dead(f"/proc/self/fd/{fd}")
     except OSError:
@@ -100,12 +100,6 @@ def _is_ours(process: _Process, number: bytes) -> bool:
     with open(f"/proc/self/fd/{process.directory_fd}/mountinfo", "rb") as file:
         [line] = [line for line in file if line.split(b" ")[0] == number] or [b""]
     return is_ours(next(parse_mountinfo(line), None))
-
-
-def _mount_number(fd: int) -> bytes:
-    """The number in mountinfo of the mount on which a descriptor is (proc_pid_fdinfo(5))."""
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-        return next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
 
 
 def move_into(pid: int, path: str, mount_fd: int) -> None:

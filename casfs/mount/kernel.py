@@ -26,11 +26,11 @@ _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_SET_FD, _FSCONFIG_CMD_CREATE
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
 _MOUNT_ATTR_IDMAP = 0x100000
 _LOG_LINE = 4096
-_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 2, 0x10
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_IN_ROOT = 2, 4, 0x10
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUSER = 0x200, 0x20000, 0x10000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 1, 2, 4, 0x4000, 0x80000
 _PR_SET_CHILD_SUBREAPER = 36
-_MNT_DETACH = 2
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _CAPABILITY_VERSION = 0x20080522
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
@@ -185,8 +185,17 @@ def attach_mount_at(mount_fd: int, target_fd: int, *, is_beneath: bool = False) 
 
 def open_in_root(root_fd: int, path: str, flags: int) -> int:
     """Descriptor of what is at `path` for a process whose root directory is open as `root_fd`: no link leads out (openat2(2))."""
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    return _check(_libc.syscall(_SYS_OPENAT2, root_fd, os.fsencode(path), how, len(how)), path)
+    return _open_resolving(root_fd, path, flags, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+
+
+def open_without_links(path: str, flags: int) -> int:
+    """Descriptor of what is at `path`; raises OSError ELOOP if any part of the path is a symbolic link (openat2(2))."""
+    return _open_resolving(_AT_FDCWD, path, flags, _RESOLVE_NO_SYMLINKS)
+
+
+def _open_resolving(directory_fd: int, path: str, flags: int, resolve: int) -> int:
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    return _check(_libc.syscall(_SYS_OPENAT2, directory_fd, os.fsencode(path), how, len(how)), path)
 
 
 def enter_mount_namespace(namespace_fd: int) -> None:
@@ -196,8 +205,8 @@ def enter_mount_namespace(namespace_fd: int) -> None:
 
 
 def unmount(path: str, *, is_lazy: bool) -> None:
-    """End a mount; lazily, it disappears at once and ends with its last user (umount2(2))."""
-    _check(_libc.umount2(os.fsencode(path), _MNT_DETACH if is_lazy else 0), path)
+    """End a mount; lazily, it disappears at once and ends with its last user (umount2(2)). `path` does not end in a symbolic link."""
+    _check(_libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW | (_MNT_DETACH if is_lazy else 0)), path)
 
 
 def leave_mount_namespace(*, and_user_namespace: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import re
@@ -12,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from casfs.errors import MountRefused
+from casfs.mount import kernel
 
 FILE_SYSTEM = "casfs"
 
-_MNT_DETACH = 2  # umount(2)
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
-_libc = ctypes.CDLL(None, use_errno=True)
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +119,59 @@ def unmount(path: str) -> None:
 
 def _unmount(path: str, *, is_lazy: bool) -> None:
     if os.geteuid() == 0:
-        if _libc.umount2(os.fsencode(path), _MNT_DETACH if is_lazy else 0):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
+        _unmount_ours(path, is_lazy=is_lazy)
         return
     command = ["fusermount3", "-u", *(["-z"] if is_lazy else []), "--", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"LC_ALL": "C", "PATH": os.defpath})
     if done.returncode:
         code = errno.EBUSY if "busy" in done.stderr.lower() else errno.EPERM
         raise OSError(code, done.stderr.strip() or os.strerror(code), path)
+
+
+def _unmount_ours(path: str, *, is_lazy: bool) -> None:
+    """Unmount as root. Whoever owns a directory above may have put another mount or a link there: it is not touched (EINVAL, ELOOP)."""
+    parent, name = os.path.split(path)
+    above = kernel.open_without_links(parent, _PATH)
+    try:
+        with _opened_at(above, name) as fd:
+            if not is_ours(_find_mount_of(fd)) or mount_number(fd) == mount_number(above):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        kernel.unmount(f"/proc/self/fd/{above}/{name}", is_lazy=is_lazy)  # nobody can rename a mountpoint
+    finally:
+        os.close(above)
+
+
+@contextlib.contextmanager
+def _opened_at(above: int, name: str) -> Iterator[int]:
+    fd = os.open(name, _PATH, dir_fd=above)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def attach(mount_fd: int, path: str, *, is_beneath: bool = False) -> None:
+    """Let a detached mount appear at `path`, named as the kernel does, or beneath our own mount there. Raises OSError, ELOOP for links."""
+    fd = kernel.open_without_links(path, _PATH)
+    try:
+        if is_beneath and not is_ours(_find_mount_of(fd)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        kernel.attach_mount_at(mount_fd, fd, is_beneath=is_beneath)
+    finally:
+        os.close(fd)
+
+
+def mount_number(fd: int) -> bytes:
+    """The number in mountinfo of the mount on which a descriptor is (proc_pid_fdinfo(5))."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        return next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
+
+
+def _find_mount_of(fd: int) -> Mount | None:
+    number = mount_number(fd)
+    with open("/proc/self/mountinfo", "rb") as file:
+        [line] = [line for line in file if line.split(b" ")[0] == number] or [b""]
+    return next(parse_mountinfo(line), None)
 
 
 def iter_users(path: str) -> Iterator[tuple[int, str]]:

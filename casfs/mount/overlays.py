@@ -97,8 +97,22 @@ def require_overlay(store: Store, host: Lease, environment: Environment, owner: 
 def _touch(environment: Environment, overlay: Overlay) -> None:
     """Where tools have written into site-packages its time is the upper layer's. It must change, for running processes to look again."""
     path = f"lib/{environment.read(overlay.generation).interpreter.directory}/site-packages"
-    if os.path.isdir(f"{environment.directory}/upper/{overlay.upper}/files/{path}"):
-        os.utime(f"{overlay.anchor}/{path}")
+    with contextlib.suppress(OSError):  # nothing was written there, or it is no directory any more
+        os.close(_open_below(f"{environment.directory}/upper/{overlay.upper}/files", path))
+        fd = _open_below(overlay.anchor, path)
+        try:
+            os.utime(fd)
+        finally:
+            os.close(fd)
+
+
+def _open_below(top: str, path: str) -> int:
+    """Descriptor of a directory. Tools may have put symbolic links in its way: they don't lead out of `top`."""
+    root = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return kernel.open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(root)
 
 
 @contextlib.contextmanager
@@ -245,8 +259,9 @@ def make_private_directory(store: Store, name: str) -> str:
     """A directory for mounts that nobody else shall see. It is below the store where /run can't be written, as in a user namespace."""
     try:
         os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
+        os.chmod(_PRIVATE, 0o700)  # whoever made it: all environments can be read below it
         os.mkdir(f"{_PRIVATE}/{name}", 0o700)
     except OSError:
-        os.mkdir(path := store.path("leases", f"{name}.mnt"), 0o700)
+        os.mkdir(path := os.path.realpath(store.path("leases", f"{name}.mnt")), 0o700)
         return path
     return f"{_PRIVATE}/{name}"

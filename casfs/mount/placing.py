@@ -19,7 +19,7 @@ from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
+from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
 from casfs.mount.overlays import FUSE, end_overlay, explain, is_current, iter_overlays, make_private_directory, require_overlay
 from casfs.mount.places import KERNEL, PLAIN, Place, find_host, forget_place, here, iter_places, remember_place
 from casfs.store.environments import Environment
@@ -36,7 +36,7 @@ def make_place(store: Store, host: Lease, place: Place) -> Place:
             mount_into(place.pid, place.path, mount_fd)
         else:
             prepare_mountpoint(place.path)
-            kernel.attach_mount(mount_fd, place.path)
+            attach(mount_fd, place.path)
     finally:
         os.close(mount_fd)
     remember_place(store, made)
@@ -129,13 +129,13 @@ def _swap(path: str, mount_fd: int) -> None:
     for _ in range(sum(mount.path == path and is_ours(mount) for mount in iter_mounts()) - 1):
         detach(path)  # a command was killed between attaching and taking away
     try:
-        kernel.attach_mount(mount_fd, path, is_beneath=True)
+        attach(mount_fd, path, is_beneath=True)
         detach(path)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
         detach(path)  # before Linux 6.5 there is a moment without either
-        kernel.attach_mount(mount_fd, path)
+        attach(mount_fd, path)
 
 
 def end_unused_overlays(store: Store) -> None:
