@@ -25,7 +25,7 @@ from casfs.mount.overlay import Layers, Lower, is_work_in_use, make_nested_overl
 from casfs.mount.soundness import check_generation
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
-from casfs.store.leases import Lease
+from casfs.store.leases import Lease, iter_private_leases
 from casfs.store.store import Store
 from casfs.store.uppers import Upper, current_upper, require_upper, sweep_uppers
 from casfs.venv.twins import find_stack
@@ -148,8 +148,10 @@ def end_overlay(store: Store, overlay: Overlay) -> None:
 
 def sweep_work(environment: Environment) -> None:
     """Remove what overlays have left that nobody uses any more: work directories, and upper layers that are not current."""
+    is_shown_privately = any(lease.environment == environment.name for lease in iter_private_leases(environment.store))
     with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
-        sweep_uppers(environment, lambda path: not path.endswith("/files") and is_work_in_use(path, spare))
+        # a private mount may have any upper layer as a lower one
+        sweep_uppers(environment, lambda path: is_shown_privately if path.endswith("/files") else is_work_in_use(path, spare))
 
 
 def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int, int], before: Overlay | None) -> Overlay:
