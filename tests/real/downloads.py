@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,25 +52,25 @@ def locked_cache() -> Iterator[Path]:
         yield cache
 
 
-def provide_tools() -> Tools:
-    """The pinned installers."""
+def provide_tools(requirements: Sequence[str] = TOOLS) -> Tools:
+    """The pinned installers, or other tools, in an environment of their own."""
     with locked_cache() as cache:
-        directory = cache / "tools" / "-".join([sys.implementation.cache_tag, *TOOLS])
+        directory = cache / "tools" / "-".join([sys.implementation.cache_tag, *requirements])
         tools = Tools(directory)
-        if not _works(tools):
+        if not _works(tools, requirements):
             shutil.rmtree(directory, ignore_errors=True)
             _run([sys.executable, "-m", "venv", str(directory)])
-            _run(tools.pip("install", "--quiet", *TOOLS))
+            _run(tools.pip("install", "--quiet", *requirements))
         return tools
 
 
-def _works(tools: Tools) -> bool:
+def _works(tools: Tools, requirements: Sequence[str]) -> bool:
     """Whether they are as pinned; a cache may outlive the interpreter that it was made with, or be half made."""
     try:
         found = subprocess.run(tools.pip("freeze", "--all"), capture_output=True, text=True, check=True, env=clean_environ()).stdout
     except (OSError, subprocess.SubprocessError):
         return False
-    return set(TOOLS) <= set(found.splitlines())
+    return set(requirements) <= set(found.splitlines())
 
 
 def provide_wheels(tools: Tools, interpreter: str, requirements: Iterable[str]) -> dict[str, Path]:

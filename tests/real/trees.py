@@ -8,7 +8,7 @@ import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,20 +116,20 @@ MEANT = (
 )
 
 
-def find_differences(pair: Pair) -> list[str]:
-    """A line for every path where the trees differ otherwise than meant."""
+def find_differences(pair: Pair, meanings: Sequence[Meant] = MEANT) -> list[str]:
+    """A line for every path where the trees differ otherwise than meant; the first meaning whose pattern fits a path decides."""
     native, mounted = (read_tree(one.root) for one in (pair.native, pair.mounted))
     assert native, "pip made nothing"
     found = []
     for path in sorted(native.keys() | mounted.keys()):
         theirs, ours = native.get(path), mounted.get(path)
-        if theirs != ours and not _is_meant(path, pair):
+        if theirs != ours and not _is_meant(path, pair, meanings):
             found.append(f"{path}: pip has {theirs}, casfs has {ours}")
     return found
 
 
-def _is_meant(path: str, pair: Pair) -> bool:
-    meant = next((one for one in MEANT if fnmatch.fnmatchcase(path, one.pattern)), None)
+def _is_meant(path: str, pair: Pair, meanings: Sequence[Meant]) -> bool:
+    meant = next((one for one in meanings if fnmatch.fnmatchcase(path, one.pattern)), None)
     return meant is not None and meant.holds(pair.native.root / path, pair.mounted.root / path)
 
 
