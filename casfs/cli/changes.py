@@ -13,6 +13,7 @@ from casfs.errors import WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Description
+from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import AddOptions, Change, add_wheels, parse_project, remove_distributions, roll_back
 from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
@@ -24,8 +25,10 @@ def run_add(arguments: argparse.Namespace) -> None:
         _refuse_unrecordable(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
-    change = add_fitting(environment, interpreter, arguments.wheels, AddOptions(arguments.strict, arguments.allow_record_mismatch))
-    _show(environment)
+    options = AddOptions(arguments.strict, arguments.allow_record_mismatch)
+    with changing(environment.store):
+        change = add_fitting(environment, interpreter, arguments.wheels, options)
+        _show(environment)
     _say_added(change)
 
 
@@ -89,16 +92,19 @@ def _show(environment: Environment) -> None:
 def run_remove(arguments: argparse.Namespace) -> None:
     """casfs remove"""
     environment = open_context(arguments)
-    change = remove_distributions(environment, [parse_project(name) for name in arguments.names])
-    _show(environment)
+    projects = [parse_project(name) for name in arguments.names]
+    with changing(environment.store):
+        change = remove_distributions(environment, projects)
+        _show(environment)
     say_difference(change.before, change.after)
 
 
 def run_rollback(arguments: argparse.Namespace) -> None:
     """casfs rollback"""
     environment = open_context(arguments)
-    change = roll_back(environment, arguments.generation)
-    _show(environment)
+    with changing(environment.store):
+        change = roll_back(environment, arguments.generation)
+        _show(environment)
     say_difference(change.before, change.after)
     note(f"generation {change.after.number}: {change.after.command}")
 

@@ -14,10 +14,11 @@ from datetime import datetime
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
-from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, sweep_leases
+from casfs.store.leases import Lease, bury_lease, iter_dead_leases, lease_path, sweep_leases
 from casfs.store.private import sweep_private_mounts
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store, open_store
+from casfs.store.unfinished import find_unfinished
 
 
 def bring_back_mounts(arguments: argparse.Namespace) -> None:
@@ -42,34 +43,33 @@ def _look_after(store: Store) -> None:
     has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_places:
         return
-    from casfs.cli.hosts import end_idle_host
-    from casfs.mount.places import iter_gone_places, iter_places, locked_places
+    from casfs.mount.places import find_host, locked_places
 
-    live = {lease.id for lease in iter_leases(store)}
-    if dead or any(place.host not in live for place in iter_places(store)):
+    if dead or find_host(store) is None:
         use_what_is_there(store, warn)
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
-    if any(True for _ in iter_gone_places(store)):
-        end_idle_host(store, is_lazy=True)
-    if has_places:
+    if has_places and (marks := find_unfinished(store)):
         _finish_moves(store)
+        for mark in marks:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(mark)
 
 
 def _finish_moves(store: Store) -> None:
     """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
+    from casfs.mount.overlays import heal_overlays
     from casfs.mount.places import find_host, locked_places
     from casfs.mount.placing import find_late, move_places
 
-    if (host := find_host(store)) is None or not find_late(store, host):
-        return
     use_what_is_there(store, warn)
     with locked_places(store):
-        for environment in find_late(store, host):
+        for environment in find_late(store, host) if (host := find_host(store)) else ():
             for place, reason in move_places(store, environment):
                 warn(f"{place.path}: {reason}; it may still show the generation before")
+        heal_overlays(store)
 
 
 def _is_our_own(store: Store, lease: Lease) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import logging.handlers
 import os
 import select
 import subprocess
@@ -74,6 +72,8 @@ def mount_again(store: Store, lost: Lost) -> NoReturn:
 
 def log_to_file(path: str) -> None:
     """From here on nobody reads our standard error: what goes wrong is told to a file of bounded size."""
+    import logging.handlers
+
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().handlers[:] = [handler]

@@ -11,7 +11,7 @@ from casfs.cli.mounts import mount_on_host, require_generation
 from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
-from casfs.errors import MountRefused
+from casfs.errors import CasfsError, MountRefused
 from casfs.mount.into import check_path, is_ours_in, namespace_of, unmount_from
 from casfs.mount.places import find_place
 from casfs.mount.placing import end_place_inside
@@ -21,6 +21,9 @@ from casfs.store.store import open_store
 
 def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
+    if arguments.list is not None:
+        _mount_many(arguments)
+        return
     if arguments.into is None:
         run_mount_here(arguments)
         return
@@ -35,6 +38,27 @@ def run_mount(arguments: argparse.Namespace) -> None:
         unmount_from(arguments.into, path, is_lazy=True)
     require_generation(environment, arguments.python)
     mount_on_host(environment, path, arguments, namespace, arguments.into)
+
+
+def _mount_many(arguments: argparse.Namespace) -> None:
+    """Mount what the lines of a file say. One that fails keeps no other. Raises MountRefused that names those that did."""
+    refused = []
+    for number, line in enumerate(_read_lines(arguments.list), 1):
+        name, _, path = line.strip().partition(" ")
+        if not path.strip():
+            raise MountRefused(arguments.list, f"line {number} is no environment and path: {line.strip()!r}")
+        try:
+            run_mount(argparse.Namespace(**{**vars(arguments), "env": name, "mountpoint": path.strip(), "list": None}))
+        except CasfsError as error:
+            refused.append(str(error))
+    if refused:
+        raise MountRefused(arguments.list, *refused)
+
+
+def _read_lines(path: str) -> list[str]:
+    """Lines that say something."""
+    with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape", closefd=path != "-") as file:
+        return [line for line in file if line.strip() and not line.startswith("#")]
 
 
 def _target(arguments: argparse.Namespace) -> tuple[str, int]:

@@ -210,7 +210,9 @@ def _add_daemon_commands(commands: _Commands) -> None:
 
 def _add_mount_commands(commands: _Commands) -> None:
     mount = commands.add("mount", "into:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
-    mount.add_argument("mountpoint", metavar="PATH", help="an empty directory; it is made if it is absent")
+    where = mount.add_mutually_exclusive_group(required=True)
+    where.add_argument("mountpoint", nargs="?", metavar="PATH", help="an empty directory; it is made if it is absent")
+    where.add_argument("--list", metavar="FILE", help="many at once: lines of an environment's name and a path; - is standard input")
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")

@@ -21,7 +21,6 @@ from casfs.mount.places import (
     KERNEL,
     Place,
     find_place,
-    forget_gone_places,
     forget_place,
     iter_places,
     locked_places,
@@ -30,7 +29,6 @@ from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.store import Store, open_store
-from casfs.venv.changes import create_environment
 
 
 def run_mount(arguments: argparse.Namespace) -> None:
@@ -59,6 +57,8 @@ def run_mount(arguments: argparse.Namespace) -> None:
 def require_generation(environment: Environment, python: str | None) -> None:
     """Make the environment if it is new."""
     if environment.current_number() is None:
+        from casfs.venv.changes import create_environment
+
         made = create_environment(environment, choose_interpreter(environment, python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
 
@@ -90,7 +90,6 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
         host = require_host(store)
         uid, gid = _owner_ids(environment, arguments.owner)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        forget_gone_places(store)
         wish, is_read_only = arguments.data_path or "", arguments.read_only
         place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
         made = make_place(store, host, place)
@@ -143,7 +142,10 @@ def run_umount(arguments: argparse.Namespace) -> None:
     if arguments.all:
         unmount_all(store, is_lazy=arguments.lazy)
     else:
-        _unmount_one(store, resolve_mountpoint(arguments.mountpoint), is_lazy=arguments.lazy)
+        mountpoint = resolve_mountpoint(arguments.mountpoint)
+        _unmount_one(store, mountpoint, is_lazy=arguments.lazy)
+        if store is not None:
+            _tidy(store, [mountpoint], is_lazy=arguments.lazy)
 
 
 def _store_of(arguments: argparse.Namespace) -> Store | None:
@@ -160,7 +162,6 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
         bury_dead_daemons(store)
         for place in [place for place in iter_places(store) if place.namespace]:
             end_place_inside(store, place, is_lazy=is_lazy)
-            end_idle_host(store, is_lazy=is_lazy)
         paths = [place.path for place in iter_places(store)] + [lease.mountpoint for lease in iter_leases(store) if lease.environment]
         refused: list[MountRefused] = []
         for path in paths:
@@ -168,6 +169,7 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
                 _unmount_one(store, path, is_lazy=is_lazy)
             except MountRefused as error:
                 refused.append(error)
+        _tidy(store, paths, is_lazy=is_lazy)
         if len(refused) == 1:
             raise refused[0]
         if refused:
@@ -183,16 +185,19 @@ def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None
             unmount(mountpoint)
     elif place is None:
         raise MountRefused(mountpoint, "is not a mount of casfs")
-    if store is not None:
-        if place is not None:
-            forget_place(store, place)
-        end_idle_host(store, is_lazy=is_lazy)
-        if not is_lazy:
-            _wait_for_lease(store, mountpoint)
+    if store is not None and place is not None:
+        forget_place(store, place)
 
 
-def _wait_for_lease(store: Store, mountpoint: str) -> None:
-    """Return when the daemon of the mount is gone, so that nothing is left behind when the command returns."""
+def _tidy(store: Store, mountpoints: list[str], *, is_lazy: bool) -> None:
+    """Let go what served mounts that have ended; unless lazily, return when it is gone, so that nothing is left behind."""
+    end_idle_host(store, is_lazy=is_lazy)
+    if not is_lazy:
+        _wait_for_leases(store, mountpoints)
+
+
+def _wait_for_leases(store: Store, mountpoints: list[str]) -> None:
+    """Return when the daemons of the mounts are gone."""
     until = time.monotonic() + END_WAIT_S
-    while any(lease.mountpoint == mountpoint for lease in iter_leases(store)) and time.monotonic() < until:
+    while any(lease.mountpoint in mountpoints for lease in iter_leases(store)) and time.monotonic() < until:
         time.sleep(0.005)

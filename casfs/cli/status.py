@@ -6,17 +6,19 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casfs.cli.context import store_directory
+from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
 from casfs.mount.overlays import FUSE, Overlay, iter_overlays
-from casfs.mount.places import KERNEL, PLAIN, Place, forget_gone_places, iter_places
+from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.store import Store, open_store
 
@@ -69,7 +71,8 @@ def _redraw(store: Store, *, is_json: bool) -> None:
 
 
 def _say_status(store: Store, *, is_json: bool) -> None:
-    forget_gone_places(store)
+    if os.geteuid() == 0 and any(True for _ in iter_gone_places(store)):
+        end_idle_host(store, is_lazy=True)
     daemons = ask_daemons(store)
     mounts = list(_iter_shown(store, daemons))
     if is_json:

@@ -14,6 +14,7 @@ from casfs.cli.output import format_count, format_size, note, say, say_json, war
 from casfs.errors import EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
+from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper, make_current, next_upper
 from casfs.venv.absorb import absorb_upper
 from casfs.venv.merged import MergedView
@@ -64,7 +65,7 @@ def run_diff(arguments: argparse.Namespace) -> None:
 def run_absorb(arguments: argparse.Namespace) -> None:
     """casfs absorb"""
     environment = open_context(arguments)
-    with _frozen(environment):
+    with changing(environment.store), _frozen(environment):
         done = absorb_upper(environment, _mountpoints(environment))
         tell_daemons(environment)
     _sweep(environment)
@@ -88,7 +89,7 @@ def run_reset(arguments: argparse.Namespace) -> None:
         return
     if not arguments.yes:
         _ask(environment, summary)
-    with _frozen(environment):
+    with changing(environment.store), _frozen(environment):
         with environment.locked():
             make_current(environment, next_upper(environment))
         tell_daemons(environment)

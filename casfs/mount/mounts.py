@@ -15,6 +15,7 @@ from casfs.mount import kernel
 
 FILE_SYSTEM = "casfs"
 
+_ESCAPED = re.compile(rb"[ \t\n\\]")  # in mountinfo
 _MAX_LINKS = 40  # as the kernel: path_resolution(7)
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -51,7 +52,10 @@ def _unescape(text: str) -> str:
 
 def find_mount(path: str) -> Mount | None:
     """The mount whose mountpoint is exactly `path`, the topmost one."""
-    return find_topmost(iter_mounts(), path)
+    wanted = b" " + _ESCAPED.sub(lambda match: b"\\%03o" % ord(match[0]), os.fsencode(path)) + b" "
+    with open("/proc/self/mountinfo", "rb") as file:
+        likely = b"".join(line for line in file if wanted in line)  # a host has hundreds of mounts, and few at one path
+    return find_topmost(parse_mountinfo(likely), path)
 
 
 def find_topmost(mounts: Iterable[Mount], path: str) -> Mount | None:

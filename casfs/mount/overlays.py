@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -32,7 +33,7 @@ from casfs.venv.twins import find_stack
 
 log = logging.getLogger("casfs")
 
-_PREFIX = "overlay-"
+_PREFIX, _ANCHOR = "overlay-", "anchor-"
 
 TWINS, FUSE = "twins", "fuse"
 
@@ -61,14 +62,19 @@ class Overlay:
 def iter_overlays(store: Store) -> Iterator[Overlay]:
     """Every overlay that is remembered."""
     for name in sorted(os.listdir(store.path("leases"))):
-        if name.startswith(_PREFIX) and not name.endswith(".new"):
-            with contextlib.suppress(OSError, ValueError, TypeError), open(store.path("leases", name), encoding="utf-8") as file:
-                yield Overlay(**json.load(file))
+        if name.startswith(_PREFIX) and (overlay := _read(store.path("leases", name))) is not None:
+            yield overlay
 
 
 def find_overlay(store: Store, environment: str) -> Overlay | None:
     """The overlay of an environment."""
-    return next((overlay for overlay in iter_overlays(store) if overlay.environment == environment), None)
+    return _read(_record_path(store, environment))
+
+
+def _read(path: str) -> Overlay | None:
+    with contextlib.suppress(OSError, ValueError, TypeError), open(path, encoding="utf-8") as file:
+        return Overlay(**json.load(file))
+    return None
 
 
 def is_current(store: Store, overlay: Overlay, host: str) -> bool:
@@ -82,15 +88,13 @@ def is_current(store: Store, overlay: Overlay, host: str) -> bool:
 def require_overlay(store: Store, host: Lease, environment: Environment, owner: tuple[int, int]) -> Overlay:
     """An overlay that shows the environment as it is now; one that does not is replaced. Raises MountRefused if the kernel can't."""
     found = find_overlay(store, environment.name)
-    if found is not None and found.owner != owner:
-        raise MountRefused(environment.name, f"is mounted as the files of user {found.uid}; end that first, or mount it as theirs")
-    if found is not None and is_current(store, found, host.id):
+    if found is not None and found.owner == owner and is_current(store, found, host.id):
         return found
     overlay = _make(store, host, environment, owner, found)
     _touch(environment, overlay)
     _remember(store, overlay)
     if found is not None:
-        _detach(found)
+        _end_anchor(store, found.id, found.anchor)
     return overlay
 
 
@@ -121,27 +125,68 @@ def frozen(store: Store, environment: str) -> Iterator[None]:
 
     The places need not be locked. Raises MountRefused while somebody has a file there open for writing.
     """
-    overlay = find_overlay(store, environment)
-    if overlay is None:
-        yield
+    with _locked_uppers(store, environment) as is_locked:
+        overlay = find_overlay(store, environment) if is_locked else None
+        if overlay is None:
+            yield
+            return
+        try:
+            kernel.freeze_file_system(overlay.anchor, is_read_only=True)
+        except OSError as error:
+            reason = "somebody has a file there open for writing" if error.errno == errno.EBUSY else explain(error)
+            raise MountRefused(environment, f"its mounts can't be made read-only for a moment: {reason}") from None
+        try:
+            yield
+        finally:
+            if find_overlay(store, environment) == overlay:
+                kernel.freeze_file_system(overlay.anchor, is_read_only=False)
+
+
+@contextlib.contextmanager
+def _locked_uppers(store: Store, environment: str, *, must_wait: bool = True) -> Iterator[bool]:
+    """Whether the right to freeze an environment's mounts is held during the block; not if there is nothing to freeze."""
+    try:
+        fd = os.open(f"{Environment(store, environment).directory}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
         return
     try:
-        kernel.freeze_file_system(overlay.anchor, is_read_only=True)
-    except OSError as error:
-        reason = "somebody has a file there open for writing" if error.errno == errno.EBUSY else explain(error)
-        raise MountRefused(environment, f"its mounts can't be made read-only for a moment: {reason}") from None
-    try:
-        yield
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if must_wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
     finally:
-        if find_overlay(store, environment) == overlay:
-            kernel.freeze_file_system(overlay.anchor, is_read_only=False)
+        os.close(fd)
+
+
+def heal_overlays(store: Store) -> None:
+    """After a command was killed: overlays that nobody remembers end, and those that it has left frozen can be written to again."""
+    _end_lost(store)
+    for overlay in iter_overlays(store):
+        with _locked_uppers(store, overlay.environment, must_wait=False) as is_locked, contextlib.suppress(OSError):
+            upper = current_upper(Environment(store, overlay.environment))
+            is_shown = upper is not None and upper.number == overlay.upper  # what is written into another would be lost
+            if is_locked and is_shown and os.statvfs(overlay.anchor).f_flag & os.ST_RDONLY:
+                kernel.freeze_file_system(overlay.anchor, is_read_only=False)
+
+
+def _end_lost(store: Store) -> None:
+    """End overlays that were made but not remembered, or not ended when they were forgotten."""
+    known = {overlay.id for overlay in iter_overlays(store)}
+    for name in os.listdir(store.path("leases")):
+        token = name.removeprefix(_ANCHOR)
+        if token != name and token not in known:
+            with contextlib.suppress(OSError), open(store.path("leases", name), encoding="utf-8", errors="surrogateescape") as file:
+                _end_anchor(store, token, file.read())
 
 
 def end_overlay(store: Store, overlay: Overlay) -> None:
     """Forget an overlay that no place shows. It lives on for as long as somebody uses it."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_record_path(store, overlay.environment))
-    _detach(overlay)
+    _end_anchor(store, overlay.id, overlay.anchor)
     with contextlib.suppress(CasfsError):  # what is damaged there is told by who needs it
         sweep_work(Environment(store, overlay.environment))
 
@@ -158,7 +203,7 @@ def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int,
     generation, upper = environment.require(), require_upper(environment)
     checked = environment.read(before.generation) if before and before.metadata == TWINS else None
     token = secrets.token_hex(6)
-    anchor = make_private_directory(store, token)
+    anchor = _make_anchor(store, token)
     try:
         found = os.stat(upper.files)
         if (found.st_uid, found.st_gid) != owner:
@@ -168,9 +213,11 @@ def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int,
             kernel.attach_mount(mount_fd, anchor)
         finally:
             os.close(mount_fd)
-    except OSError as error:
-        os.rmdir(anchor)
-        raise MountRefused(environment.name, explain(error)) from None
+    except BaseException as error:
+        _end_anchor(store, token, anchor)
+        if isinstance(error, OSError):
+            raise MountRefused(environment.name, explain(error)) from None
+        raise
     return Overlay(token, environment.name, *owner, generation.number, upper.number, metadata, why, host.id, anchor)
 
 
@@ -247,23 +294,37 @@ def _record_path(store: Store, environment: str) -> str:
     return store.path("leases", _PREFIX + environment)
 
 
-def _detach(overlay: Overlay) -> None:
+def _make_anchor(store: Store, token: str) -> str:
+    """A private directory for an overlay. A file in leases/ says that it is there, whoever is killed before the overlay is remembered."""
+    path = _private_path(store, token)
+    with open(store.path("leases", _ANCHOR + token), "x", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(path)
+    os.mkdir(path, 0o700)
+    return path
+
+
+def _end_anchor(store: Store, token: str, anchor: str) -> None:
     with contextlib.suppress(OSError):
-        detach(overlay.anchor)
-    with contextlib.suppress(OSError):
-        os.rmdir(overlay.anchor)
+        detach(anchor)
+    for remove, path in ((os.rmdir, anchor), (os.unlink, store.path("leases", _ANCHOR + token))):
+        with contextlib.suppress(OSError):
+            remove(path)
 
 
 _PRIVATE = "/run/casfs"
 
 
 def make_private_directory(store: Store, name: str) -> str:
-    """A directory for mounts that nobody else shall see. It is below the store where /run can't be written, as in a user namespace."""
-    try:
+    """A directory for mounts that nobody else shall see."""
+    os.mkdir(path := _private_path(store, name), 0o700)
+    return path
+
+
+def _private_path(store: Store, name: str) -> str:
+    """Where it shall be: below the store where /run can't be written, as in a user namespace."""
+    with contextlib.suppress(OSError):
         os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
         os.chmod(_PRIVATE, 0o700)  # whoever made it: all environments can be read below it
-        os.mkdir(f"{_PRIVATE}/{name}", 0o700)
-    except OSError:
-        os.mkdir(path := os.path.realpath(store.path("leases", f"{name}.mnt")), 0o700)
-        return path
-    return f"{_PRIVATE}/{name}"
+        if os.access(_PRIVATE, os.W_OK):
+            return f"{_PRIVATE}/{name}"
+    return os.path.realpath(store.path("leases", f"{name}.mnt"))

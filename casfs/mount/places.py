@@ -74,33 +74,46 @@ def find_host(store: Store) -> Lease | None:
 def iter_places(store: Store) -> Iterator[Place]:
     """Every place that is remembered."""
     for name in sorted(os.listdir(store.path("leases"))):
-        if name.endswith(_SUFFIX):
-            with contextlib.suppress(OSError, ValueError, TypeError), open(store.path("leases", name), encoding="utf-8") as file:
-                yield Place(**json.load(file))
+        if name.endswith(_SUFFIX) and (place := _read(store.path("leases", name))) is not None:
+            yield place
 
 
 def find_place(store: Store, path: str, namespace: int = 0) -> Place | None:
     """The place at a path."""
-    return next((place for place in iter_places(store) if (place.path, place.namespace) == (path, namespace)), None)
+    return _read(_record_path(store, path, namespace))
+
+
+def _read(path: str) -> Place | None:
+    """What a record says; None if it says nothing that can be used."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+        kinds = {"path": str, "environment": str, "uid": int, "gid": int, "namespace": int, "pid": int}
+        if not all(isinstance(data[name], kind) for name, kind in kinds.items()):
+            return None
+        int((data["home"] or "0").split()[0])
+        return Place(**data)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def remember_place(store: Store, place: Place) -> None:
     """Remember a place as it is now."""
-    path = _record_path(store, place)
+    path = _record_path(store, place.path, place.namespace)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(asdict(replace(place, home=here())), file)
     os.rename(f"{path}.new", path)
 
 
-def _record_path(store: Store, place: Place) -> str:
-    name = f"{place.path}\0{place.namespace}" if place.namespace else place.path
+def _record_path(store: Store, path: str, namespace: int) -> str:
+    name = f"{path}\0{namespace}" if namespace else path
     return store.path("leases", digest_bytes(os.fsencode(name))[:16] + _SUFFIX)
 
 
 def forget_place(store: Store, place: Place) -> None:
     """Remember a place no longer."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_record_path(store, place))
+        os.unlink(_record_path(store, place.path, place.namespace))
 
 
 def forget_gone_places(store: Store) -> None:

@@ -20,7 +20,16 @@ from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
-from casfs.mount.overlays import FUSE, end_overlay, explain, is_current, iter_overlays, make_private_directory, require_overlay
+from casfs.mount.overlays import (
+    FUSE,
+    end_overlay,
+    explain,
+    find_overlay,
+    is_current,
+    iter_overlays,
+    make_private_directory,
+    require_overlay,
+)
 from casfs.mount.places import KERNEL, PLAIN, Place, find_host, forget_place, here, iter_places, remember_place
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease
@@ -66,8 +75,11 @@ def _open_mount(store: Store, host: Lease, place: Place) -> tuple[int, Place]:
 
 def refuse_other_owner(store: Store, place: Place) -> None:
     """Raises MountRefused if the environment is mounted as somebody else's files: they would write into one upper layer."""
+    overlay = find_overlay(store, place.environment)
+    if overlay is None or overlay.owner == (place.uid, place.gid):
+        return
     for other in iter_places(store):
-        if other.environment == place.environment and other.overlay and (other.uid, other.gid) != (place.uid, place.gid):
+        if other.environment == place.environment and other.overlay:
             raise MountRefused(place.path, f"{other.path} shows the environment as the files of user {other.uid}; one can own it at a time")
 
 

@@ -92,7 +92,7 @@ def test_generations_tells_each_with_its_command(filled: Casfs) -> None:
 
 
 def test_status_of_a_store_with_nothing_mounted(casfs: Casfs) -> None:
-    assert read_json(casfs, "status") == {"store": str(casfs.store), "daemons": [], "mounts": []}
+    assert read_json(casfs, "status") == {"store": str(casfs.store), "daemons": [], "mounts": [], "runs": []}
     assert casfs.run("status").stdout == f"store {casfs.store}\nnothing is mounted\n"
 
 
@@ -102,6 +102,6 @@ def test_status_text_holds_what_the_json_holds(casfs: Casfs) -> None:
     [one] = read_json(casfs, "status")["mounts"]
     assert one["requests"]["read"] == 1
     lines = casfs.run("status").stdout.split("\n")
-    assert lines[1].split() == ["Mountpoint", "Environment", "Generation", "Process"]
-    assert lines[3].split()[:4] == [str(mountpoint), "default", str(one["generation"]), str(one["pid"])]
+    assert lines[1].split() == ["Mountpoint", "Environment", "Generation", "Mode", "Data", "path", "Process"]
+    assert lines[3].split() == [str(mountpoint), "default", str(one["generation"]), "read-only", one["data_path"], str(one["pid"])]
     assert {line.split()[0] for line in lines[5:] if line} >= one["requests"].keys()

@@ -250,3 +250,15 @@ def test_a_busy_mount_keeps_no_other_when_all_are_to_end(casfs: Casfs, mounted: 
     assert done.stderr.count("\n") == 1
     assert [one["mountpoint"] for one in casfs.status()] == [str(mounted)]
     assert not os.path.ismount(other)
+
+
+def test_a_list_mounts_many_and_names_all_that_fail(casfs: Casfs) -> None:
+    (casfs.directory / "full").mkdir()
+    (casfs.directory / "full/file").touch()
+    paths = [casfs.directory / name for name in ("one", "two words", "full", "full/file")]
+    listed = "# environments\n\n" + "".join(f"env{number} {path}\n" for number, path in enumerate(paths))
+    done = casfs.run("mount", "--list", "-", input=listed, code=1)
+    assert [str(path) in done.stderr for path in paths] == [False, False, True, True]
+    assert {one["mountpoint"]: one["environment"] for one in casfs.status()} == {str(paths[0]): "env0", str(paths[1]): "env1"}
+    (casfs.directory / "list").write_text("lonely\n")
+    assert "line 1 is no environment and path: 'lonely'" in casfs.run("mount", "--list", casfs.directory / "list", code=1).stderr

@@ -203,3 +203,12 @@ def test_a_link_in_place_of_a_tree_is_not_followed(tmp_path: Path):
     with pytest.raises(OSError):
         remove_tree(str(tmp_path / "tree"))
     assert (tmp_path / "outside" / "precious").exists()
+
+
+def test_a_lost_link_loses_nothing_of_the_first_upper_layer(environment: Environment) -> None:
+    """It is made without waiting for the disk."""
+    upper = require_upper(environment)
+    (Path(upper.files) / "written").write_text("by a tool")
+    os.unlink(f"{environment.directory}/upper/current")
+    assert current_upper(environment) == upper
+    assert require_upper(environment) == upper

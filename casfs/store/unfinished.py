@@ -1,0 +1,51 @@
+"""Unfinished changes: a command that is killed after it has published a generation, and before every mount shows it, leaves a mark.
+
+The next command finishes the change. The mark is a file in leases/ that is locked while its command lives, so looking for marks costs one
+listing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+
+from casfs.store.store import Store
+
+_PREFIX = "change-"
+
+
+@contextlib.contextmanager
+def changing(store: Store) -> Iterator[None]:
+    """A change of what mounts show, from before it is published until every mount shows it."""
+    path = store.path("leases", f"{_PREFIX}{secrets.token_hex(6)}")
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.close(fd)
+
+
+def find_unfinished(store: Store) -> list[str]:
+    """The marks of changes whose commands were killed. Whoever has finished these changes unlinks them."""
+    names = [name for name in os.listdir(store.path("leases")) if name.startswith(_PREFIX)]
+    return [path for path in (store.path("leases", name) for name in names) if _is_abandoned(path)]
+
+
+def _is_abandoned(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # it is finished, or somebody else's
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
