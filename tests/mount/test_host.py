@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,8 +13,12 @@ from casfs.mount.inodes import ROOT, host_number, slot_number, view_number
 from casfs.mount.view import View
 
 
-def no_view(environment: str) -> View:
-    raise AssertionError(f"nobody asked for {environment}")
+def no_view(environment: str, generation: int) -> View:
+    raise AssertionError(f"nobody asked for {environment} {generation}")
+
+
+def any_view(environment: str, generation: int) -> View:
+    return cast(View, [environment, generation])
 
 
 def test_next_host_knows_the_slots_by_the_same_numbers(tmp_path: Path):
@@ -30,6 +35,27 @@ def test_slot_that_is_known_is_not_added_again(tmp_path: Path):
     host = Host(str(tmp_path / "slots"), no_view)
     assert host.add_slot(Slot("one", 0, 0)) == host.add_slot(Slot("one", 0, 0))
     assert len(host.slots) == 1
+
+
+def test_slots_of_generations_have_views_of_their_own_and_do_not_change(tmp_path: Path):
+    host = Host(str(tmp_path / "slots"), any_view)
+    names = [host.add_slot(Slot("one", 0, 0, generation)) for generation in (0, 1, 2)]
+    assert names == ["one@0.0", "one@0.0@1", "one@0.0@2"]
+    assert [host.is_pinned(host_number(number, ROOT)) for number in (1, 2, 3)] == [False, True, True]
+    assert not host.is_pinned(ROOT)
+    assert [host.view("one", generation) for generation in (0, 1)] == [["one", 0], ["one", 1]]
+    assert [name for _, name, _ in host.changing_views()] == ["one"]
+
+
+def test_the_view_of_an_older_generation_is_dropped_and_made_again(tmp_path: Path):
+    host = Host(str(tmp_path / "slots"), any_view)
+    host.add_slot(Slot("one", 0, 0, 1))
+    before, current, other = host.view("one", 1), host.view("one"), host.view("two", 1)
+    host.add_slot(Slot("one", 0, 0, 2))
+    assert host.view("one") is current
+    assert host.view("two", 1) is other
+    assert host.view("one", 1) is not before
+    assert host.view("one", 1) == before
 
 
 def test_root_lists_nothing_and_keeps_no_miss(tmp_path: Path):
