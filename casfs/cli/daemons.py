@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import time
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import store_directory
-from casfs.cli.hosts import log_to_file, mount_again, require_host, revive, stop_daemon
+from casfs.cli.hosts import END_WAIT_S, log_to_file, mount_again, require_host, revive, stop_daemon
 from casfs.cli.mounts import serve_here, unmount_all
 from casfs.cli.output import say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, locked_places
 from casfs.mount.placing import end_unused_overlays, new_host_mountpoint
-from casfs.store.leases import DEAD_LOG, iter_leases
+from casfs.store.leases import DEAD_LOG, Lease, iter_leases
 from casfs.store.shared import use_shared_pools
-from casfs.store.store import open_store
+from casfs.store.store import Store, open_store
+
+_AGAIN_S = 0.02
 
 
 def run_start(arguments: argparse.Namespace) -> None:
@@ -51,8 +54,21 @@ def run_upgrade(arguments: argparse.Namespace) -> None:
     """casfs daemon upgrade"""
     store = open_store(store_directory(arguments))
     for lease in iter_leases(store):
+        before = ask_daemon(store, lease, Request("status")).worker
         raise_problem(lease, ask_daemon(store, lease, Request("upgrade")))
+        _wait_for_another(store, lease, before)
         say(f"upgraded: {lease.mountpoint}")
+
+
+def _wait_for_another(store: Store, lease: Lease, worker: int) -> None:
+    """Return when another worker than this one serves. Raises MountRefused if none comes."""
+    until = time.monotonic() + END_WAIT_S
+    while time.monotonic() < until:
+        with contextlib.suppress(MountRefused):
+            if ask_daemon(store, lease, Request("status")).worker != worker:
+                return
+        time.sleep(_AGAIN_S)
+    raise MountRefused(lease.mountpoint, "is still served by the old program; `casfs daemon logs` may say why")
 
 
 def run_stop(arguments: argparse.Namespace) -> None:

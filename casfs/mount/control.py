@@ -37,6 +37,7 @@ class Request:
     uid: int = 0
     gid: int = 0
     generation: int = 0  # to show; 0: the one that is current
+    attributes: str = "user"  # namespace in which an overlay is told where blobs are
     version: int = VERSION
 
 
@@ -70,7 +71,7 @@ def format_message(message: Request | Reply) -> bytes:
     return json.dumps(said).encode() + b"\n"
 
 
-_REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "generation": int, "version": int}
+_REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "generation": int, "attributes": str, "version": int}
 _REPLY = {
     "problem": str,
     "generations": dict,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from casfs.errors import MountRefused, StoreDamaged
 from casfs.mount.inodes import MAX_SLOTS, ROOT, host_number, slot_number, view_number
-from casfs.mount.view import Listed, Node, View, is_current
+from casfs.mount.view import USER, Listed, Node, View, is_current
 from casfs.venv.tree import DirectoryNode, FileNode
 
 
@@ -31,11 +31,13 @@ class Slot:
     uid: int
     gid: int
     generation: int = 0  # 0: the one that is current, whichever that is
+    attributes: str = USER  # namespace of those that tell an overlay where blobs are (xattr(7))
 
     @property
     def name(self) -> str:
         """The directory of the host's root that shows it."""
-        return f"{self.environment}@{self.uid}.{self.gid}" + (f"@{self.generation}" if self.generation else "")
+        more = (self.generation or "", self.attributes if self.attributes != USER else "")
+        return "@".join([self.environment, f"{self.uid}.{self.gid}", *(str(one) for one in more if one)])
 
 
 class Host:
@@ -105,6 +107,10 @@ class Host:
     def is_pinned(self, ino: int) -> bool:
         """See View."""
         return bool((slot := slot_number(ino)) and self.slots[slot - 1].generation)
+
+    def attributes(self, ino: int) -> str:
+        """See View."""
+        return self.slots[slot - 1].attributes if (slot := slot_number(ino)) else USER
 
     def is_current(self, ino: int, directory: DirectoryNode) -> bool:
         """See View."""

@@ -25,7 +25,7 @@ from casfs.mount.host import Host
 from casfs.mount.inodes import ROOT, is_directory
 from casfs.mount.latency import new_histogram
 from casfs.mount.soundness import Soundness
-from casfs.mount.view import Node, Unread, View
+from casfs.mount.view import TRUSTED, USER, Node, Unread, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, time_from_content
@@ -38,8 +38,10 @@ _HERE, _ABOVE = 1, 2  # positions of "." and ".."; every other entry's is larger
 
 _MODES = {Kind.FILE: stat.S_IFREG | 0o644, Kind.EXECUTABLE: stat.S_IFREG | 0o755, Kind.SYMLINK: stat.S_IFLNK | 0o777}
 
-_OVERLAY_PREFIXES = (b"user.overlay.", b"trusted.overlay.")
-_OVERLAY_NAMES = {prefix + name.encode(): name for prefix in _OVERLAY_PREFIXES for name in ("metacopy", "redirect")}
+_OVERLAY_PREFIXES = tuple(f"{namespace}.overlay.".encode() for namespace in (USER, TRUSTED))
+_OVERLAY_NAMES = {
+    f"{namespace}.overlay.{name}".encode(): (namespace, name) for namespace in (USER, TRUSTED) for name in ("metacopy", "redirect")
+}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -187,8 +189,8 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def getxattr(self, inode: int, name: bytes, ctx: object) -> bytes:
-        if (what := _OVERLAY_NAMES.get(name)) is not None:
-            return await self._overlay_attribute(inode, what)
+        if (wanted := _OVERLAY_NAMES.get(name)) is not None and wanted[0] == self.view.attributes(inode):
+            return await self._overlay_attribute(inode, wanted[1])
         if name.startswith(_OVERLAY_PREFIXES):
             raise pyfuse3.FUSEError(errno.ENODATA)
         if (value := (await self._extended(inode)).get(name)) is None:

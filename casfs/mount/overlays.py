@@ -24,6 +24,7 @@ from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.mounts import detach
 from casfs.mount.overlay import Layers, Lower, is_work_in_use, make_nested_overlay, make_overlay
 from casfs.mount.soundness import check_generation
+from casfs.mount.view import TRUSTED, USER
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import Lease, iter_private_leases
@@ -256,14 +257,18 @@ def _open_best(store: Store, host: Lease, recipe: _Recipe, checked: Generation |
 
 def _open_on_fuse(store: Store, host: Lease, recipe: _Recipe) -> int:
     """A detached overlay of the host's own file system. Raises OSError."""
-    reply = ask_daemon(store, host, Request("show", recipe.environment.name, *recipe.owner, recipe.generation.number))
-    raise_problem(host, reply)
-    layers = recipe.layers([f"{host.mountpoint}/{reply.slot}"])
+
+    def layers(attributes: str) -> Layers:
+        request = Request("show", recipe.environment.name, *recipe.owner, recipe.generation.number, attributes)
+        reply = ask_daemon(store, host, request)
+        raise_problem(host, reply)
+        return recipe.layers([f"{host.mountpoint}/{reply.slot}"])
+
     try:
-        return make_overlay(layers)
+        return make_overlay(layers(USER))
     except OSError as error:
         try:
-            return make_nested_overlay(layers, recipe.scratch)  # before Linux 6.16
+            return make_nested_overlay(layers(TRUSTED), recipe.scratch)  # before Linux 6.16
         except OSError:
             raise error from None
 

@@ -27,6 +27,9 @@ from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, build_file
 
 Node = DirectoryNode | FileNode
 
+USER, TRUSTED = "user", "trusted"
+"""Namespaces of extended attributes (xattr(7))."""
+
 _REMEMBERED = 65536
 """Nodes kept at hand. Any can be found again from its number; one costs about 400 bytes."""
 
@@ -93,6 +96,10 @@ class View:
     def is_pinned(self, ino: int) -> bool:
         """Whether it shows one generation for ever, as a lower layer of an overlay."""
         return self._is_pinned
+
+    def attributes(self, ino: int) -> str:
+        """In which namespace an overlay is told where blobs are: an outer one must not see what is meant for an inner one."""
+        return USER
 
     def is_current(self, ino: int, directory: DirectoryNode) -> bool:
         """Whether the tree shows a directory under this number."""

@@ -229,7 +229,7 @@ class _Worker:
     def _add_slot(self, request: Request) -> str:
         if not isinstance(self._post.shown, Host):
             raise CasfsError(request.environment, "this daemon serves one environment")
-        return self._post.shown.add_slot(Slot(request.environment, request.uid, request.gid, request.generation))
+        return self._post.shown.add_slot(Slot(request.environment, request.uid, request.gid, request.generation, request.attributes))
 
     async def switch(self, environment: str) -> None:
         """Show the generation of an environment that is current now. When this returns, nobody sees the one before any more."""

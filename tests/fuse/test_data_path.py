@@ -375,6 +375,26 @@ def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_
     assert value_of(mountpoint) == "2"
 
 
+def test_before_linux_6_16_an_overlay_of_the_daemons_file_system_has_another_one_inside(casfs: Casfs) -> None:
+    """There an overlay with userxattr can't point into the pools; this one fails as it does there."""
+    scene = Scene(casfs, "fuse")
+    shutil.rmtree(casfs.store / "twins")
+    old = "import casfs.mount.overlays as overlays\n"
+    old += "def refuse(layers): raise OSError(22, 'invalid argument')\noverlays.make_overlay = refuse\n"
+    mountpoint = casfs.directory / "old"
+    command = [sys.executable, "-c", f"{old}\nfrom casfs.cli.main import main; main()", "mount", "--data-path", "kernel", str(mountpoint)]
+    subprocess.run(command, env=casfs.environ, check=True, cwd=REPOSITORY)
+    assert (scene.facts(mountpoint)["metadata"], scene.facts(mountpoint)["writable"]) == ("fuse", True)
+    assert value_of(mountpoint) == "1"
+    assert not {"read", "open"} & casfs.requests(mountpoint).keys()
+    os.chmod(site_packages(mountpoint) / "demo/data.bin", 0o600)
+    [written] = (casfs.store / "environments/default/upper/1/files").rglob("data.bin")
+    assert written.read_bytes() == b"first"  # a file whose mode was changed is a whole file, and no reference to a lower one
+    casfs.run("reset", "--yes")
+    casfs.add(scene.second)
+    assert value_of(mountpoint) == "2"
+
+
 def test_show_tells_whose_a_file_is_and_whether_somebody_has_written_it(scene: Scene) -> None:
     mountpoint = scene.mount()
     site = site_packages(mountpoint)

@@ -43,7 +43,8 @@ def test_slots_of_generations_have_views_of_their_own_and_do_not_change(tmp_path
     assert names == ["one@0.0", "one@0.0@1", "one@0.0@2"]
     assert [host.is_pinned(host_number(number, ROOT)) for number in (1, 2, 3)] == [False, True, True]
     assert not host.is_pinned(ROOT)
-    assert [host.view("one", generation) for generation in (0, 1)] == [["one", 0], ["one", 1]]
+    views: list[object] = [host.view("one", generation) for generation in (0, 1)]
+    assert views == [["one", 0], ["one", 1]]
     assert [name for _, name, _ in host.changing_views()] == ["one"]
 
 

@@ -19,7 +19,7 @@ from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT, encode_directory, encode_file
 from casfs.mount.operations import Operations
 from casfs.mount.soundness import Soundness
-from casfs.mount.view import Listed, Node, Unread, View, is_current
+from casfs.mount.view import USER, Listed, Node, Unread, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, Part, time_from_content
 
@@ -59,6 +59,10 @@ class FakeView:
         self.reads: set[str] = set()
         self.forgotten: list[int] = []
         self.pinned = False
+        self.namespace = USER
+
+    def attributes(self, ino: int) -> str:
+        return self.namespace
 
     def is_pinned(self, ino: int) -> bool:
         return self.pinned
@@ -518,7 +522,8 @@ OVERLAY = [f"{prefix}.overlay.{name}".encode() for prefix in ("user", "trusted")
 
 
 @pytest.mark.parametrize("name", OVERLAY)
-async def test_an_overlay_is_told_where_the_blob_of_a_file_is(operations: Operations, name: bytes) -> None:
+async def test_an_overlay_is_told_where_the_blob_of_a_file_is(operations: Operations, view: FakeView, name: bytes) -> None:
+    view.namespace = name.split(b".")[0].decode()
     expected = b"" if name.endswith(b"metacopy") else f"/{FILE.digest[:2]}/{FILE.digest[2:]}".encode()
     assert await operations.getxattr(ino_of(FILE), name, CTX) == expected
     assert name not in await operations.listxattr(ino_of(FILE), CTX)
