@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.fuse.daemons import wait_until
 from tests.fuse.harness import REPOSITORY, Casfs, is_readable, iter_mountpoints, run_python, wait_for_end
 from tests.fuse.plain_user import HOME, PlainUser
-from tests.fuse.daemons import wait_until
 from tests.make_wheels import make_wheel
 
 ASK = "import demo; print(demo.VALUE)"
