@@ -85,7 +85,7 @@ class Maker:
         return Pair(native, mounted, wheels)
 
     def install(self, name: str, version: str, steps: Sequence[Sequence[Path]]) -> tuple[Environment, Environment]:
-        """Wheels installed by pip, and by casfs into an environment of this name, which is mounted."""
+        """Wheels installed by pip, and by casfs into an environment of this name, which is mounted read-only: many tests look at one."""
         interpreter = find_python(version)
         native, mounted = (Environment(self.directory / name / kind / ".venv", f"python{version}") for kind in ("native", "mounted"))
         native.root.parent.mkdir(parents=True)
@@ -93,7 +93,7 @@ class Maker:
         self._make_native(native, interpreter, steps)
         for wheels in steps:
             self._casfs(name, "add", "--python", interpreter, *wheels)
-        self._casfs(name, "mount", mounted.root)
+        self._casfs(name, "mount", "--read-only", mounted.root)
         return native, mounted
 
     def _make_native(self, native: Environment, interpreter: str, steps: Sequence[Sequence[Path]]) -> None:
