@@ -1,6 +1,6 @@
 """The benchmark of casfs against what people use, side by side on one machine: `make bench`, or `python -m scripts.bench --help`.
 
-Method. Contenders take turns, A B A B, so that a machine that gets slower or faster meets all of them alike; a ratio is computed within
+Method. Contenders take turns, A B B A, so that a machine that gets slower or faster meets all of them alike; a ratio is computed within
 each round, and then its median is taken. Programs are started with an environment of which every variable is set here. What is in which
 cache is prepared before a figure is taken, and said beside it. Rounds during which others used the processor are counted and marked. All
 casfs commands run in their default configuration.

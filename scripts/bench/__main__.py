@@ -22,6 +22,7 @@ from scripts.bench.processes import adopt_orphans, end_descendants
 from scripts.bench.stores import detach_below
 from scripts.bench.table import format_markdown
 from scripts.bench.tools import REPOSITORY, Tools, cache_folder, say
+from scripts.bench.ways import EXPLAINED
 
 _ROUNDS, _QUICK_ROUNDS = 7, 3
 
@@ -82,7 +83,7 @@ def _describe(bench: Bench) -> dict[str, str]:
     mode = f"{'quick' if bench.is_quick else 'full'}, {bench.rounds} rounds"
     versions = bench.tools.versions()
     versions["casfs"] += f" ({describe_revision(REPOSITORY)})"
-    return {**describe_machine(bench.folder), **versions, "mode": mode}
+    return {**describe_machine(bench.folder), **versions, "mode": mode, "contenders": EXPLAINED}
 
 
 def _take_all(bench: Bench, names: Sequence[str]) -> tuple[tuple[Figure, ...], tuple[str, ...]]:

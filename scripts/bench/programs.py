@@ -2,6 +2,7 @@
 
 commands STORE   runs casfs commands, JSON lists on standard input, one after the other; prints the seconds of each
 ask STORE COUNT  asks the store's host for its status so many times; prints the seconds of each
+twins STORE ENV  makes the twins of an environment's generation once more; prints the seconds
 hash DIRECTORY   reads every file below a directory over and over, from the daemon and not from the page cache, until it is ended
 import PYTHON    starts an interpreter that imports every package of its environment, over and over, until it is ended
 """
@@ -27,7 +28,13 @@ _IMPORT_ALL = (
 
 def main(kind: str, *arguments: str) -> None:
     """Run one of the programs."""
-    programs: dict[str, Callable[..., None]] = {"commands": run_commands, "ask": ask, "hash": hash_all, "import": import_all}
+    programs: dict[str, Callable[..., None]] = {
+        "commands": run_commands,
+        "ask": ask,
+        "twins": make_twins,
+        "hash": hash_all,
+        "import": import_all,
+    }
     programs[kind](*arguments)
 
 
@@ -71,6 +78,21 @@ def ask(store: str, count: str) -> None:
         seconds.append(time.perf_counter() - began)
         time.sleep(0.01)  # spread over what the others do
     sys.stdout.write(json.dumps(seconds))
+
+
+def make_twins(store: str, environment: str) -> None:
+    """Those that were there are out of the way; nothing may be mounted on them."""
+    from casfs.store.environments import Environment
+    from casfs.store.store import open_store
+    from casfs.venv.twins import build_stack
+
+    opened = open_store(Path(store))
+    generation = Environment(opened, environment).require()
+    os.rename(opened.path("twins"), opened.path("twins-before"))
+    began = time.perf_counter()
+    if build_stack(opened, generation) is None:
+        sys.exit("twins can't be made here")
+    sys.stdout.write(json.dumps([time.perf_counter() - began]))
 
 
 def hash_all(directory: str) -> None:

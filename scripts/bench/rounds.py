@@ -26,13 +26,13 @@ class Rounds:
 
 
 def take_turns(count: int, turns: Mapping[str, Turn]) -> Rounds:
-    """Run `count` rounds of all contenders, A B A B."""
+    """Run `count` rounds of all contenders, forth and back: A B C, C B A. So none always follows the same one, whose traces it finds."""
     values: dict[str, dict[str, list[float]]] = {}
     loaded = []
     for number in range(count):
         before = read_times()
-        for contender, turn in turns.items():
-            for metric, value in turn(number).items():
+        for contender in list(turns)[:: -1 if number % 2 else 1]:
+            for metric, value in turns[contender](number).items():
                 values.setdefault(metric, {}).setdefault(contender, []).append(value)
         if is_loaded(before, read_times()):
             loaded.append(number)

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench.processes import CommandFailed, Usage, reap, run
-from scripts.bench.tools import Tools
+from scripts.bench.tools import Tools, say
+from scripts.bench.ways import DEFAULT, KERNEL_ON_FUSE, WAYS, Way
+
+PROGRAMS = str(Path(__file__).with_name("programs.py"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,37 @@ class Store:
         mounts = json.loads(self.casfs("status", "--json").output)["mounts"]
         return next(mount for mount in mounts if mount["mountpoint"] == str(mountpoint))
 
-    def mount(self, environment: str, mountpoint: Path, *words: str) -> Usage:
+    def mount(self, environment: str, mountpoint: Path, *words: str, way: Way = DEFAULT) -> Usage:
         """casfs mount; whoever calls this ends it with `umount`."""
-        return self.casfs("--env", environment, "mount", *words, str(mountpoint))
+        with self.twins_hidden(way):
+            return self.casfs("--env", environment, "mount", *way.options, *words, str(mountpoint))
+
+    @contextlib.contextmanager
+    def twins_hidden(self, way: Way) -> Iterator[None]:
+        """If it is the way without twins, what is mounted in the block does not find any. Mounts that stand on some don't notice."""
+        twins, hidden = self.path / "twins", self.path / "twins-hidden"
+        if way != KERNEL_ON_FUSE or not twins.exists():
+            yield
+            return
+        twins.rename(hidden)
+        try:
+            yield
+        finally:
+            hidden.rename(twins)
+
+    def ways(self, environment: str, mountpoint: Path) -> list[Way]:
+        """Those that this machine, this user and the environment's size allow. One that does not show what it should is left out."""
+        return [way for way in WAYS if self._is_possible(environment, mountpoint, way)] or [DEFAULT]
+
+    def _is_possible(self, environment: str, mountpoint: Path, way: Way) -> bool:
+        if os.geteuid() != 0:
+            return False  # what others get is plain FUSE, whatever they ask for
+        with self.mounted(environment, mountpoint, way=way):
+            found = self.status(mountpoint)
+        if (found["data_path"], found["metadata"]) == (way.data_path, way.metadata):
+            return True
+        say(f"{way.name} is left out for {environment}: {found['why'] or 'it is not possible here'}")
+        return False
 
     def umount(self, mounted: Mounted) -> Usage:
         """casfs umount"""
@@ -74,14 +105,30 @@ class Store:
         reap(mounted.daemon)
         return usage
 
+    def umount_all(self) -> None:
+        """End every mount, and wait for the daemon of the first."""
+        daemon = int(json.loads(self.casfs("status", "--json").output)["mounts"][0]["supervisor"])
+        self.casfs("umount", "--all")
+        reap(daemon)
+
+    def run_inside(self, commands: Sequence[Sequence[str]]) -> list[float]:
+        """Seconds that casfs commands take in one process."""
+        return self.run_program("commands", given=json.dumps(commands))
+
+    def run_program(self, kind: str, *words: str, given: str = "") -> list[float]:
+        """What one of `programs` prints."""
+        command = [self.tools.own_python, "-P", PROGRAMS, kind, str(self.path), *words]
+        done = subprocess.run(command, env=self.env, cwd="/", input=given, stdout=subprocess.PIPE, text=True, check=True)
+        return list(map(float, json.loads(done.stdout)))
+
     def find(self, mountpoint: Path) -> Mounted:
         """What is mounted there."""
         return Mounted(self, mountpoint, int(self.status(mountpoint)["supervisor"]))
 
     @contextlib.contextmanager
-    def mounted(self, environment: str, mountpoint: Path, *words: str) -> Iterator[Mounted]:
+    def mounted(self, environment: str, mountpoint: Path, *words: str, way: Way = DEFAULT) -> Iterator[Mounted]:
         """A mount for the length of a block."""
-        self.mount(environment, mountpoint, *words)
+        self.mount(environment, mountpoint, *words, way=way)
         mounted = self.find(mountpoint)
         yield mounted
         self.umount(mounted)

@@ -17,6 +17,7 @@ WHEEL_SETS = {
     "numpy": ("--no-deps", "numpy"),
     "tensorflow": ("--no-deps", "tensorflow-cpu"),
     "pandas": ("pandas",),
+    "requests": ("requests",),
     "science": ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "sympy"),
 }
 """What `pip download` is asked for, by name."""

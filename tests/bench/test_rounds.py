@@ -25,8 +25,9 @@ def test_contenders_take_turns():
         return take
 
     rounds = take_turns(3, {"a": turn("a"), "b": turn("b")})
-    assert order == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    assert order == ["a0", "b0", "b1", "a1", "a2", "b2"]
     assert rounds.values == {"seconds": {"a": [0, 1, 2], "b": [0, 1, 2]}}
+    assert rounds.figure("add", "seconds", "x", "s", "").reference == "a"
 
 
 def test_foreign_load_marks_times_and_speeds_but_no_sizes():

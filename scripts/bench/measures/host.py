@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +11,12 @@ from pathlib import Path
 
 from scripts.bench.bench import Bench, read_all, site_packages
 from scripts.bench.figures import Figure, quantile
-from scripts.bench.processes import reap, run
+from scripts.bench.processes import run
 from scripts.bench.rounds import Turn, take_turns
-from scripts.bench.stores import Store, memory_of
+from scripts.bench.stores import PROGRAMS, Store, memory_of
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import say, without_bytecode
 
-_PROGRAMS = str(Path(__file__).parents[1] / "programs.py")
 _COUNTS, _QUICK_COUNTS = (1, 50, 200), (1, 10, 50)
 _BY_FUSE = ("--data-path", "fuse")
 _LATE = 100
@@ -47,7 +45,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         python = ("--python", bench.tools.python)
         names = [f"e{number:03}" for number in range(max(counts))]
         adds = [["--env", name, "add", *python, wheels[0], wheel] for name, wheel in zip(names, wheels[1:] + wheels[:1], strict=False)]
-        _run_inside(store, adds)
+        store.run_inside(adds)
         store.add("busy", wheels[:_BUSY_PACKAGES])
         read_all([store.path])
         yield from _measure_mounts(bench, store, folder, names)
@@ -60,14 +58,14 @@ def _measure_mounts(bench: Bench, store: Store, folder: Path, names: Sequence[st
 
     def commands(number: int) -> Mapping[str, float]:
         first = store.mount(names[0], folder / names[0]).seconds
-        _run_inside(store, [_mount(name, folder) for name in names[1:late]])
+        store.run_inside([_mount(name, folder) for name in names[1:late]])
         then = store.mount(names[late], folder / names[late]).seconds
-        _end_all(store)
+        store.umount_all()
         return {"first mount": first, f"mount number {late + 1}": then}
 
     def inside(number: int) -> Mapping[str, float]:
-        seconds = _run_inside(store, [_mount(name, folder) for name in names])
-        _end_all(store)
+        seconds = store.run_inside([_mount(name, folder) for name in names])
+        store.umount_all()
         return {"first mount": seconds[0], f"mount number {late + 1}": seconds[late], f"all {len(names)} mounts": sum(seconds)}
 
     rounds = take_turns(bench.rounds, {"casfs mount, a command": commands, "in a process": inside})
@@ -80,11 +78,11 @@ def _measure_sizes(bench: Bench, store: Store, folder: Path, names: Sequence[str
         def turn(number: int) -> Mapping[str, float]:
             found: dict[str, float] = {}
             for before, count in itertools.pairwise((0, *counts)):
-                _run_inside(store, [_mount(name, folder, *words) for name in names[before:count]])
+                store.run_inside([_mount(name, folder, *words) for name in names[before:count]])
                 for name in names[before:count]:
                     run(["find", str(folder / name), "-ls"], bench.env)
                 found |= dict(_sizes(store, folder / names[0], f"{count} mounted"))
-            _end_all(store)
+            store.umount_all()
             return found
 
         return turn
@@ -107,7 +105,7 @@ def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figur
     def answers(*kinds: str) -> Turn:
         def turn(number: int) -> Mapping[str, float]:
             with store.mounted("busy", mountpoint, *_BY_FUSE), _users(bench, mountpoint, kinds):
-                seconds = _run_program(store, "ask", str(_ASKS))
+                seconds = store.run_program("ask", str(_ASKS))
             return {"answer, p50": quantile(seconds, 0.5), "answer, p99": quantile(seconds, 0.99), "answer, longest": max(seconds)}
 
         return turn
@@ -121,7 +119,7 @@ def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figur
 def _users(bench: Bench, mountpoint: Path, kinds: Sequence[str]) -> Iterator[None]:
     """Processes that use the mount for the length of a block."""
     targets = {"hash": site_packages(mountpoint), "import": mountpoint / "bin/python"}
-    commands = [[bench.tools.own_python, "-P", _PROGRAMS, kind, str(targets[kind])] for kind in kinds]
+    commands = [[bench.tools.own_python, "-P", PROGRAMS, kind, str(targets[kind])] for kind in kinds]
     env = without_bytecode(bench.env)
     users = [subprocess.Popen(command, env=env, cwd="/", start_new_session=True) for command in commands]
     try:
@@ -134,21 +132,3 @@ def _users(bench: Bench, mountpoint: Path, kinds: Sequence[str]) -> Iterator[Non
 
 def _mount(name: str, folder: Path, *words: str) -> list[str]:
     return ["--env", name, "mount", *words, str(folder / name)]
-
-
-def _run_inside(store: Store, commands: Sequence[Sequence[str]]) -> list[float]:
-    """Seconds that casfs commands take in one process."""
-    return _run_program(store, "commands", given=json.dumps(commands))
-
-
-def _run_program(store: Store, kind: str, *words: str, given: str = "") -> list[float]:
-    command = [store.tools.own_python, "-P", _PROGRAMS, kind, str(store.path), *words]
-    done = subprocess.run(command, env=store.env, cwd="/", input=given, stdout=subprocess.PIPE, text=True, check=True)
-    return list(map(float, json.loads(done.stdout)))
-
-
-def _end_all(store: Store) -> None:
-    """End every mount and wait for the daemon."""
-    daemon = int(json.loads(store.casfs("status", "--json").output)["mounts"][0]["supervisor"])
-    store.casfs("umount", "--all")
-    reap(daemon)

@@ -1,17 +1,19 @@
-"""Single operations: on a mount, on a mount served by pyfuse3's stock event loop, and on plain files."""
+"""Single operations: on each kind of mount, on plain FUSE served by pyfuse3's stock event loop, and on plain files."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from scripts.bench.bench import Bench, read_all, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.rounds import Turn, take_turns
 
-_SERVED = "each one is served by the daemon"
+_SERVED = "on plain FUSE each one is served by the daemon"
 _WHAT = {
     "open and close": f"one file of known name, in a tight loop; {_SERVED}",
     "stat, first": "every file of Django on a fresh mount, sorted by path; a look-up each, and one for each directory on the way",
@@ -37,18 +39,16 @@ def measure(bench: Bench) -> Iterator[Figure]:
         packages = site_packages(native)
         paths = sorted(str(path.relative_to(native)) for path in (packages / "django").rglob("*") if path.is_file())
 
-        def on_mount(mounted: Callable[..., object]) -> Turn:
+        def on_mount(mounted: Callable[..., AbstractContextManager[object]]) -> Turn:
             def turn(number: int) -> Mapping[str, float]:
-                with mounted("django", folder / "mount"):  # type: ignore[attr-defined]
+                with mounted("django", folder / "mount"):
                     return time_operations(folder / "mount", paths, count)
 
             return turn
 
-        turns: dict[str, Turn] = {
-            "casfs": on_mount(store.mounted),
-            "casfs, stock loop": on_mount(store.mounted_with_stock_loop),
-            "native": lambda number: time_operations(native, paths, count),
-        }
+        turns: dict[str, Turn] = {name: lambda number: time_operations(native, paths, count) for name in ("native", "native, again")}
+        turns |= {way.name: on_mount(partial(store.mounted, way=way)) for way in store.ways("django", folder / "mount")}
+        turns["casfs, plain FUSE, stock loop"] = on_mount(store.mounted_with_stock_loop)
         rounds = take_turns(bench.rounds, turns)
     for what, conditions in _WHAT.items():
         yield rounds.figure("latency", what, what, "s", f"{conditions}. {_NATIVE}")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from scripts.bench.bench import Bench, read_all
 from scripts.bench.figures import Figure
 from scripts.bench.measures.imports import import_from
 from scripts.bench.processes import run
-from scripts.bench.rounds import take_turns
+from scripts.bench.rounds import Turn, take_turns
 from scripts.bench.stores import Mounted
 from scripts.bench.tools import without_bytecode
+from scripts.bench.ways import Way
 
-_PSS = "its proportional set size: a page that it shares with others counts in parts"
-_RSS = "its resident set size"
+_PSS = "their proportional set size: a page that they share with others counts in parts"
+_RSS = "their resident set size"
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
@@ -26,17 +28,18 @@ def measure(bench: Bench) -> Iterator[Figure]:
         read_all([store.path])
         env = without_bytecode(bench.env)
 
-        def turn(number: int) -> Mapping[str, float]:
-            with store.mounted(name, folder / "mount") as mounted:
+        def take(way: Way, number: int) -> Mapping[str, float]:
+            with store.mounted(name, folder / "mount", way=way) as mounted:
                 sizes = _sizes(mounted, "after mount")
                 import_from(mounted.path, name, env)
                 sizes |= _sizes(mounted, f"after import of {name}")
                 run(["find", str(mounted.path), "-ls"], env)
                 return sizes | _sizes(mounted, "after find")
 
-        rounds = take_turns(1 if bench.is_quick else bench.rounds, {"casfs daemon": turn})
+        turns: dict[str, Turn] = {way.name: partial(take, way) for way in store.ways(name, folder / "mount")}
+        rounds = take_turns(1 if bench.is_quick else bench.rounds, turns)
         for what in rounds.values:
-            yield rounds.figure("memory", what, what, "B", f"of the one process that serves the mount, {_PSS if 'PSS' in what else _RSS}")
+            yield rounds.figure("memory", what, what, "B", f"of the two processes that serve the mount, {_PSS if 'PSS' in what else _RSS}")
 
 
 def _sizes(mounted: Mounted, when: str) -> dict[str, float]:

@@ -1,0 +1,126 @@
+"""Times of what mounting does inside: `python -P inside.py STORE ENVIRONMENT FOLDER CYCLES`, with the store's host running.
+
+Prints a JSON object: seconds of each cycle, by step. `FOLDER` is an empty one for mountpoints, on the store's file system. The environment
+has a generation before its current one; each cycle swaps to the other one and ends its overlay.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from casfs.mount import kernel
+from casfs.mount.control import Request, ask_daemon
+from casfs.mount.mounts import unmount
+from casfs.mount.overlay import Layers, make_nested_overlay, make_overlay
+from casfs.mount.places import Place, find_host, forget_place, locked_places
+from casfs.mount.placing import end_unused_overlays, make_place, move_places
+from casfs.store.environments import Environment
+from casfs.store.leases import Lease
+from casfs.store.store import Store, open_store
+from casfs.venv.changes import roll_back
+from casfs.venv.twins import find_stack
+
+
+class Clock:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        began = time.perf_counter()
+        yield
+        self.seconds.setdefault(name, []).append(time.perf_counter() - began)
+
+
+def main(root: str, name: str, folder: str, cycles: str) -> None:
+    """Run the cycles."""
+    store = open_store(Path(root))
+    host = find_host(store)
+    if host is None:
+        sys.exit("there is no host")
+    environment = Environment(store, name)
+    clock = Clock()
+    for _ in range(int(cycles)):
+        _take_places(clock, store, host, environment, folder)
+        _take_kernel(clock, store, host, environment, folder)
+    sys.stdout.write(json.dumps(clock.seconds))
+
+
+def _take_places(clock: Clock, store: Store, host: Lease, environment: Environment, folder: str) -> None:
+    first = Place(_directory(folder, "first"), environment.name, 0, 0, host.id, "")
+    second = replace(first, path=_directory(folder, "second"))
+    with locked_places(store), clock.step("mount"):
+        make_place(store, host, first)
+    with locked_places(store), clock.step("mount at a second place"):
+        make_place(store, host, second)
+    with locked_places(store):
+        unmount(second.path)
+        forget_place(store, second)
+    roll_back(environment, None)
+    with locked_places(store), clock.step("swap"):
+        failed = move_places(store, environment.name)
+    if failed:
+        sys.exit(f"{first.path}: {failed[0][1]}")
+    with locked_places(store), clock.step("umount"):
+        unmount(first.path)
+        forget_place(store, first)
+        end_unused_overlays(store)
+
+
+def _take_kernel(clock: Clock, store: Store, host: Lease, environment: Environment, folder: str) -> None:
+    """The same with layers that are known, and an upper layer of our own."""
+    make = _find_layers(store, host, environment, folder)
+    target = _directory(folder, "kernel")
+    with clock.step("mount, the kernel's part"):
+        mount_fd = make()
+        kernel.attach_mount(mount_fd, target)
+    os.close(mount_fd)
+    with clock.step("swap, the kernel's part"):
+        mount_fd = make()
+        kernel.attach_mount(mount_fd, target, is_beneath=True)
+        kernel.unmount(target, is_lazy=True)
+    os.close(mount_fd)
+    with clock.step("umount, the kernel's part"):
+        kernel.unmount(target, is_lazy=False)
+
+
+def _find_layers(store: Store, host: Lease, environment: Environment, folder: str) -> Callable[[], int]:
+    """What makes a detached overlay of the current generation."""
+    generation = environment.require()
+    scratch, upper = _directory(folder, "scratch"), _directory(folder, "upper")
+    numbers = iter(range(1000))
+    if (stack := find_stack(store, generation)) is not None:
+
+        def on_twins() -> int:
+            layers = Layers(stack, [store.pool.directory], upper, _directory(folder, f"work{next(numbers)}"))
+            return make_nested_overlay(layers, scratch)
+
+        return on_twins
+    slot = ask_daemon(store, host, Request("show", environment.name, 0, 0, generation.number)).slot
+
+    def on_fuse() -> int:
+        return make_overlay(
+            Layers([f"{host.mountpoint}/{slot}"], [store.pool.directory], upper, _directory(folder, f"work{next(numbers)}"))
+        )
+
+    return on_fuse
+
+
+def _directory(folder: str, name: str) -> str:
+    path = f"{folder}/{name}"
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

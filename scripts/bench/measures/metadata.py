@@ -1,0 +1,73 @@
+"""Metadata: find, ls, a storm of stats and grep over many small files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from scripts.bench.bench import Bench, read_all, site_packages
+from scripts.bench.figures import Figure
+from scripts.bench.processes import run
+from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.ways import Way
+
+_COMMANDS = {
+    "find -ls": ("find", "-ls"),
+    "ls -lR": ("ls", "-lR"),
+    "grep -r": ("grep", "-r", "-c", "Casfs was not here"),
+}
+_STORM = "stat storm"
+_STORMS = 5
+
+_FIRST = "on a mount that is new, with a daemon of its own. Blobs and plain files are in the page cache"
+_WHAT = {
+    "find -ls, first": _FIRST,
+    "grep -r, first": f"{_FIRST}; names are known from the find before",
+    **{f"{name}, again": "the same command once more on that mount" for name in _COMMANDS},
+    _STORM: f"os.stat of every file, {_STORMS} times, as tools do that look for changes; all were seen before",
+}
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """On Django: many small files."""
+    with bench.scratch("metadata") as folder:
+        wheels = bench.wheels("django")
+        native = bench.native(folder, wheels)
+        store = bench.new_store(folder / "store")
+        store.add("django", wheels)
+        read_all([native, store.path])
+        top = (site_packages(native) / "django").relative_to(native)
+        paths = sorted(str(path.relative_to(native)) for path in (native / top).rglob("*") if path.is_file())
+
+        def on_mount(way: Way, number: int) -> Mapping[str, float]:
+            with store.mounted("django", folder / "mount", way=way):
+                return _time_all(bench, folder / "mount", top, paths)
+
+        turns: dict[str, Turn] = {name: lambda number: _time_all(bench, native, top, paths) for name in ("native", "native, again")}
+        turns |= {way.name: partial(on_mount, way) for way in store.ways("django", folder / "mount")}
+        rounds = take_turns(bench.rounds, turns)
+    for what, conditions in _WHAT.items():
+        yield rounds.figure("metadata", what, what, "s", f"{conditions}. The package of Django, {len(paths):,} files")
+
+
+def _time_all(bench: Bench, environment: Path, top: Path, paths: Sequence[str]) -> dict[str, float]:
+    """The order matters: what is first here must not have been seen before."""
+    times = {}
+    for when in ("first", "again"):
+        for name, command in _COMMANDS.items():
+            times[f"{name}, {when}"] = _time_command(bench, environment / top, command)
+    del times["ls -lR, first"]  # it is the second to look
+    files = [str(environment / path) for path in paths] * _STORMS
+    began = time.perf_counter()
+    for file in files:
+        os.stat(file)
+    return {**times, _STORM: time.perf_counter() - began}
+
+
+def _time_command(bench: Bench, directory: Path, command: Sequence[str]) -> float:
+    name, *options = command
+    words = [name, str(directory), *options] if name == "find" else [name, *options, str(directory)]
+    return run(["sh", "-c", '"$@" || [ $? -eq 1 ]', "sh", *words], bench.env).seconds  # grep ends with 1 if it finds nothing

@@ -1,0 +1,58 @@
+"""Metadata twins: what they add to `casfs add`, in time and on disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from scripts.bench.bench import Bench, settle
+from scripts.bench.figures import Figure
+from scripts.bench.measures.disk import count_disk
+from scripts.bench.rounds import take_turns
+from scripts.bench.tools import say
+from scripts.bench.ways import TWINS
+
+_TIME = (
+    "`casfs add` of a wheel that is new to the store, which lays out its twins; and then making the same twins again, in a process that"
+    " runs already, sync included. The ratio is their share of the add. The wheel is in the page cache"
+)
+_DISK = "blocks on disk, each inode counted once: all of the store but the twins, and the twins. The ratio is what twins add"
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Few large files, many small ones, and a very large wheel."""
+    works = ["numpy"] if bench.is_quick else ["django", "numpy"]
+    for work in [*works, *(["tensorflow"] if bench.is_large else [])]:
+        with bench.scratch(f"twins-{work}") as folder:
+            store = bench.new_store(folder / "probe")
+            if TWINS not in store.ways("bench-primer", folder / "mount"):
+                say("twins: left out, for they can't be made here")
+                return
+            wheels = bench.wheels(work)
+            rounds = take_turns(bench.rounds, {"casfs": partial(_take, bench, folder, wheels)})
+            values = {metric: rounds.values[metric]["casfs"] for metric in rounds.values}
+            loaded = rounds.loaded
+            yield Figure("twins", f"{work}: time", "s", _TIME, {"add": values["add"], "its twins": values["twins"]}, loaded_rounds=loaded)
+            for unit in ("B", "inodes"):
+                sides = {"store": values[f"store, {unit}"], "twins": values[f"twins, {unit}"]}
+                yield Figure("twins", f"{work}: {'disk' if unit == 'B' else 'inodes'}", unit, _DISK, sides)
+
+
+def _take(bench: Bench, folder: Path, wheels: list[str], number: int) -> Mapping[str, float]:
+    store = bench.new_store(folder / "store")
+    settle()
+    added = store.add("one", wheels)
+    whole, twins = count_disk(store.path), count_disk(store.path / "twins")
+    settle()
+    [seconds] = store.run_program("twins", "one")
+    shutil.rmtree(store.path)
+    return {
+        "add": added.seconds,
+        "twins": seconds,
+        "store, B": float(whole[0] - twins[0]),
+        "twins, B": float(twins[0]),
+        "store, inodes": float(whole[1] - twins[1]),
+        "twins, inodes": float(twins[1]),
+    }

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.bench import inside
+from scripts.bench.__main__ import working_folder
+from scripts.bench.bench import Bench
+from scripts.bench.processes import adopt_orphans
+from scripts.bench.stores import Store
+from scripts.bench.synthetic import make_wheels
+from scripts.bench.tools import Tools
+from scripts.bench.ways import KERNEL_ON_FUSE, PLAIN, TWINS, WAYS, Way
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """With one environment, of two generations."""
+    adopt_orphans()
+    base = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
+    tools = Tools(str(Path(sys.executable).with_name("casfs")), sys.executable, base, "", "")
+    with working_folder(tmp_path) as folder:
+        store = Bench(folder, folder, tools, rounds=1, is_quick=True, is_large=False).new_store(folder / "store")
+        for wheel in make_wheels(folder, 2):
+            store.add("two", [wheel])
+        yield store
+
+
+def list_below(top: Path) -> set[str]:
+    return {str(path.relative_to(top)) for path in top.rglob("*")}
+
+
+def test_each_way_shows_the_environment_in_its_own_manner(store: Store):
+    mountpoint = store.path.parent / "mount"
+    ways = store.ways("two", mountpoint)
+    assert ways == list(WAYS)
+    for way in ways:
+        with store.mounted("two", mountpoint, way=way):
+            found = store.status(mountpoint)
+            packages = next(mountpoint.glob("lib/python3.*/site-packages"))
+            assert (packages / "bench_00001/first.py").read_text().startswith("VALUE_0")
+        assert (found["data_path"], found["metadata"]) == (way.data_path, way.metadata)
+
+
+def test_a_way_that_does_not_show_what_it_promises_is_left_out(store: Store):
+    (store.path / "twins").rename(store.path / "elsewhere")
+    assert store.ways("two", store.path.parent / "mount") == [KERNEL_ON_FUSE, PLAIN]
+
+
+@pytest.mark.parametrize("way", [KERNEL_ON_FUSE, TWINS])
+def test_hidden_twins_come_back_also_after_an_error(store: Store, way: Way):
+    names = sorted(os.listdir(store.path))
+    with contextlib.suppress(RuntimeError), store.twins_hidden(way):
+        assert (store.path / "twins").exists() == (way.is_on_twins and "twins" in names)
+        raise RuntimeError
+    assert sorted(os.listdir(store.path)) == names
+
+
+@pytest.mark.parametrize("way", [TWINS, KERNEL_ON_FUSE])
+def test_every_step_inside_of_a_mount_is_timed_in_every_cycle(store: Store, way: Way):
+    folder = store.path.parent / "cycles"
+    folder.mkdir()
+    before = Path("/proc/self/mountinfo").read_text()
+    with store.mounted("bench-primer", store.path.parent / "keeper"), store.twins_hidden(way):
+        command = [sys.executable, "-P", inside.__file__, str(store.path), "two", str(folder), "2"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=dict(store.env))
+    assert done.stderr == ""
+    seconds = json.loads(done.stdout)
+    assert len(seconds) == 7
+    assert all(len(found) == 2 and min(found) > 0 for found in seconds.values())
+    assert len(Path("/proc/self/mountinfo").read_text().splitlines()) == len(before.splitlines())
+
+
+def test_a_program_needs_a_host(store: Store, tmp_path: Path):
+    command = [sys.executable, "-P", inside.__file__, str(store.path), "two", str(tmp_path), "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=dict(store.env))
+    assert (done.returncode, done.stderr) == (1, "there is no host\n")
+
+
+def test_twins_are_made_once_more(store: Store):
+    [seconds] = store.run_program("twins", "two")
+    assert seconds > 0
+    before, now = (list_below(store.path / name) for name in ("twins-before", "twins"))
+    assert any(path.endswith("bench_00001/first.py") for path in now)
+    assert now < before  # those of the other environment are not among them
