@@ -14,7 +14,7 @@ from tests.fuse.harness import Casfs, clean_environ, is_readable
 from tests.real.environments import Said, find_python
 from tests.real.test_writing_tools import make_workplace
 from tests.real.trees import read_tree
-from tests.real.writers import BASE, Command
+from tests.real.writers import BASE, WRITERS, Command
 from tests.real.writing import Scene, make_scene
 from tests.real.writing_trees import MEANT_AS_WRITTEN, is_valid_bytecode
 
@@ -207,3 +207,45 @@ def test_ensurepip_brings_a_pip_that_installs(tmp_path: Path, version: str) -> N
         assert "stays in the upper layer" not in casfs.run("absorb").stderr
         assert scene.upper_sizes() == {}
         do(scene, scene.pair.mounted.root / "bin/pip", "check")
+
+
+@pytest.mark.parametrize("tool", ["outer-pip", "uv-pip"])
+def test_what_was_absorbed_and_imported_can_be_uninstalled_whole(scene: Scene, tool: str) -> None:
+    mounted, writer = scene.pair.mounted, WRITERS[tool]
+    uv_install(scene)
+    scene.casfs.run("absorb")
+    do(scene, mounted.root / "bin/python", "-m", "compileall", "-q", mounted.site_packages / "requests")
+    assert list(mounted.site_packages.glob("requests/__pycache__/*.pyc"))
+    for command in writer.remove(scene.workplace, mounted):
+        do(scene, *command)
+    assert list(mounted.site_packages.glob("requests*")) == []
+    assert scene.casfs.run("absorb").stdout == "- requests 2.34.2\n"
+    assert set(scene.upper_sizes()) <= {".lock"}
+    assert list(mounted.site_packages.glob("requests*")) == []
+    scene.casfs.run("rollback")
+    do(scene, mounted.root / "bin/python", "-c", "import requests")
+
+
+PROJECT = '[project]\nname = "mine"\nversion = "1.0"\nrequires-python = ">=3.11"\n'
+BACKENDS = {
+    "uv": '[build-system]\nrequires = ["uv_build"]\nbuild-backend = "uv_build"\n',
+    "poetry": '[tool.poetry]\npackages = [{ include = "mine", from = "src" }]\n',
+}
+
+
+@pytest.mark.parametrize("tool", BACKENDS)
+def test_the_project_itself_stays_editable(scene: Scene, tool: str) -> None:
+    mounted, workplace = scene.pair.mounted, scene.workplace
+    package = mounted.root.parent / "src/mine/__init__.py"
+    package.parent.mkdir(parents=True, exist_ok=True)
+    package.write_text("VALUE = 1\n")
+    (mounted.root.parent / "pyproject.toml").write_text(PROJECT + BACKENDS[tool])
+    commands = {"uv": workplace.tools.uv("sync", "--inexact"), "poetry": [str(workplace.poetry.directory / "bin/poetry"), "install"]}
+    do(scene, *commands[tool])
+    package.write_text("VALUE = 'edited'\n")
+    show = (mounted.root / "bin/python", "-c", "import mine; print(mine.VALUE)")
+    assert do(scene, *show).output == "edited\n"
+    assert "mine 1.0" in scene.casfs.run("diff").stdout
+    assert "mine 1.0: is an editable install" in scene.casfs.run("absorb").stderr
+    scene.remount()
+    assert do(scene, *show).output == "edited\n"
