@@ -44,7 +44,7 @@ class Mounted:
 @contextlib.contextmanager
 def mounted(store: Path, path: Path) -> Iterator[Mounted]:
     """Mount the environment, and unmount it at the end: nobody may hold it then."""
-    must(casfs(store, "mount", path))
+    must(casfs(store, "mount", "--data-path", "fuse", path))  # what the daemon itself answers is to hold
     [mount] = json.loads(must(casfs(store, "status", "--json")).output)["mounts"]
     try:
         one = Mounted(store, path, mount["pid"])
