@@ -38,8 +38,8 @@ class BlobStamps:
 
     def facts(self, row: int) -> Facts:
         """What is known of a row's blob."""
-        first, *others = self.numbers[_FACTS * row : _FACTS * (row + 1)] or UNKNOWN
-        return (first, others[0], others[1], others[2], others[3])
+        device, inode, size, mtime_ns, ctime_ns = self.numbers[_FACTS * row : _FACTS * (row + 1)] or UNKNOWN
+        return device, inode, size, mtime_ns, ctime_ns
 
     def remember(self, row: int, facts: Facts) -> None:
         """A row's blob is right, and this is what it is."""
