@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.fuse.harness import Casfs, clean_environ, is_readable
 from tests.real.environments import Said, find_python
@@ -21,6 +22,10 @@ from tests.real.writing_trees import MEANT_AS_WRITTEN, is_valid_bytecode
 pytestmark = pytest.mark.network
 
 VERSION, OTHER_VERSION = "3.11", "3.12"
+
+
+def rarely(value: str) -> ParameterSet:
+    return pytest.param(value, marks=pytest.mark.long)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,7 @@ def test_links_into_uvs_cache_work_and_are_not_absorbed(scene: Scene) -> None:
     assert not (scene.pair.mounted.site_packages / "requests").exists()
 
 
-@pytest.mark.parametrize("mode", ["timestamp", "checked-hash", "unchecked-hash"])
+@pytest.mark.parametrize("mode", ["timestamp", rarely("checked-hash"), rarely("unchecked-hash")])
 def test_compiled_bytecode_stays_and_is_used(scene: Scene, mode: str) -> None:
     python = scene.pair.mounted.root / "bin/python"
     do(scene, python, "-m", "compileall", "-q", "--invalidation-mode", mode, scene.pair.mounted.site_packages)
@@ -121,7 +126,7 @@ def test_compiled_bytecode_stays_and_is_used(scene: Scene, mode: str) -> None:
     assert len(taken) > 10
 
 
-@pytest.mark.parametrize("moment", ["idna-3.20.dist-info", "requests"])
+@pytest.mark.parametrize("moment", ["idna-3.20.dist-info", rarely("requests")])
 def test_pip_killed_while_it_installs_harms_nothing(scene: Scene, moment: str) -> None:
     mounted = scene.pair.mounted
     wheels = [path for one, path in scene.workplace.wheels.items() if one not in BASE]
@@ -173,7 +178,17 @@ def beginnings(scene: Scene) -> dict[str, tuple[Command, int]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["venv", "venv --clear", "uv venv --clear", "uv venv of another Python", "poetry env use", "poetry env remove", "rm -r", "mv"]
+    "name",
+    [
+        rarely("venv"),
+        "venv --clear",
+        rarely("uv venv --clear"),
+        "uv venv of another Python",
+        "poetry env use",
+        rarely("poetry env remove"),
+        "rm -r",
+        "mv",
+    ],
 )
 def test_who_deletes_the_environment_empties_the_mount_and_reset_brings_all_back(scene: Scene, name: str) -> None:
     """The mountpoint itself is busy; Poetry, uv and venv know that and go on."""
@@ -194,10 +209,11 @@ def test_who_deletes_the_environment_empties_the_mount_and_reset_brings_all_back
 )
 def test_ensurepip_brings_a_pip_that_installs(tmp_path: Path, version: str) -> None:
     with Casfs(tmp_path) as casfs:
-        scene = make_scene(casfs, make_workplace(version, tmp_path), version, "fuse")
+        scene = make_scene(casfs, make_workplace(version, tmp_path), version, "fuse", base=BASE[1:])
         for one in (scene.pair.native, scene.pair.mounted):
             python = str(one.root / "bin/python")
-            for words in ("pip uninstall -y pip", "ensurepip --default-pip", "pip install MarkupSafe jsonpointer"):
+            assert scene.run(one, [python, "-m", "pip"]).code == 1
+            for words in ("ensurepip --default-pip", "pip install MarkupSafe jsonpointer"):
                 said = scene.run(one, [python, "-m", *words.split()])
                 assert said.code == 0, said
         look = scene.look(MEANT_AS_WRITTEN, scene.short_questions)

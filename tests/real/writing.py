@@ -125,8 +125,8 @@ def mount(casfs: Casfs, mountpoint: Path, metadata: str, name: str = "default") 
     assert (found["data_path"], found["metadata"], found["writable"]) == ("kernel", metadata, True), found
 
 
-def make_scene(casfs: Casfs, workplace: Workplace, version: str, metadata: str) -> Scene:
-    wheels = [[workplace.wheels[one] for one in BASE]]
+def make_scene(casfs: Casfs, workplace: Workplace, version: str, metadata: str, base: Sequence[str] = BASE) -> Scene:
+    wheels = [[workplace.wheels[one] for one in base]]
     native, mounted = Maker(workplace.tools, casfs, workplace.directory).install("default", version, wheels)
     casfs.umount(mounted.root)
     casfs.run("--env", "neighbour", "add", "--python", find_python(version), *wheels[0])
