@@ -75,7 +75,7 @@ def test_stress_ng_finds_nothing_that_it_does_not_find_in_overlayfs(beside: Besi
 
 @pytest.mark.long
 def test_all_of_stress_ng_finds_nothing_that_it_does_not_find_in_overlayfs(beside: Beside):
-    options = ["--class", "filesystem", "--sequential", "1", "--timeout", "3"]
+    options = ["--class", "filesystem", "--sequential", "1", "--timeout", "2"]
     assert find_failures(beside.ours, *options) <= find_failures(beside.plain, *options)
 
 

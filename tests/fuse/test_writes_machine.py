@@ -287,4 +287,4 @@ def test_a_mount_does_what_overlayfs_does(casfs: Casfs, tmp_path: Path, metadata
 @pytest.mark.long
 @pytest.mark.parametrize("metadata", ["twins", "fuse"])
 def test_a_mount_does_what_overlayfs_does_for_long(casfs: Casfs, tmp_path: Path, metadata: str):
-    run_machine(casfs, tmp_path, metadata, max_examples=150, stateful_step_count=60)
+    run_machine(casfs, tmp_path, metadata, max_examples=60, stateful_step_count=60)
