@@ -57,6 +57,10 @@ class Written:
         return bool(self.mode & 0o111)
 
 
+_LOCK = ".lock"
+"""uv makes this file before it changes an environment, and leaves it there. While it is empty it says nothing, and counts as not there."""
+
+
 class Writings:
     """All entries of an upper directory, by path, and the way to open them. A context manager."""
 
@@ -84,7 +88,8 @@ class Writings:
         for count, one in enumerate(self._walk(self._fd, "", 1)):
             if count >= MAX_ENTRIES:
                 raise EnvironmentRefused(self.directory, f"holds more than {MAX_ENTRIES} files")
-            yield one.path, one
+            if one.path != _LOCK or one.size or one.kind is not WrittenKind.FILE:
+                yield one.path, one
 
     def _walk(self, fd: int, prefix: str, depth: int) -> Iterator[Written]:
         """Everything below a directory, parents before children."""

@@ -162,3 +162,9 @@ def test_manifests_of_what_nobody_touched_are_not_read(mounted: MountedWorkshop)
     with Writings(str(mounted.upper)) as writings:
         summarise(MergedView(writings, tree, fill, store.pool))
     assert set(read) == {"other"}
+
+
+@pytest.mark.parametrize(("content", "expected"), [("", []), ("word", [("added", ".lock")])])
+def test_the_empty_lock_of_uv_is_nothing(mounted: MountedWorkshop, content: str, expected: list[tuple[str, str]]):
+    Path(require_upper(mounted.workshop.environment).files, ".lock").write_text(content)
+    assert loose(summary_of(mounted)) == expected
