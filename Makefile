@@ -3,6 +3,8 @@
 PYTHON := .venv/bin/python
 # Extra words for pytest: make test ARGS="tests/test_layers.py -x"
 ARGS :=
+# Tests wait more than they compute; those that share what is costly to make stay in one process (tests/conftest.py).
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 
@@ -28,7 +30,7 @@ demo: setup-demo ## Real wheels from the package index: add, mount, import, comp
 
 .PHONY: test
 test: setup-test ## All tests but the long ones, in under 15 minutes
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-long
 test-long: setup-test ## The long tests alone
