@@ -119,6 +119,8 @@ class Scene:
         uppers = self.casfs.store / "environments/default/upper"
         current = os.readlink(uppers / "current")
         assert sorted(os.listdir(uppers)) == [current, "current"]
+        if os.listdir(uppers / current / "work"):  # another mount namespace may have kept an overlay a while; the next sweep takes it
+            self.casfs.umount(self.casfs.mount(data_path=""))
         assert os.listdir(uppers / current / "work") == []
         assert len(list((uppers / current / "files").rglob("mine.py"))) == 1
 
