@@ -46,8 +46,10 @@ def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: C
 
 
 def _is_copy(one: Written, seen: MergedView) -> bool:
-    """Whether a file was merely copied up, with the mode that it has below."""
-    return one.kind is WrittenKind.FILE and one.mode in _USUAL_MODES and seen.is_same(one)
+    """Whether a file was merely copied up, with the mode that it has below, and has no other name and no attributes."""
+    if one.kind is not WrittenKind.FILE or one.mode not in _USUAL_MODES or one.links > 1:
+        return False
+    return seen.is_same(one) and not seen.writings.has_attributes(one.path)
 
 
 def _is_stale(source: str, seen: MergedView, dropped: Collection[str]) -> bool:

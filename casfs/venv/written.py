@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,6 +112,12 @@ class Writings:
     def parent_of(self, path: str) -> contextlib.AbstractContextManager[tuple[int, str]]:
         """A descriptor of the directory that holds an entry, and its name there. Raises OSError."""
         return parent_below(self._fd, path)
+
+    def has_attributes(self, path: str) -> bool:
+        """Whether somebody gave an entry extended attributes; overlayfs keeps its own there, and theirs of such a name twice prefixed."""
+        with self.parent_of(path) as (parent, name):
+            names = os.listxattr(f"/proc/self/fd/{parent}/{name}", follow_symlinks=False)
+        return any(name.startswith("user.") and not re.match(r"user\.overlay\.(?!overlay\.)", name) for name in names)
 
     def open_file(self, path: str) -> int:
         """A descriptor, open for reading, of a plain file. The caller closes it. Raises OSError for all else."""

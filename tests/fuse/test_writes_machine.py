@@ -288,3 +288,16 @@ def test_a_mount_does_what_overlayfs_does(casfs: Casfs, tmp_path: Path, metadata
 @pytest.mark.parametrize("metadata", ["twins", "fuse"])
 def test_a_mount_does_what_overlayfs_does_for_long(casfs: Casfs, tmp_path: Path, metadata: str):
     run_machine(casfs, tmp_path, metadata, max_examples=60, stateful_step_count=60)
+
+
+def test_absorb_keeps_other_names_and_attributes_of_files_whose_bytes_are_those_below(casfs: Casfs, tmp_path: Path):
+    with commands(casfs, "twins") as process:
+        scene = Scene(casfs, tmp_path, "twins", process)
+        try:
+            scene.begin_anew()
+            scene.both(lambda top: os.link(f"{top}/demo/data.bin", f"{top}/demo/deep/linked"))
+            scene.both(lambda top: os.setxattr(f"{top}/demo/sub/x", "user.mine", b"y"))
+            scene.both(lambda top: os.setxattr(f"{top}/demo/__init__.py", "user.overlay.redirect", b"y"))
+            scene.absorb()
+        finally:
+            end_mounts(tmp_path)
