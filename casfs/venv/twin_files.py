@@ -45,9 +45,9 @@ def format_mark(path: str) -> bytes:
 
 
 def is_twin(path: str) -> bool:
-    """Whether what lies at `path` was made there as a twin, and has its attributes."""
+    """Whether what lies at `path` was made there as a twin, has its attributes, and is still root's alone to change."""
     try:
-        return os.getxattr(path, MARK) == format_mark(path)
+        return os.lstat(path).st_uid == 0 and os.getxattr(path, MARK, follow_symlinks=False) == format_mark(path)
     except OSError:
         return False
 
