@@ -106,9 +106,9 @@ class Store:
         return usage
 
     def umount_all(self) -> None:
-        """End every mount, and wait for the daemon of the first."""
+        """End every mount, also if somebody looks into all mounts of the machine just now, and wait for the daemon."""
         daemon = int(json.loads(self.casfs("status", "--json").output)["mounts"][0]["supervisor"])
-        self.casfs("umount", "--all")
+        self.casfs("umount", "--all", "--lazy")
         reap(daemon)
 
     def run_inside(self, commands: Sequence[Sequence[str]]) -> list[float]:
