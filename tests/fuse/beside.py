@@ -83,6 +83,12 @@ def write_mapped(path: str, content: bytes) -> None:
         os.close(fd)
 
 
+def set_time(path: str, seconds: int) -> int:
+    """Set a file's time, and read it."""
+    os.utime(path, (seconds, seconds))
+    return int(os.stat(path).st_mtime)
+
+
 def list_names(path: str) -> list[str]:
     """The names in a directory, each with its kind."""
     with os.scandir(path) as entries:

@@ -202,7 +202,12 @@ def test_unmounting_and_mounting_touch_no_mount_behind_a_link(tmp_path: Path):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", victim / "venv"], check=True)
     try:
         link.symlink_to(victim)
-        for call in (lambda: detach(f"{link}/venv"), lambda: detach(f"{victim}/venv"), lambda: attach(0, f"{link}/venv")):
+        calls: list[Callable[[], None]] = [
+            lambda: detach(f"{link}/venv"),
+            lambda: detach(f"{victim}/venv"),
+            lambda: attach(0, f"{link}/venv"),
+        ]
+        for call in calls:
             with pytest.raises((OSError, CasfsError)):
                 call()
         mount = find_mount(f"{victim}/venv")

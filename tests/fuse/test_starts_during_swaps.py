@@ -23,7 +23,7 @@ each look-up shows what is there when it is made."""
 def start_all_the_time(mountpoint: Path, swaps: subprocess.Popen[str]) -> Counter[str]:
     """What processes print that are started, one after the other, until the swaps are over."""
     found: Counter[str] = Counter()
-    command = [mountpoint / "bin/python", "-B", "-c", IMPORT_BOTH]
+    command = [str(mountpoint / "bin/python"), "-B", "-c", IMPORT_BOTH]
     while swaps.poll() is None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False)
         assert done.returncode == 0, done.stderr

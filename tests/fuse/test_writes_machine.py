@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.fuse.beside import PlainOverlay, Result, iter_facts, list_names, outcome, read_attributes, write, write_mapped
+from tests.fuse.beside import PlainOverlay, Result, iter_facts, list_names, outcome, read_attributes, set_time, write, write_mapped
 from tests.fuse.harness import REPOSITORY, Casfs, end_mounts, is_readable, site_packages
 
 COMMANDS = """
@@ -202,7 +202,7 @@ class Writes(RuleBasedStateMachine):
 
     @rule(path=PATHS, seconds=st.sampled_from([0, 1, 1 << 31]))
     def utime(self, path: str, seconds: int) -> None:
-        self.scene.both(lambda top: (os.utime(f"{top}/{path}", (seconds, seconds)), int(os.stat(f"{top}/{path}").st_mtime))[1])
+        self.scene.both(lambda top: set_time(f"{top}/{path}", seconds))
 
     @rule(
         path=PATHS, name=st.sampled_from(["user.mine", "user.overlay.opaque", "user.overlay.redirect"]), value=st.sampled_from([b"", b"y"])
@@ -272,7 +272,7 @@ def run_machine(casfs: Casfs, directory: Path, metadata: str, **options: Any) ->
     with commands(casfs, metadata) as process:
         Writes.scene = Scene(casfs, directory, metadata, process)
         try:
-            run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            run_state_machine_as_test(
                 Writes, settings=settings(deadline=None, print_blob=True, suppress_health_check=list(HealthCheck), phases=PHASES, **options)
             )
         finally:
