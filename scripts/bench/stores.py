@@ -18,6 +18,8 @@ from scripts.bench.processes import CommandFailed, Usage, reap, run
 from scripts.bench.tools import Tools, say
 from scripts.bench.ways import DEFAULT, KERNEL_ON_FUSE, WAYS, Way
 
+_ATTEMPTS = 5
+
 PROGRAMS = str(Path(__file__).with_name("programs.py"))
 
 
@@ -101,9 +103,18 @@ class Store:
 
     def umount(self, mounted: Mounted) -> Usage:
         """casfs umount"""
-        usage = self.casfs("umount", str(mounted.path))
+        usage = self._umount(mounted.path, _ATTEMPTS)
         reap(mounted.daemon)
         return usage
+
+    def _umount(self, mountpoint: Path, attempts: int) -> Usage:
+        """Once more if somebody looks into all mounts of the machine just then."""
+        try:
+            return self.casfs("umount", str(mountpoint))
+        except CommandFailed as failure:
+            if attempts == 1 or "is in use" not in str(failure):
+                raise
+        return self._umount(mountpoint, attempts - 1)
 
     def umount_all(self) -> None:
         """End every mount, also if somebody looks into all mounts of the machine just now, and wait for the daemon."""
