@@ -17,8 +17,9 @@ from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
-from casfs.mount.overlays import FUSE, Overlay, iter_overlays
+from casfs.mount.overlays import Overlay, iter_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
+from casfs.mount.stacking import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.store import Store, open_store
 

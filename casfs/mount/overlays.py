@@ -11,32 +11,26 @@ import contextlib
 import errno
 import fcntl
 import json
-import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount import kernel
-from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.mounts import detach
-from casfs.mount.overlay import Layers, Lower, is_work_in_use, make_nested_overlay, make_overlay
-from casfs.mount.soundness import check_generation
-from casfs.mount.view import TRUSTED, USER
+from casfs.mount.anchors import end_anchor, iter_anchors, make_anchor
+from casfs.mount.overlay import is_work_in_use
+from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
 from casfs.store.environments import Environment
-from casfs.store.generations import Generation
 from casfs.store.leases import Lease, iter_private_leases
 from casfs.store.store import Store
-from casfs.store.uppers import Upper, current_upper, require_upper, sweep_uppers
-from casfs.venv.twins import find_stack
+from casfs.store.uppers import current_upper, require_upper, sweep_uppers
 
-log = logging.getLogger("casfs")
+_PREFIX = "overlay-"
 
-_PREFIX, _ANCHOR = "overlay-", "anchor-"
-
-TWINS, FUSE = "twins", "fuse"
+_MOST_OLDER = 8
+"""So many replaced overlays on one upper layer can be written to still; each costs the kernel some memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,12 @@ class Overlay:
     why: str  # why it is not twins
     host: str  # id of the lease of the host that answers if it is "fuse"
     anchor: str  # where it is attached in private
+    older: tuple[tuple[str, str], ...] = ()  # ids and anchors of those that it replaced and that have the same upper layer
+
+    @property
+    def anchors(self) -> list[tuple[str, str]]:
+        """Its own id and anchor, and those of the older ones."""
+        return [(self.id, self.anchor), *self.older]
 
     @property
     def owner(self) -> tuple[int, int]:
@@ -73,8 +73,9 @@ def find_overlay(store: Store, environment: str) -> Overlay | None:
 
 
 def _read(path: str) -> Overlay | None:
-    with contextlib.suppress(OSError, ValueError, TypeError), open(path, encoding="utf-8") as file:
-        return Overlay(**json.load(file))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(path, encoding="utf-8") as file:
+        data = json.load(file)
+        return Overlay(**{**data, "older": tuple((token, anchor) for token, anchor in data["older"])})
     return None
 
 
@@ -93,10 +94,20 @@ def require_overlay(store: Store, host: Lease, environment: Environment, owner: 
         return found
     overlay = _make(store, host, environment, owner, found)
     _touch(environment, overlay)
+    older = found.anchors if found is not None and found.upper == overlay.upper else []
+    overlay = replace(overlay, older=tuple(older[:_MOST_OLDER]))
     _remember(store, overlay)
-    if found is not None:
-        _end_anchor(store, found.id, found.anchor)
+    for token, anchor in found.anchors if found is not None else ():
+        if (token, anchor) not in overlay.older:
+            _retire(store, token, anchor)
     return overlay
+
+
+def _retire(store: Store, token: str, anchor: str) -> None:
+    """Let a replaced overlay go. Who is in a directory of it still may not write there any more: `absorb` would lose that."""
+    with contextlib.suppress(OSError):  # somebody has a file open for writing; that one is not lost before it is closed
+        kernel.freeze_file_system(anchor, is_read_only=True)
+    end_anchor(store, token, anchor)
 
 
 def _touch(environment: Environment, overlay: Overlay) -> None:
@@ -131,16 +142,30 @@ def frozen(store: Store, environment: str) -> Iterator[None]:
         if overlay is None:
             yield
             return
-        try:
-            kernel.freeze_file_system(overlay.anchor, is_read_only=True)
-        except OSError as error:
-            reason = "somebody has a file there open for writing" if error.errno == errno.EBUSY else explain(error)
-            raise MountRefused(environment, f"its mounts can't be made read-only for a moment: {reason}") from None
+        anchors = [anchor for _, anchor in overlay.anchors]
+        _freeze(environment, anchors)
         try:
             yield
         finally:
             if find_overlay(store, environment) == overlay:
-                kernel.freeze_file_system(overlay.anchor, is_read_only=False)
+                _thaw(anchors)
+
+
+def _freeze(environment: str, anchors: list[str]) -> None:
+    """All or none. Raises MountRefused."""
+    for number, anchor in enumerate(anchors):
+        try:
+            kernel.freeze_file_system(anchor, is_read_only=True)
+        except OSError as error:
+            _thaw(anchors[:number])
+            reason = "somebody has a file there open for writing" if error.errno == errno.EBUSY else explain(error)
+            raise MountRefused(environment, f"its mounts can't be made read-only for a moment: {reason}") from None
+
+
+def _thaw(anchors: list[str]) -> None:
+    for anchor in anchors:
+        with contextlib.suppress(OSError):
+            kernel.freeze_file_system(anchor, is_read_only=False)
 
 
 @contextlib.contextmanager
@@ -170,24 +195,23 @@ def heal_overlays(store: Store) -> None:
             upper = current_upper(Environment(store, overlay.environment))
             is_shown = upper is not None and upper.number == overlay.upper  # what is written into another would be lost
             if is_locked and is_shown and os.statvfs(overlay.anchor).f_flag & os.ST_RDONLY:
-                kernel.freeze_file_system(overlay.anchor, is_read_only=False)
+                _thaw([anchor for _, anchor in overlay.anchors])
 
 
 def _end_lost(store: Store) -> None:
     """End overlays that were made but not remembered, or not ended when they were forgotten."""
-    known = {overlay.id for overlay in iter_overlays(store)}
-    for name in os.listdir(store.path("leases")):
-        token = name.removeprefix(_ANCHOR)
-        if token != name and token not in known:
-            with contextlib.suppress(OSError), open(store.path("leases", name), encoding="utf-8", errors="surrogateescape") as file:
-                _end_anchor(store, token, file.read())
+    known = {token for overlay in iter_overlays(store) for token, _ in overlay.anchors}
+    for token, anchor in list(iter_anchors(store)):
+        if token not in known:
+            end_anchor(store, token, anchor)
 
 
 def end_overlay(store: Store, overlay: Overlay) -> None:
     """Forget an overlay that no place shows. It lives on for as long as somebody uses it."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_record_path(store, overlay.environment))
-    _end_anchor(store, overlay.id, overlay.anchor)
+    for token, anchor in overlay.anchors:
+        _retire(store, token, anchor)
     with contextlib.suppress(CasfsError):  # what is damaged there is told by who needs it
         sweep_work(Environment(store, overlay.environment))
 
@@ -204,88 +228,22 @@ def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int,
     generation, upper = environment.require(), require_upper(environment)
     checked = environment.read(before.generation) if before and before.metadata == TWINS else None
     token = secrets.token_hex(6)
-    anchor = _make_anchor(store, token)
+    anchor = make_anchor(store, token)
     try:
         found = os.stat(upper.files)
         if (found.st_uid, found.st_gid) != owner:
             os.chown(upper.files, *owner)
-        mount_fd, metadata, why = _open_best(store, host, _Recipe(environment, generation, upper, owner, anchor), checked)
+        mount_fd, metadata, why = open_best(store, host, Recipe(environment, generation, upper, owner, anchor), checked)
         try:
             kernel.attach_mount(mount_fd, anchor)
         finally:
             os.close(mount_fd)
     except BaseException as error:
-        _end_anchor(store, token, anchor)
+        end_anchor(store, token, anchor)
         if isinstance(error, OSError):
             raise MountRefused(environment.name, explain(error)) from None
         raise
     return Overlay(token, environment.name, *owner, generation.number, upper.number, metadata, why, host.id, anchor)
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """What an overlay is to show."""
-
-    environment: Environment
-    generation: Generation
-    upper: Upper
-    owner: tuple[int, int]
-    scratch: str  # an empty directory
-
-    def layers(self, lower: Sequence[Lower]) -> Layers:
-        """All layers of the overlay, with a new work directory."""
-        pool = self.environment.store.pool
-        data = [pool.directory, *(one.directory for one in pool.shared)]
-        return Layers(lower, data, self.upper.files, self.upper.new_work())
-
-
-def _open_best(store: Store, host: Lease, recipe: _Recipe, checked: Generation | None) -> tuple[int, str, str]:
-    """A detached overlay, who says what there is, and why it is not twins. Raises OSError."""
-    why = "not every distribution has one"
-    if (stack := find_stack(store, recipe.generation)) is not None:
-        try:
-            check_generation(store, recipe.generation, checked)  # twins hand out all blobs at once
-            with contextlib.ExitStack() as opened:
-                lower = [_own(opened, path, recipe.owner) for path in stack]
-                return make_nested_overlay(recipe.layers(lower), recipe.scratch), TWINS, ""
-        except OSError as error:
-            why = explain(error)
-        except CasfsError as error:
-            why = str(error)
-    return _open_on_fuse(store, host, recipe), FUSE, why
-
-
-def _open_on_fuse(store: Store, host: Lease, recipe: _Recipe) -> int:
-    """A detached overlay of the host's own file system. Raises OSError."""
-
-    def layers(attributes: str) -> Layers:
-        request = Request("show", recipe.environment.name, *recipe.owner, recipe.generation.number, attributes)
-        reply = ask_daemon(store, host, request)
-        raise_problem(host, reply)
-        return recipe.layers([f"{host.mountpoint}/{reply.slot}"])
-
-    try:
-        return make_overlay(layers(USER))
-    except OSError as error:
-        try:
-            return make_nested_overlay(layers(TRUSTED), recipe.scratch)  # before Linux 6.16
-        except OSError:
-            raise error from None
-
-
-def _own(opened: contextlib.ExitStack, path: str, owner: tuple[int, int]) -> Lower:
-    """A layer that root owns, as the files of somebody else."""
-    if owner == (0, 0):
-        return path
-    mount_fd = kernel.clone_owned(path, *owner)
-    opened.callback(os.close, mount_fd)
-    return mount_fd
-
-
-def explain(error: OSError) -> str:
-    """What the kernel says of an error: its own words, where it has any."""
-    reason = (error.strerror or str(error)).lower()
-    return f"{reason}: {error.filename}" if error.filename else reason
 
 
 def _remember(store: Store, overlay: Overlay) -> None:
@@ -297,39 +255,3 @@ def _remember(store: Store, overlay: Overlay) -> None:
 
 def _record_path(store: Store, environment: str) -> str:
     return store.path("leases", _PREFIX + environment)
-
-
-def _make_anchor(store: Store, token: str) -> str:
-    """A private directory for an overlay. A file in leases/ says that it is there, whoever is killed before the overlay is remembered."""
-    path = _private_path(store, token)
-    with open(store.path("leases", _ANCHOR + token), "x", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(path)
-    os.mkdir(path, 0o700)
-    return path
-
-
-def _end_anchor(store: Store, token: str, anchor: str) -> None:
-    with contextlib.suppress(OSError):
-        detach(anchor)
-    for remove, path in ((os.rmdir, anchor), (os.unlink, store.path("leases", _ANCHOR + token))):
-        with contextlib.suppress(OSError):
-            remove(path)
-
-
-_PRIVATE = "/run/casfs"
-
-
-def make_private_directory(store: Store, name: str) -> str:
-    """A directory for mounts that nobody else shall see."""
-    os.mkdir(path := _private_path(store, name), 0o700)
-    return path
-
-
-def _private_path(store: Store, name: str) -> str:
-    """Where it shall be: below the store where /run can't be written, as in a user namespace."""
-    with contextlib.suppress(OSError):
-        os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
-        os.chmod(_PRIVATE, 0o700)  # whoever made it: all environments can be read below it
-        if os.access(_PRIVATE, os.W_OK):
-            return f"{_PRIVATE}/{name}"
-    return os.path.realpath(store.path("leases", f"{name}.mnt"))

@@ -17,20 +17,13 @@ from dataclasses import replace
 
 from casfs.errors import MountRefused
 from casfs.mount import kernel
+from casfs.mount.anchors import make_private_directory
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
-from casfs.mount.overlays import (
-    FUSE,
-    end_overlay,
-    explain,
-    find_overlay,
-    is_current,
-    iter_overlays,
-    make_private_directory,
-    require_overlay,
-)
+from casfs.mount.overlays import end_overlay, find_overlay, is_current, iter_overlays, require_overlay
 from casfs.mount.places import KERNEL, PLAIN, Place, find_host, forget_place, here, iter_places, remember_place
+from casfs.mount.stacking import FUSE, explain
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease
 from casfs.store.store import Store

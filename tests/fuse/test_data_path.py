@@ -25,10 +25,13 @@ from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, Interpreter,
 METADATA = ("twins", "fuse")
 
 
-@pytest.fixture(params=METADATA)
+@pytest.fixture
 def metadata(request: pytest.FixtureRequest) -> str:
-    """Who says what there is."""
-    return str(request.param)
+    """Who says what there is: twins, as everywhere with root, unless a test asks for both."""
+    return str(getattr(request, "param", "twins"))
+
+
+with_both = pytest.mark.parametrize("metadata", METADATA, indirect=True)
 
 
 class Scene:
@@ -62,12 +65,14 @@ def value_of(mountpoint: Path) -> str:
     return run_python(mountpoint, "import demo; print(demo.VALUE)")
 
 
+@with_both
 def test_python_imports_what_was_added(scene: Scene) -> None:
     mountpoint = scene.mount()
     assert value_of(mountpoint) == "1"
     assert (site_packages(mountpoint) / "demo/data.bin").read_bytes() == b"first"
 
 
+@with_both
 def test_the_daemon_is_not_asked_for_bytes(scene: Scene) -> None:
     mountpoint = scene.mount()
     for _ in range(3):
@@ -76,6 +81,7 @@ def test_the_daemon_is_not_asked_for_bytes(scene: Scene) -> None:
     assert not {"read", "open"} & requests.keys()
 
 
+@with_both
 def test_what_one_environment_has_read_is_in_memory_for_all(scene: Scene) -> None:
     content = os.urandom(1 << 20)
     scene.casfs.add(scene.casfs.wheel("large", files={"large/data.bin": content}))
@@ -95,6 +101,7 @@ def cached_bytes(fd: int) -> int:
     return int(struct.unpack("5Q", found.raw)[0]) * mmap.PAGESIZE
 
 
+@with_both
 def test_files_look_as_they_do_on_the_plain_file_system(scene: Scene) -> None:
     shown, plain = scene.mount(), scene.casfs.mount(data_path="fuse")
     assert dict(iter_looks(shown)) == dict(iter_looks(plain))
@@ -111,6 +118,7 @@ def iter_looks(top: Path) -> Iterator[tuple[str, object]]:
             yield str(path.relative_to(top)), (oct(found.st_mode), found.st_uid, found.st_gid, size, found.st_mtime_ns, content)
 
 
+@with_both
 def test_what_tools_write_stays_in_the_environment(scene: Scene) -> None:
     mountpoint = scene.mount()
     site = site_packages(mountpoint)
@@ -145,6 +153,7 @@ def test_two_paths_show_the_same_files_at_once(scene: Scene) -> None:
     assert value_of(other) == "1"
 
 
+@with_both
 def test_a_change_is_seen_at_once_and_by_all_places(scene: Scene) -> None:
     one, other = scene.mount(name="one"), scene.mount("--read-only", name="other")
     scene.casfs.add(scene.second)
@@ -165,6 +174,7 @@ def test_a_running_process_finds_what_is_new_although_it_has_listed_the_director
         python.ask("import later")
 
 
+@with_both
 def test_a_running_process_keeps_what_it_has_open(scene: Scene) -> None:
     mountpoint = scene.mount()
     with Interpreter(mountpoint, cwd=site_packages(mountpoint) / "demo") as python:
@@ -176,6 +186,7 @@ def test_a_running_process_keeps_what_it_has_open(scene: Scene) -> None:
     assert value_of(mountpoint) == "2"
 
 
+@with_both
 def test_nobody_ever_finds_the_path_empty_or_half_changed(scene: Scene) -> None:
     mountpoint = scene.mount()
     scene.casfs.add(scene.second)
@@ -224,6 +235,7 @@ def test_mounts_are_neither_setuid_nor_devices(scene: Scene) -> None:
     assert {"nosuid", "nodev"} <= {*line.split()[5].split(",")}
 
 
+@with_both
 def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
     mountpoint = scene.mount()
     for _ in range(3):
@@ -238,6 +250,7 @@ def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
     assert (upper / "files/lib" / PYTHON_DIRECTORY / "site-packages/kept.py").exists()
 
 
+@with_both
 def test_a_blob_that_was_written_to_is_an_error_and_the_rest_goes_on(scene: Scene) -> None:
     blob = scene.casfs.blob(digest_bytes(b"first"))
     blob.chmod(0o644)
@@ -262,6 +275,7 @@ def test_status_says_which_data_path_and_why(scene: Scene) -> None:
     assert f"{plain}: the daemon reads the files: it was asked for" in text
 
 
+@with_both
 def test_death_of_the_daemon_is_healed(scene: Scene) -> None:
     mountpoint = scene.mount()
     (site_packages(mountpoint) / "mine.py").write_text("VALUE = 'mine'\n")
@@ -272,12 +286,14 @@ def test_death_of_the_daemon_is_healed(scene: Scene) -> None:
     assert [one["mountpoint"] for one in scene.casfs.status()] == [str(mountpoint)]
 
 
+@with_both
 def test_another_owner_is_refused_while_the_environment_is_mounted(scene: Scene) -> None:
     mountpoint = scene.mount()
     refused = scene.casfs.run("mount", "--owner", "1001", scene.casfs.directory / "theirs", code=1)
     assert f"{mountpoint} shows the environment as the files of user 0; one can own it at a time" in refused.stderr
 
 
+@with_both
 def test_files_belong_to_the_owner_who_may_write_them(scene: Scene) -> None:
     mountpoint = scene.mount("--owner", "1001")
     file = site_packages(mountpoint) / "demo/__init__.py"
@@ -318,6 +334,7 @@ def install_by_hand(mountpoint: Path) -> None:
     (site / "tiny-1.0.dist-info/RECORD").write_text("".join(rows) + "tiny-1.0.dist-info/RECORD,,\n")
 
 
+@with_both
 def test_absorb_empties_the_upper_layer_of_a_mounted_environment_and_nobody_sees_a_difference(scene: Scene) -> None:
     mountpoint = scene.mount()
     install_by_hand(mountpoint)
@@ -341,6 +358,38 @@ def iter_contents(top: Path) -> Iterator[tuple[str, object]]:
         for path in (Path(parent, name) for name in files):
             content = os.readlink(path) if path.is_symlink() else path.read_bytes()
             yield str(path.relative_to(top)), sorted(content.splitlines()) if path.name == "RECORD" else content
+
+
+@with_both
+def test_what_a_process_writes_from_an_older_generation_is_never_lost(scene: Scene) -> None:
+    """Its working directory keeps it there. Until what tools wrote is absorbed, it may write; then it is told that it can't."""
+    mountpoint = scene.mount()
+    (site_packages(mountpoint) / "mine").mkdir()
+    with Interpreter(mountpoint, cwd=site_packages(mountpoint) / "mine") as python:
+        scene.casfs.add(scene.second)
+        python.ask("open('first', 'w').write('x')")
+        assert (site_packages(mountpoint) / "mine/first").exists()
+        install_by_hand(mountpoint)
+        with (site_packages(mountpoint) / "mine/first").open("a") as held:
+            held.write("still open")
+            assert "open for writing" in scene.casfs.run("absorb", code=1).stderr
+        python.ask("open('second', 'w').write('x')")  # it was not left read-only
+        scene.casfs.run("absorb")
+        assert python.fails("open('third', 'w')") == "OSError"
+    assert {path.name for path in (site_packages(mountpoint) / "mine").iterdir()} == {"first", "second"}
+
+
+def test_many_changes_beneath_a_process_end_with_it_read_only_rather_than_lost(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    scene.casfs.add(scene.second)
+    (site_packages(mountpoint) / "mine").mkdir()
+    with Interpreter(mountpoint, cwd=site_packages(mountpoint) / "mine") as python:
+        process = scene.casfs.start_rollbacks(12)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert python.fails("open('late', 'w')") == "OSError"
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert sum(str(scene.casfs.store) in line for line in lines) < 12  # the older ones have gone
 
 
 def test_absorb_waits_for_nobody_who_writes(scene: Scene) -> None:
@@ -379,8 +428,8 @@ def test_before_linux_6_16_an_overlay_of_the_daemons_file_system_has_another_one
     """There an overlay with userxattr can't point into the pools; this one fails as it does there."""
     scene = Scene(casfs, "fuse")
     shutil.rmtree(casfs.store / "twins")
-    old = "import casfs.mount.overlays as overlays\n"
-    old += "def refuse(layers): raise OSError(22, 'invalid argument')\noverlays.make_overlay = refuse\n"
+    old = "import casfs.mount.stacking as stacking\n"
+    old += "def refuse(layers): raise OSError(22, 'invalid argument')\nstacking.make_overlay = refuse\n"
     mountpoint = casfs.directory / "old"
     command = [sys.executable, "-c", f"{old}\nfrom casfs.cli.main import main; main()", "mount", "--data-path", "kernel", str(mountpoint)]
     subprocess.run(command, env=casfs.environ, check=True, cwd=REPOSITORY)

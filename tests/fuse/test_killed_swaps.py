@@ -36,8 +36,9 @@ def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(owner, name, die)
+import casfs.mount.anchors
 import casfs.mount.overlays
-casfs.mount.overlays._PRIVATE = private
+casfs.mount.anchors._PRIVATE = private
 from casfs.cli.main import main
 main(words)
 """
@@ -49,11 +50,11 @@ Step = tuple[str, str, int]
 SWAP_STEPS: list[Step] = [
     ("casfs.store.environments", "Environment.publish", 1),
     ("casfs.mount.overlays", "require_upper", 1),
-    ("casfs.mount.overlays", "_make_anchor", 1),
-    ("casfs.mount.overlays", "_open_best", 1),
+    ("casfs.mount.overlays", "make_anchor", 1),
+    ("casfs.mount.overlays", "open_best", 1),
     ("casfs.mount.overlays", "_make", 1),
     ("casfs.mount.overlays", "_remember", 1),
-    ("casfs.mount.overlays", "_end_anchor", 1),
+    ("casfs.mount.overlays", "end_anchor", 1),
     ("casfs.mount.placing", "require_overlay", 1),
     ("casfs.mount.placing", "attach", 1),
     ("casfs.mount.placing", "detach", 1),

@@ -1,0 +1,58 @@
+"""Anchors: where mounts are attached in private.
+
+A file in leases/ says of each overlay's anchor that it is there, whoever is killed before the overlay is remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from casfs.mount.mounts import detach
+from casfs.store.store import Store
+
+_PREFIX = "anchor-"
+_PRIVATE = "/run/casfs"
+
+
+def make_anchor(store: Store, token: str) -> str:
+    """A private directory for an overlay."""
+    path = _private_path(store, token)
+    with open(store.path("leases", _PREFIX + token), "x", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(path)
+    os.mkdir(path, 0o700)
+    return path
+
+
+def end_anchor(store: Store, token: str, anchor: str) -> None:
+    """Take away what is attached there; it lives on for as long as somebody uses it."""
+    with contextlib.suppress(OSError):
+        detach(anchor)
+    for remove, path in ((os.rmdir, anchor), (os.unlink, store.path("leases", _PREFIX + token))):
+        with contextlib.suppress(OSError):
+            remove(path)
+
+
+def iter_anchors(store: Store) -> Iterator[tuple[str, str]]:
+    """(token, private directory) of every overlay that was made and not ended."""
+    for name in os.listdir(store.path("leases")):
+        if (token := name.removeprefix(_PREFIX)) != name:
+            with contextlib.suppress(OSError), open(store.path("leases", name), encoding="utf-8", errors="surrogateescape") as file:
+                yield token, file.read()
+
+
+def make_private_directory(store: Store, name: str) -> str:
+    """A directory for mounts that nobody else shall see."""
+    os.mkdir(path := _private_path(store, name), 0o700)
+    return path
+
+
+def _private_path(store: Store, name: str) -> str:
+    """Where it shall be: below the store where /run can't be written, as in a user namespace."""
+    with contextlib.suppress(OSError):
+        os.makedirs(_PRIVATE, mode=0o700, exist_ok=True)
+        os.chmod(_PRIVATE, 0o700)  # whoever made it: all environments can be read below it
+        if os.access(_PRIVATE, os.W_OK):
+            return f"{_PRIVATE}/{name}"
+    return os.path.realpath(store.path("leases", f"{name}.mnt"))
