@@ -67,7 +67,6 @@ def test_hidden_twins_come_back_also_after_an_error(store: Store, way: Way):
 def test_every_step_inside_of_a_mount_is_timed_in_every_cycle(store: Store, way: Way):
     folder = store.path.parent / "cycles"
     folder.mkdir()
-    before = Path("/proc/self/mountinfo").read_text()
     with store.mounted("bench-primer", store.path.parent / "keeper"), store.twins_hidden(way):
         command = [sys.executable, "-P", inside.__file__, str(store.path), "two", str(folder), "2"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=dict(store.env))
@@ -75,7 +74,7 @@ def test_every_step_inside_of_a_mount_is_timed_in_every_cycle(store: Store, way:
     seconds = json.loads(done.stdout)
     assert len(seconds) == 7
     assert all(len(found) == 2 and min(found) > 0 for found in seconds.values())
-    assert len(Path("/proc/self/mountinfo").read_text().splitlines()) == len(before.splitlines())
+    assert str(store.path.parent) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_a_program_needs_a_host(store: Store, tmp_path: Path):
