@@ -86,15 +86,24 @@ def _shown_at(store: Store, mountpoint: str) -> str | None:
 def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> None:
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
+    try:
+        made = _make(environment, mountpoint, arguments, namespace, pid)
+    except CasfsError:
+        end_idle_host(store, is_lazy=False)  # it was started for this
+        raise
+    if not made.overlay and not arguments.data_path:
+        note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
+
+
+def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
+    store = environment.store
     with locked_places(store):
         host = require_host(store)
         uid, gid = _owner_ids(environment, arguments.owner)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         wish, is_read_only = arguments.data_path or "", arguments.read_only
         place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
-        made = make_place(store, host, place)
-    if not made.overlay and not wish:
-        note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
+        return make_place(store, host, place)
 
 
 def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:

@@ -444,6 +444,15 @@ def test_before_linux_6_16_an_overlay_of_the_daemons_file_system_has_another_one
     assert value_of(mountpoint) == "2"
 
 
+def test_a_mount_that_fails_leaves_no_daemon(scene: Scene) -> None:
+    refuse = "import casfs.mount.placing as placing\ndef refuse(*_): raise placing.MountRefused('here', 'for a test')\n"
+    refuse += "placing.require_overlay = refuse\nfrom casfs.cli.main import main; main()"
+    command = [sys.executable, "-c", refuse, "mount", "--data-path", "kernel", str(scene.casfs.directory / "x")]
+    done = subprocess.run(command, env=scene.casfs.environ, check=False, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, "for a test" in done.stderr) == (1, True)
+    assert scene.casfs.leases() == []
+
+
 def test_show_tells_whose_a_file_is_and_whether_somebody_has_written_it(scene: Scene) -> None:
     mountpoint = scene.mount()
     site = site_packages(mountpoint)
