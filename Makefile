@@ -37,11 +37,11 @@ test-long: setup-test ## The long tests alone
 	$(PYTHON) -m pytest -m long $(ARGS)
 
 .PHONY: bench
-bench: setup ## casfs against pip, uv and plain files: a table, in about 10 minutes; ARGS="--json FILE" keeps the values
+bench: setup ## casfs against pip, uv and plain files: a table; ARGS="--json FILE" keeps the values
 	@$(PYTHON) -m scripts.bench $(ARGS)
 
 .PHONY: bench-quick
-bench-quick: setup ## The same with less work, in about a minute
+bench-quick: setup ## The same with less work, in a few minutes
 	@$(PYTHON) -m scripts.bench --quick $(ARGS)
 
 .PHONY: lint

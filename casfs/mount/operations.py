@@ -43,6 +43,9 @@ _OVERLAY_NAMES = {
     f"{namespace}.overlay.{name}".encode(): (namespace, name) for namespace in (USER, TRUSTED) for name in ("metacopy", "redirect")
 }
 
+_SAME_LOOKUP_NS = 2_000_000
+"""An overlay's three questions about one file follow each other within microseconds; one look at the blob answers them all."""
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -90,6 +93,7 @@ class Operations(pyfuse3.Operations):
         self.view = view
         self._descriptors = descriptors
         self._soundness = soundness
+        self._redirect = (0, b"", 0)  # what was answered last: of which file, where its blob is, and until when that holds
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         """The view's answer; what it needs is read in a thread, and then it is asked again."""
@@ -204,14 +208,19 @@ class Operations(pyfuse3.Operations):
 
     async def _overlay_attribute(self, ino: int, what: str) -> bytes:
         """What tells an overlay that it may read the blob itself. It asks three times for each file, and the kernel keeps no answer."""
-        if not is_directory(ino):
+        if is_directory(ino):
+            raise pyfuse3.FUSEError(errno.ENODATA)
+        asked, redirect, until_ns = self._redirect
+        if asked != ino or perf_counter_ns() > until_ns:
             try:
                 node = self._redirected(ino)
             except Unread:
                 node = await self._ask(self._redirected, ino)
-            if node is not None:
-                return b"" if what == "metacopy" else f"/{node.digest[:2]}/{node.digest[2:]}".encode()
-        raise pyfuse3.FUSEError(errno.ENODATA)
+            redirect = f"/{node.digest[:2]}/{node.digest[2:]}".encode() if node else b""
+            self._redirect = ino, redirect, perf_counter_ns() + _SAME_LOOKUP_NS
+        if not redirect:
+            raise pyfuse3.FUSEError(errno.ENODATA)
+        return b"" if what == "metacopy" else redirect
 
     def _redirected(self, ino: int) -> FileNode | None:
         """The file, if an overlay may read its blob. Raises Unread."""
