@@ -51,7 +51,8 @@ def test_the_tool_ends_well(story: Story) -> None:
 
 @pytest.mark.parametrize("point", ["before", "changed", "absorbed", "removed"])
 def test_the_mounted_environment_is_as_the_native_one(story: Story, point: str) -> None:
-    assert story.looks[point].differences == []
+    differences = story.looks[point].differences
+    assert [one for one in differences if not one.startswith(".lock: ")] == []  # uv's lock goes when the upper layer does
 
 
 @pytest.mark.parametrize("point", ["changed", "absorbed", "removed"])
