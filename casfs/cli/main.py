@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from casfs import __version__
+from casfs.cli.index_options import add_index_options
 from casfs.cli.output import note
 from casfs.errors import CasfsError
 
@@ -126,8 +127,12 @@ class _Commands:
 
 
 def _add_change_commands(commands: _Commands) -> None:
-    add = commands.add("add", "changes:run_add", "add wheels to the environment", "casfs add numpy-2.4.6-*.whl --python 3.12")
-    add.add_argument("wheels", nargs="+", metavar="WHEEL", help="path of a .whl file")
+    text = "add distributions to the environment, by name or as files; wheel files alone are taken as they are, without what they need"
+    add = commands.add("add", "add:run_add", text, "casfs add 'pandas>=2' --python 3.12")
+    add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
+    add.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    add.set_defaults(usage_error=add.error)
+    add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(add)
     add.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
