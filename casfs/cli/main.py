@@ -135,14 +135,33 @@ def _add_change_commands(commands: _Commands) -> None:
     add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(add)
-    add.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
-    add.add_argument(
-        "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
-    )
+    _add_strictness(add)
+    _add_lock_commands(commands)
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
     rollback = commands.add("rollback", "changes:run_rollback", "return to an earlier generation", "casfs rollback 3")
     rollback.add_argument("generation", nargs="?", type=int, metavar="N", help="the generation (default: the one before the current one)")
+
+
+def _add_lock_commands(commands: _Commands) -> None:
+    text = "make the environment what a lock file says, and nothing else"
+    sync = commands.add("sync", "locks:run_sync", text, "casfs sync pylock.toml")
+    sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file")
+    sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
+    sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
+    _add_shared_pool(sync)
+    _add_strictness(sync)
+    add_index_options(sync)
+    lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
+    lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+def _add_strictness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
+    parser.add_argument(
+        "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
+    )
 
 
 def _add_upper_commands(commands: _Commands) -> None:

@@ -23,7 +23,7 @@ from casfs.store.generations import Generation
 from casfs.venv.changes import AddOptions, Arrival, create_environment
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.locks import Locked, format_preferences, read_lock
-from casfs.venv.requirements import find_requested
+from casfs.venv.requirements import read_asked, refuse_other_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,22 @@ def add_names(arguments: argparse.Namespace) -> None:
     interpreter = choose_interpreter(environment, arguments.python)
     reach = make_reach(arguments)
     before = environment.current()
-    requested = find_requested(arguments.what, arguments.requirements or ())
+    asked = read_asked(arguments.what, arguments.requirements or ())
     with environment.store.batch() as scratch:
         preferred = format_preferences(before.distributions if before else ())
         files = arguments.requirements or ()
         lock = reach.uv.compile(interpreter.executable, arguments.what, files, preferred, scratch.directory)
         locked = read_lock(lock, interpreter)
-        missing = [one for one in locked if not _is_there(before, one, one.project in requested)]
+        refuse_other_hashes(asked, locked)
+        missing = [one for one in locked if not _is_there(before, one, one.project in asked.projects)]
         with obtaining(environment, interpreter, reach, missing, scratch.directory) as arrivals:
             arrivals = [
-                replace(one, is_requested=locked.is_direct or locked.project in requested)
+                replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
                 for one, locked in zip(arrivals, missing, strict=True)
             ]
             _add(environment, interpreter, arrivals, AddOptions(arguments.strict, arguments.allow_record_mismatch))
     for one in locked:
-        if one not in missing and one.project in requested:
+        if one not in missing and one.project in asked.projects:
             say(f"= {one.project} {one.version}")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casfs.errors import FetchFailed
+from casfs.venv.locks import Choice
 
 _BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
 _BUILD_OPTIONS |= {"--find-links": 1, "--index-strategy": 1, "--keyring-provider": 1, "--allow-insecure-host": 1}
@@ -24,7 +25,7 @@ class Uv:
     options: tuple[str, ...]
     environ: Mapping[str, str]
 
-    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str) -> str:
+    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str, *more: str) -> str:
         """Path of a lock file (PEP 751) for what requirement lines and files ask for; versions in the lock `preferred` stay if they can."""
         lock = f"{directory}/pylock.toml"
         Path(lock).write_text(preferred, encoding="utf-8")
@@ -32,8 +33,20 @@ class Uv:
         sources = [os.path.abspath(file) if file != "-" else file for file in files]
         if lines:
             sources.append("-")
-        self._run([*command, "--python", python, "--output-file", lock, *self.options, "--", *sources], "\n".join(lines))
+        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
         return lock
+
+    def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
+        """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""
+        made = f"{directory}/pylock.toml"
+        optional = [
+            *(word for one in choice.extras for word in ("--extra", one)),
+            *(word for one in choice.groups for word in ("--group", one)),
+        ]
+        project = os.path.dirname(os.path.abspath(lock))
+        how = ["--frozen", "--no-emit-project", "--no-header", "--no-annotate"]
+        self._run(["export", "--format", "pylock.toml", *how, *optional, "--python", python, "--project", project, "-o", made], "")
+        return made
 
     def build(self, python: str, source: str, directory: str) -> str:
         """Path of the wheel that was built, in isolation, from a source distribution or a project's directory."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import posixpath
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from casfs.digest import Digest, parse_digest
-from casfs.errors import InvalidValue, LockRefused
-from casfs.store.generations import Distribution
+from casfs.errors import EnvironmentRefused, InvalidValue, LockRefused
+from casfs.paths import path_problem
+from casfs.store.generations import Distribution, Generation
+from casfs.store.manifests import Manifest
 from casfs.venv.interpreter import Interpreter
 
 if TYPE_CHECKING:
@@ -49,8 +51,16 @@ class Locked:
         return "://" in self.place
 
 
-def read_lock(path: str, interpreter: Interpreter) -> list[Locked]:
-    """What the lock file at `path` names for the interpreter, with its default groups and no extras. Raises LockRefused, OSError."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which optional parts of a lock are wanted, beside its default groups."""
+
+    extras: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None) -> list[Locked]:
+    """What the lock file at `path` names for the interpreter. Raises LockRefused, OSError."""
     import tomllib
 
     from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
@@ -59,7 +69,7 @@ def read_lock(path: str, interpreter: Interpreter) -> list[Locked]:
         with open(path, "rb") as file:
             data = tomllib.load(file)
         lock = Pylock.from_dict(_with_hashes(data))
-        return _select(lock, interpreter, os.path.dirname(os.path.abspath(path)))
+        return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)))
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
         raise LockRefused(path, " ".join(str(error).split())) from None
     except (ValueError, RecursionError) as error:
@@ -73,16 +83,19 @@ def _with_hashes(value: Any) -> Any:
     return [_with_hashes(one) for one in value] if isinstance(value, list) else value
 
 
-def _select(lock: Pylock, interpreter: Interpreter, directory: str) -> list[Locked]:
+def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str) -> list[Locked]:
     from packaging.tags import Tag
 
+    for kind, chosen, offered in (("extra", choice.extras, lock.extras), ("group", choice.groups, lock.dependency_groups)):
+        if unknown := [one for one in chosen if one not in (offered or ())]:
+            raise InvalidValue(f"{kind} {unknown[0]!r}", "is not in it")
     tags = [Tag(*tag.split("-", 2)) for tag in interpreter.tags]
     markers: Any = dict(interpreter.markers)
+    groups = [*(lock.default_groups or ()), *choice.groups]
     return [
         _locked(package.name, str(package.version or ""), source, package.is_direct, directory)
-        for package, source in lock.select(environment=markers, tags=tags)
+        for package, source in lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups)
     ]
-
 
 
 if TYPE_CHECKING:
@@ -99,7 +112,7 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
         return Locked(project, version, Form.DIRECTORY, _path(posixpath.join(source.path, source.subdirectory or ""), directory), "", None, 0, True)
     place = _place(source.url, source.path, directory)
     filename = getattr(source, "name", None) or posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(place).path) if source.url else place)
-    if "/" in filename or not filename:
+    if "/" in filename or path_problem(filename):
         raise InvalidValue(repr(filename), "is not a file name")
     form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
     return Locked(project, version, form, place, filename, _digest(source.hashes), source.size or 0, is_direct)
@@ -135,3 +148,33 @@ def format_preferences(distributions: Iterable[Distribution]) -> str:
     packages = [{"name": one.project, "version": one.version} for one in distributions]
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "casfs", "packages": packages})
 
+
+
+def format_pylock(generation: Generation, read: Callable[[Digest], Manifest]) -> str:
+    """The generation as a lock that other tools can install. Raises EnvironmentRefused for what no wheel is known of."""
+    import tomli_w
+
+    if reasons := [reason for one in generation.distributions if (reason := _lock_problem(one))]:
+        raise EnvironmentRefused("lock", *reasons)
+    packages = [_format_package(one, read(one.installation.manifest)) for one in sorted(generation.distributions, key=lambda one: one.project)]
+    head = {"lock-version": "1.0", "requires-python": f">={generation.interpreter.directory.removeprefix('python').removesuffix('t')}"}
+    return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
+
+
+def _lock_problem(one: Distribution) -> str | None:
+    """Why nobody could install this distribution from a lock."""
+    is_place = "://" in one.origin or os.path.isabs(one.origin)
+    if one.wheel and is_place and one.origin.endswith(".whl"):
+        return None
+    if is_place:
+        return f"{one.name} was built from {one.origin}; `casfs add` a wheel of it to have something to lock"
+    return f"{one.name} was installed by {one.origin} in the mounted environment, and nobody knows its wheel; `casfs add` one"
+
+
+def _format_package(one: Distribution, installation: Manifest) -> dict[str, Any]:
+    source: dict[str, Any] = {"url" if "://" in one.origin else "path": one.origin}
+    if one.wheel_size:
+        source["size"] = one.wheel_size
+    source["hashes"] = {"sha256": one.wheel}
+    is_direct = "direct_url.json" in installation.names
+    return {"name": one.project, "version": one.version} | ({"archive": source} if is_direct else {"wheels": [source]})

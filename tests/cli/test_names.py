@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
 from tests.cli.test_changes import listed
 from tests.fuse.harness import Casfs, is_readable
-from tests.make_wheels import pack, with_record
+from tests.make_wheels import MadeWheel, make_wheel, pack, with_record
 
 
 @pytest.fixture
@@ -292,17 +294,34 @@ def test_memory_stays_flat_for_a_large_wheel(casfs: Casfs, index: PackageIndex) 
     assert int(done.stdout.splitlines()[-1]) < 110_000  # KiB
 
 
-def test_source_distribution_is_built(casfs: Casfs, index: PackageIndex) -> None:
-    """By a build backend of its own, so that nothing is needed from any index."""
-    project = casfs.directory / "built"
+def make_project(casfs: Casfs, wheel: MadeWheel) -> Path:
+    """A project whose build backend is in it, so that nothing is needed from any index."""
+    project = casfs.directory / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
-    wheel = casfs.wheel("built")
+    wheel.write_to(project)
     (project / "backend.py").write_text(
         "import shutil\n"
         "def build_wheel(directory, settings=None, metadata=None):\n"
-        f"    shutil.copy({str(wheel)!r}, directory)\n    return {wheel.name!r}\n"
+        f"    shutil.copy({wheel.filename!r}, directory)\n    return {wheel.filename!r}\n"
     )
-    done = casfs.add(project)
-    assert done.stdout == "+ built 1.0\n"
+    return project
+
+
+def test_project_is_built(casfs: Casfs) -> None:
+    project = make_project(casfs, make_wheel(None, "built"))
+    assert casfs.add(project).stdout == "+ built 1.0\n"
     assert facts(casfs, "built")["origin"] == str(project)
+    assert leftovers(casfs) == []
+
+
+def test_source_distribution_of_an_index_is_built(casfs: Casfs, index: PackageIndex) -> None:
+    project = make_project(casfs, make_wheel(None, "built"))
+    (project / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: built\nVersion: 1.0\n")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(project, "built-1.0")
+    index.offer_file("built-1.0.tar.gz", packed.getvalue())
+    assert casfs.add("built").stdout == "+ built 1.0\n"
+    assert casfs.add("built").stdout == "= built 1.0\n"
+    assert facts(casfs, "built")["origin"] == index.file_url("built-1.0.tar.gz")
