@@ -24,7 +24,7 @@ def change_and_show(environment: Environment, interpreter: Interpreter, wheels: 
     with changing(environment.store):
         change = add_fitting(environment, interpreter, wheels, options)
         _show(environment)
-    _say_added(change)
+    _say_added(change, is_brief=options.only is not None)
     return change
 
 
@@ -54,10 +54,10 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
         raise WheelRefused(path, *found)
 
 
-def _say_added(change: Change) -> None:
+def _say_added(change: Change, *, is_brief: bool = False) -> None:
     changed = say_difference(change.before, change.after)
     for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
-        if about.project not in changed:
+        if about.project not in changed and not is_brief:
             say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")

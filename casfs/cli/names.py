@@ -22,7 +22,7 @@ from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.venv.changes import AddOptions, Arrival, create_environment
 from casfs.venv.interpreter import Interpreter
-from casfs.venv.locks import Locked, format_preferences, read_lock
+from casfs.venv.locks import Locked, format_preferences, pin_moved, read_lock
 from casfs.venv.requirements import read_asked, refuse_other_hashes
 
 
@@ -54,10 +54,7 @@ def add_names(arguments: argparse.Namespace) -> None:
     before = environment.current()
     asked = read_asked(arguments.what, arguments.requirements or ())
     with environment.store.batch() as scratch:
-        preferred = format_preferences(before.distributions if before else ())
-        files = arguments.requirements or ()
-        lock = reach.uv.compile(interpreter.executable, arguments.what, files, preferred, scratch.directory)
-        locked = read_lock(lock, interpreter)
+        locked = _resolve(arguments, reach, interpreter, before, scratch.directory)
         refuse_other_hashes(asked, locked)
         missing = [one for one in locked if not _is_there(before, one, one.project in asked.projects)]
         with obtaining(environment, interpreter, reach, missing, scratch.directory) as arrivals:
@@ -69,6 +66,26 @@ def add_names(arguments: argparse.Namespace) -> None:
     for one in locked:
         if one not in missing and one.project in asked.projects:
             say(f"= {one.project} {one.version}")
+
+
+def _resolve(
+    arguments: argparse.Namespace, reach: Reach, interpreter: Interpreter, before: Generation | None, directory: str
+) -> Sequence[Locked]:
+    """What there is to have. What the environment has stays as it is, unless it was asked for or can't stay."""
+    present = before.distributions if before else ()
+    given = (interpreter.executable, arguments.what, arguments.requirements or ())
+    locked = read_lock(reach.uv.compile(*given, format_preferences(present), directory), interpreter)
+    if {"--upgrade", "--upgrade-package"} & {*reach.uv.options}:
+        return locked
+    # Of several indexes together uv takes another version if the first that has the preferred one has it for other Pythons only.
+    if pins := pin_moved(locked, present):
+        again = f"{directory}/again"
+        os.mkdir(again, 0o700)
+        Path(again, "constraints.txt").write_text("\n".join(pins), encoding="utf-8")
+        with contextlib.suppress(FetchFailed):
+            quiet = replace(reach.uv, is_quiet=True)
+            return read_lock(quiet.compile(*given, format_preferences(()), again, "--constraints", f"{again}/constraints.txt"), interpreter)
+    return locked
 
 
 def _add(environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival], options: AddOptions) -> None:

@@ -24,6 +24,7 @@ class Uv:
     program: str
     options: tuple[str, ...]
     environ: Mapping[str, str]
+    is_quiet: bool = False
 
     def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str, *more: str) -> str:
         """Path of a lock file (PEP 751) for what requirement lines and files ask for; versions in the lock `preferred` stay if they can."""
@@ -71,8 +72,10 @@ class Uv:
 
     def _run(self, words: Sequence[str], given: str) -> None:
         """Run uv to its end. Raises FetchFailed if it fails, when it has said why."""
+        said = subprocess.DEVNULL if self.is_quiet else None
+        command = [self.program, *words]
         try:
-            done = subprocess.run([self.program, *words], input=given, env=self.environ, stdout=subprocess.DEVNULL, check=False, text=True)
+            done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=said, check=False, text=True)
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {(error.strerror or str(error)).lower()}") from None
         if done.returncode:

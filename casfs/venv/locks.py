@@ -150,6 +150,15 @@ def format_preferences(distributions: Iterable[Distribution]) -> str:
 
 
 
+def pin_moved(locked: Iterable[Locked], present: Iterable[Distribution]) -> list[str]:
+    """Requirements for just what is locked, but with the present version of what would get another one; empty if nothing would."""
+    versions = {one.project: one.version for one in present}
+    found = [one for one in locked if one.version and not one.is_direct]
+    if all(versions.get(one.project, one.version) == one.version for one in found):
+        return []
+    return [f"{one.project}=={versions.get(one.project, one.version)}" for one in found]
+
+
 def format_pylock(generation: Generation, read: Callable[[Digest], Manifest]) -> str:
     """The generation as a lock that other tools can install. Raises EnvironmentRefused for what no wheel is known of."""
     import tomli_w

@@ -102,6 +102,18 @@ def test_what_is_there_stays_as_it_is_unless_it_is_asked_for(casfs: Casfs, index
     assert casfs.add("two<2").stdout == "~ two 2.0 -> 1.0\n"
 
 
+def test_version_for_other_pythons_in_one_index_moves_nothing(casfs: Casfs, index: PackageIndex) -> None:
+    """With several indexes together a resolver may look only at the first that has the present version, and find it of no use."""
+    casfs.add(casfs.wheel("one", "2.0"))
+    index.offer("one", "1.0")
+    index.offer("one", "2.0")
+    with PackageIndex() as other:
+        foreign = make_wheel(None, "one", "2.0", tag="cp27-cp27m-manylinux1_x86_64")
+        other.offer_file(foreign.filename, foreign.content)
+        words = ("--extra-index-url", other.url, "--index-strategy", "unsafe-best-match")
+        assert casfs.add(*words, "one").stdout == "= one 2.0\n"
+
+
 def test_wheel_that_the_store_knows_is_not_fetched_again(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one", needs="two")
     index.offer("two")
