@@ -72,7 +72,12 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
         _check_file(plan.path, locked)
     if locked.form is Form.WHEEL:
         return dataclasses.replace(arrival, wheel=plan.path)
-    return dataclasses.replace(arrival, wheel=means.uv.build(means.python, plan.path, f"{means.directory}/built-{number}"))
+    source = plan.path
+    if locked.form is Form.REPOSITORY:
+        from casfs.fetch.repository import check_out
+
+        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
+    return dataclasses.replace(arrival, wheel=means.uv.build(means.python, source, f"{means.directory}/built-{number}"))
 
 
 def _check_file(path: str, locked: Locked) -> None:

@@ -337,3 +337,26 @@ def test_source_distribution_of_an_index_is_built(casfs: Casfs, index: PackageIn
     assert casfs.add("built").stdout == "+ built 1.0\n"
     assert casfs.add("built").stdout == "= built 1.0\n"
     assert facts(casfs, "built")["origin"] == index.file_url("built-1.0.tar.gz")
+
+
+def test_repository_is_checked_out_and_built(casfs: Casfs) -> None:
+    project = make_project(casfs, make_wheel(None, "built"))
+    git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert casfs.add(f"built @ git+file://{project}").stdout == "+ built 1.0\n"
+    assert facts(casfs, "built")["origin"] == f"git+file://{project}@{commit}"
+    assert leftovers(casfs) == []
+
+
+def test_keyring_is_asked_for_the_user_that_is_named(casfs: Casfs, index: PackageIndex) -> None:
+    index.offer("one")
+    index.login = ("somebody", "secret")
+    program = casfs.directory / "bin/keyring"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1" = get ] && [ "$3" = somebody ] && echo secret\n')
+    program.chmod(0o755)
+    words = ("--keyring-provider", "subprocess", "-i", f"http://somebody@{index.host}/simple")
+    environ = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    assert casfs.run("add", *words, "one", environ=environ).stdout == "+ one 1.0\n"
