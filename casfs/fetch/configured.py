@@ -31,9 +31,7 @@ def translate(typed: Sequence[str], environ: Mapping[str, str], pip: Settings, u
     """Options and variables by which uv does what pip would. What is said to uv itself, in any way, counts before what is said to pip."""
     names = {word.partition("=")[0] for word in typed}
     says_index = bool(names & {*_INDEX_OPTIONS}) or any(environ.get(name) for name in _UV_INDEX_VARIABLES)
-    says_index = says_index or any(
-        key in table for table in uv for key in (*_UV_INDEX_KEYS, *table.get("pip", {})) if key in _UV_INDEX_KEYS
-    )
+    says_index = says_index or any(key in part for table in uv for part in (table, table.get("pip", {})) for key in _UV_INDEX_KEYS)
     options = [] if says_index else [*_index_options(pip, environ, names)]
     if "--prerelease" not in names and _is_true(pip.get("pre", "")):
         options += ["--prerelease", "allow"]

@@ -47,7 +47,7 @@ def test_certificates_and_proxies_of_the_environment_count_before_pip_s() -> Non
 
 def test_pip_s_files_are_read_from_the_widest_to_the_nearest(tmp_path: Path) -> None:
     for name, text in (
-        ("etc/pip/pip.conf", "[global]\nindex-url = system\nproxy = system\ncert = system\n"),
+        ("etc/pip/pip.conf", "[global]\nindex-url = system\nproxy = system\nlevel = system\n"),
         (".config/pip/pip.conf", "[global]\nindex-url = user\nproxy = user\n[install]\nproxy = install\n"),
         ("broken.conf", "no section"),
     ):
@@ -55,9 +55,9 @@ def test_pip_s_files_are_read_from_the_widest_to_the_nearest(tmp_path: Path) -> 
         (tmp_path / name).write_text(text)
     environ = {"HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path / "etc"), "PIP_INDEX_URL": "variable"}
     found = read_pip_settings(environ)
-    assert (found["index-url"], found["proxy"], found["cert"]) == ("variable", "install", "system")
+    assert (found["index-url"], found["proxy"], found["level"]) == ("variable", "install", "system")
     assert read_pip_settings({**environ, "PIP_CONFIG_FILE": "/dev/null"}) == {"index-url": "variable", "config-file": "/dev/null"}
-    assert read_pip_settings({**environ, "PIP_CONFIG_FILE": str(tmp_path / "broken.conf")})["cert"] == "system"
+    assert read_pip_settings({**environ, "PIP_CONFIG_FILE": str(tmp_path / "broken.conf")})["level"] == "system"
 
 
 def test_uv_s_files_are_read_from_the_nearest_to_the_widest(tmp_path: Path) -> None:
