@@ -70,9 +70,9 @@ def _is_built_already(before: Generation | None, locked: Locked) -> bool:
 
 
 def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> Arrival:
-    """What is in a lock was asked for, unless it is there already because something else needs it."""
+    """What is in a lock was asked for, unless the lock says otherwise, or it is there already because something else needs it."""
     present = before.find(locked.project) if before else None
-    return replace(arrival, is_requested=present.requested if present else True)
+    return replace(arrival, is_requested=present.requested if present else locked.is_requested)
 
 
 def run_lock(arguments: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ class Uv:
         """Path of the wheel that was built, in isolation, from a source distribution or a project's directory."""
         os.mkdir(directory, 0o700)
         self._run(
-            ["build", "--wheel", "--no-create-gitignore", "--python", python, "--out-dir", directory, *self._build_options(), "--", source],
+            ["build", "--wheel", "--python", python, "--out-dir", directory, *self._build_options(), "--", source],
             "",
         )
         wheels = [name for name in os.listdir(directory) if name.endswith(".whl")]

@@ -6,7 +6,7 @@ import os
 import posixpath
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Locked:
     digest: Digest | None
     size: int  # 0: the lock does not say
     is_direct: bool  # asked for by path or URL, and not found in an index
+    is_requested: bool = True  # only a lock of casfs says that something is there since others need it
 
     @property
     def is_remote(self) -> bool:
@@ -93,7 +94,10 @@ def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: s
     markers: Any = dict(interpreter.markers)
     groups = [*(lock.default_groups or ()), *choice.groups]
     return [
-        _locked(package.name, str(package.version or ""), source, package.is_direct, directory)
+        replace(
+            _locked(package.name, str(package.version or ""), source, package.is_direct, directory),
+            is_requested=_was_requested(package.tool),
+        )
         for package, source in lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups)
     ]
 
@@ -116,6 +120,11 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
         raise InvalidValue(repr(filename), "is not a file name")
     form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
     return Locked(project, version, form, place, filename, _digest(source.hashes), source.size or 0, is_direct)
+
+
+def _was_requested(tool: Mapping[str, Any] | None) -> bool:
+    ours = (tool or {}).get("casfs")
+    return not isinstance(ours, Mapping) or ours.get("requested") is not False
 
 
 def _fragment(subdirectory: str | None) -> str:
@@ -186,4 +195,5 @@ def _format_package(one: Distribution, installation: Manifest) -> dict[str, Any]
         source["size"] = one.wheel_size
     source["hashes"] = {"sha256": one.wheel}
     is_direct = "direct_url.json" in installation.names
-    return {"name": one.project, "version": one.version} | ({"archive": source} if is_direct else {"wheels": [source]})
+    tool = {} if one.requested else {"tool": {"casfs": {"requested": False}}}
+    return {"name": one.project, "version": one.version} | ({"archive": source} if is_direct else {"wheels": [source]}) | tool

@@ -244,6 +244,18 @@ def test_lock_is_what_sync_needs_to_make_the_same(casfs: Casfs, index: PackageIn
     assert casfs.run("--env", "other", "lock").stdout == path.read_text()
 
 
+def test_lock_says_what_is_only_there_because_others_need_it(casfs: Casfs, index: PackageIndex) -> None:
+    index.offer("one", needs="two")
+    index.offer("two")
+    casfs.add("one")
+    path = casfs.directory / "pylock.toml"
+    casfs.run("lock", "--output", path)
+    casfs.run("remove", "one", "two")
+    casfs.run("sync", path)
+    assert installed(casfs, "one") == {"REQUESTED", "INSTALLER"}
+    assert installed(casfs, "two") == {"INSTALLER"}
+
+
 def test_uv_installs_what_was_locked(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one", needs="two")
     index.offer("two")
