@@ -48,3 +48,11 @@ class InterpreterRefused(CasfsError):
 
 class MountRefused(CasfsError):
     """A mountpoint can't be mounted, unmounted or reached."""
+
+
+class FetchFailed(CasfsError):
+    """What a name, a URL or a lock file stands for can't be found, fetched or built."""
+
+
+class LockRefused(CasfsError):
+    """A lock file that casfs can't read, or that is not for this interpreter."""

@@ -21,6 +21,7 @@ LAYERS = (
     ("casfs.wheels",),
     ("casfs.store",),
     ("casfs.venv",),
+    ("casfs.fetch",),
     ("casfs.mount",),
     ("casfs.cli", "casfs.__main__"),
 )
@@ -32,6 +33,8 @@ RESERVED = {
     "hashlib": "casfs.digest",
     "xxhash": "casfs.digest",
     "zipfile": "casfs.wheels",
+    "requests": "casfs.fetch",
+    "uv": "casfs.fetch",
 }
 
 FRONT_DOOR = ("casfs.cli", "casfs.__main__")

@@ -1,4 +1,4 @@
-"""add, remove, rollback."""
+"""What commands that change an environment do, and tell; remove and rollback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from casfs.cli.context import choose_interpreter, open_context, tell_daemons
+from casfs.cli.context import open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import WheelRefused
 from casfs.store.environments import Environment
@@ -15,36 +15,32 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Description
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
-from casfs.venv.changes import AddOptions, Change, add_wheels, parse_project, remove_distributions, roll_back
+from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, parse_project, remove_distributions, roll_back
 from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
 
 
-def run_add(arguments: argparse.Namespace) -> None:
-    """casfs add"""
-    for path in arguments.wheels:
-        _refuse_unrecordable(path)
-    environment = open_context(arguments, create=True)
-    interpreter = choose_interpreter(environment, arguments.python)
-    options = AddOptions(arguments.strict, arguments.allow_record_mismatch)
+def change_and_show(environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions) -> Change:
+    """Add wheels, let the mounts show it, and tell what changed."""
     with changing(environment.store):
-        change = add_fitting(environment, interpreter, arguments.wheels, options)
+        change = add_fitting(environment, interpreter, wheels, options)
         _show(environment)
-    _say_added(change)
+    _say_added(change, is_brief=options.only is not None)
+    return change
 
 
-def add_fitting(environment: Environment, interpreter: Interpreter, paths: Sequence[str], options: AddOptions) -> Change:
+def add_fitting(environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions) -> Change:
     """Add wheels that fit the interpreter, and show how far that is. Raises WheelRefused."""
-    for path in paths:
-        _refuse_unrecordable(path)
+    for one in wheels:
+        refuse_unrecordable(one.origin if isinstance(one, Arrival) else one)
 
     def check(path: str, about: Description) -> None:
         _refuse_misfit(interpreter, path, about)
 
     with progress_of_wheels() as progress:
-        return add_wheels(environment, interpreter, paths, check, dataclasses.replace(options, progress=progress))
+        return add_wheels(environment, interpreter, wheels, check, dataclasses.replace(options, progress=progress))
 
 
-def _refuse_unrecordable(path: str) -> None:
+def refuse_unrecordable(path: str) -> None:
     """The lock file and direct_url.json say where a wheel came from, and both are UTF-8."""
     try:
         os.path.abspath(path).encode()
@@ -58,10 +54,10 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
         raise WheelRefused(path, *found)
 
 
-def _say_added(change: Change) -> None:
+def _say_added(change: Change, *, is_brief: bool = False) -> None:
     changed = say_difference(change.before, change.after)
     for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
-        if about.project not in changed:
+        if about.project not in changed and not is_brief:
             say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")

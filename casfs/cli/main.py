@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from casfs import __version__
+from casfs.cli.index_options import add_index_options
 from casfs.cli.output import note
 from casfs.errors import CasfsError
 
@@ -126,18 +127,41 @@ class _Commands:
 
 
 def _add_change_commands(commands: _Commands) -> None:
-    add = commands.add("add", "changes:run_add", "add wheels to the environment", "casfs add numpy-2.4.6-*.whl --python 3.12")
-    add.add_argument("wheels", nargs="+", metavar="WHEEL", help="path of a .whl file")
+    text = "add distributions to the environment, by name or as files; wheel files alone are taken as they are, without what they need"
+    add = commands.add("add", "add:run_add", text, "casfs add 'pandas>=2' --python 3.12")
+    add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
+    add.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    add.set_defaults(usage_error=add.error)
+    add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(add)
-    add.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
-    add.add_argument(
-        "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
-    )
+    _add_strictness(add)
+    _add_lock_commands(commands)
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
     rollback = commands.add("rollback", "changes:run_rollback", "return to an earlier generation", "casfs rollback 3")
     rollback.add_argument("generation", nargs="?", type=int, metavar="N", help="the generation (default: the one before the current one)")
+
+
+def _add_lock_commands(commands: _Commands) -> None:
+    text = "make the environment what a lock file says, and nothing else"
+    sync = commands.add("sync", "locks:run_sync", text, "casfs sync pylock.toml")
+    sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file")
+    sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
+    sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
+    _add_shared_pool(sync)
+    _add_strictness(sync)
+    add_index_options(sync)
+    lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
+    lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+def _add_strictness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
+    parser.add_argument(
+        "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
+    )
 
 
 def _add_upper_commands(commands: _Commands) -> None:

@@ -79,3 +79,21 @@ def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def progress_of_downloads() -> Iterator[Callable[[int, int], None]]:
+    """Something to call with bytes done and bytes in all; on a terminal it shows a bar."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with contextlib.ExitStack() as stack:
+        bars: list[Callable[[int], None]] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars and total > done:
+                bars.append(stack.enter_context(_bar("downloading", total)))
+            for update in bars:
+                update(done)
+
+        yield show

@@ -51,7 +51,7 @@ class Distribution:
     name: str
     version: str
     wheel: Digest  # empty: no wheel is known that has these files
-    wheel_size: int  # 0: no wheel was seen, a tool installed it
+    wheel_size: int  # 0: no wheel was seen: a tool installed it, or it was known by its digest alone
     origin: str  # path or URL that the wheel came from; or else the tool
     requested: bool
     files: Layer

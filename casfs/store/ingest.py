@@ -60,6 +60,15 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownWheel:
+    """A wheel that the store knows, so that nobody needs its file: file name, digest, and size (0: nobody says)."""
+
+    filename: str
+    digest: Digest
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a caller wants of an ingest: a check of each wheel before it is unpacked (it raises to refuse), how to treat RECORD's lies."""
 
@@ -74,7 +83,7 @@ class _Draft:
 
     path: str
     size: int
-    facts: list[int]
+    facts: list[int]  # of its file; empty if none was opened
     digest: Digest
     manifest: Digest | None = None
     content: Manifest | None = None
@@ -83,10 +92,12 @@ class _Draft:
     new_bytes: int = 0
 
 
-def ingest_wheels(store: Store, paths: Sequence[str], request: Request) -> list[Ingested]:
-    """The wheels at `paths`, in the store, in their order. All of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
+def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
+    """The wheels, by path or known, in their order: all of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
     with store.batch() as batch:
-        drafts = [_ingest_one(store, batch, path, request) for path in paths]
+        drafts = [
+            _recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request) for one in wheels
+        ]
         known = [draft.manifest is not None for draft in drafts]
         for draft in drafts:
             if draft.manifest is None and draft.content is not None:
@@ -97,7 +108,8 @@ def ingest_wheels(store: Store, paths: Sequence[str], request: Request) -> list[
     _publish_wheels(store, ingested)
     for draft in drafts:
         stamp_new_blobs(store, *_finished(draft), draft.new)
-        write_stamp(store, draft.path, draft.facts, draft.digest)
+        if draft.facts and not draft.path.startswith(store.path("tmp/")):  # what lies there is gone soon
+            write_stamp(store, draft.path, draft.facts, draft.digest)
     return ingested
 
 
@@ -148,8 +160,7 @@ def _open_wheel(path: str) -> BinaryIO:
     try:
         file = FileIO(path, opener=lambda path, _: os.open(path, _OPEN_FLAGS))
     except OSError as error:
-        hint = "" if path.endswith(".whl") else "; casfs adds wheel files, and `pip download` fetches them"
-        raise WheelRefused(path, (error.strerror or str(error)).lower() + hint) from None
+        raise WheelRefused(path, (error.strerror or str(error)).lower()) from None
     if not os.path.isfile(f"/proc/self/fd/{file.fileno()}"):
         file.close()
         raise WheelRefused(path, "is not a plain file")
@@ -169,8 +180,19 @@ def _read_chunk(file: BinaryIO) -> bytes:
         return file.read(_COPY_SIZE)
 
 
-def _known(store: Store, path: str, facts: list[int], digest: Digest, request: Request) -> _Draft | None:
-    """The wheel as the store has it already; None if it does not, has lost its manifest, or knows it by a name that says something else."""
+def _recall(store: Store, wheel: KnownWheel, request: Request) -> _Draft:
+    """A wheel that is known, without its file."""
+    if (draft := _known(store, wheel.filename, [0, 0, wheel.size], wheel.digest, request)) is None:
+        raise WheelRefused(wheel.filename, "is not in the store any more")
+    draft.facts = []
+    return draft
+
+
+def find_known(store: Store, filename: str, digest: Digest) -> tuple[Digest, Manifest] | None:
+    """The manifest of a wheel that this store or a shared pool has; None too if it is known by a name that says something else.
+
+    Which Python a wheel is for is only said by its file name, so one that is named otherwise must be read as any other.
+    """
     from casfs.wheels.filename import is_named_so
 
     for root in (store.root, *store.shared):
@@ -180,10 +202,17 @@ def _known(store: Store, path: str, facts: list[int], digest: Digest, request: R
         except (FileNotFoundError, InvalidValue, StoreDamaged):
             continue
         about = content.description
-        if is_named_so(os.path.basename(path), about.project, about.version, about.tags):
-            break  # which Python a wheel is for is only said by its file name, and one named otherwise must be read as any other
-    else:
+        if is_named_so(filename, about.project, about.version, about.tags):
+            return manifest, content
+    return None
+
+
+def _known(store: Store, path: str, facts: list[int], digest: Digest, request: Request) -> _Draft | None:
+    """The wheel as the store has it already; None if it does not, or has lost its manifest."""
+    if (found := find_known(store, os.path.basename(path), digest)) is None:
         return None
+    manifest, content = found
+    about = content.description
     if about.tolerated and not request.allow_record_mismatch:
         raise WheelRefused(path, *about.tolerated)
     request.accept(path, about)

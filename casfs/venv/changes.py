@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
-from casfs.store.ingest import Ingested, MadeFiles, Progress, Request, ingest_files, ingest_wheels
+from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description
 from casfs.store.store import Store
 from casfs.venv.differences import Conflict, iter_conflicts
@@ -25,12 +26,24 @@ SKELETON_PROJECT = "casfs-skeleton"
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A wheel to add, and what the environment is to remember of it."""
+
+    wheel: str | KnownWheel  # path of its file, or what the store knows of it
+    origin: str  # path or URL that it came from
+    is_requested: bool = True  # and not only needed by another one
+    is_direct: bool = True  # asked for by path or URL, and not found in an index
+
+
+@dataclass(frozen=True, slots=True)
 class AddOptions:
     """How to add."""
 
     is_strict: bool = False
     allow_record_mismatch: bool = False
     progress: Progress = lambda name, done, total: None
+    only: frozenset[str] | None = None  # projects that may stay; all others go
+    command: str = ""  # what the generation says made it (default: "add" and what was added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +69,28 @@ def create_environment(environment: Environment, interpreter: Interpreter) -> Ge
         return generation
 
 
-def add_wheels(environment: Environment, interpreter: Interpreter, paths: Sequence[str], check: Check, options: AddOptions) -> Change:
+def add_wheels(
+    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], check: Check, options: AddOptions
+) -> Change:
     """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
+    arrivals = [one if isinstance(one, Arrival) else Arrival(one, os.path.abspath(one)) for one in wheels]
     request = Request(check, options.allow_record_mismatch, options.progress)
-    ingested = ingest_wheels(environment.store, paths, request)
+    ingested = ingest_wheels(environment.store, [one.wheel for one in arrivals], request)
     _refuse_twins(ingested)
     with environment.locked():
         before = environment.current()
         base = before or _first(environment, interpreter)
-        added = _install(environment.store, ingested, base.interpreter)
-        if before and [_facts(before.find(one.project)) for one in added] == [_facts(one) for one in added]:
+        present = {one.project: one for one in base.distributions}
+        kept = [one for one in base.distributions if options.only is None or one.project in options.only]
+        added = _install(environment.store, [*zip(ingested, arrivals, strict=True)], present, base.interpreter)
+        changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
+        gone = [one.project for one in base.distributions if one not in kept]
+        if before and not changed and not gone:
             return Change(before, before, tuple(ingested))
-        refuse_touched(environment, before, [one.project for one in added])
-        distributions = replace_distributions(base.distributions, added)
-        summary = ", ".join(f"{one.name} {one.version}" for one in added)
-        after = next_generation(environment, base, f"add {summary}", distributions)
+        refuse_touched(environment, before, [*changed, *gone])
+        distributions = replace_distributions(kept, added)
+        command = options.command or "add " + ", ".join(f"{one.name} {one.version}" for one in added)
+        after = next_generation(environment, base, command, distributions)
         conflicts = _conflicts(environment.store, after, added, options)
         environment.publish(after)
     return Change(before, after, tuple(ingested), conflicts)
@@ -90,25 +110,34 @@ def _facts(one: Distribution | None) -> object:
     return one and (one.wheel, one.files.manifest, one.installation.manifest, one.requested)
 
 
-def _install(store: Store, ingested: Sequence[Ingested], base: BaseInterpreter) -> list[Distribution]:
+_Pair = tuple[Ingested, Arrival]
+
+
+def _install(store: Store, pairs: Sequence[_Pair], present: Mapping[str, Distribution], base: BaseInterpreter) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
-    made = ingest_files(store, [_made_files(store, one, base) for one in ingested])
-    return [
-        _distribution(one, build_layer(digest, number, manifest)) for one, (digest, manifest, number) in zip(ingested, made, strict=True)
-    ]
+    pairs = [(one, _still_requested(arrival, present.get(one.content.description.project))) for one, arrival in pairs]
+    made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival in pairs])
+    return [_distribution(*pair, build_layer(digest, number, manifest)) for pair, (digest, manifest, number) in zip(pairs, made, strict=True)]
 
 
-def _made_files(store: Store, one: Ingested, base: BaseInterpreter) -> MadeFiles:
+def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
+    """What was once asked for stays so, even if another version comes because something needs it."""
+    return dataclasses.replace(arrival, is_requested=arrival.is_requested or (present is not None and present.requested))
+
+
+def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpreter) -> MadeFiles:
     about = one.content.description
     scripts = iter_scripts(one.content, store.pool)
-    files = build_installation(one.content, scripts, origin=one.path, requested=True, python_directory=base.directory)
+    origin = arrival.origin if arrival.is_direct else None
+    files = build_installation(one.content, scripts, origin=origin, requested=arrival.is_requested, python_directory=base.directory)
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 
-def _distribution(one: Ingested, installation: Layer) -> Distribution:
+def _distribution(one: Ingested, arrival: Arrival, installation: Layer) -> Distribution:
     about = one.content.description
     files = build_layer(one.manifest, one.number, one.content)
-    return Distribution(about.project, about.name, about.version, one.wheel, one.wheel_size, one.path, True, files, installation)
+    facts = (about.project, about.name, about.version, one.wheel, one.wheel_size, arrival.origin, arrival.is_requested)
+    return Distribution(*facts, files, installation)
 
 
 def replace_distributions(old: Sequence[Distribution], added: Sequence[Distribution]) -> tuple[Distribution, ...]:

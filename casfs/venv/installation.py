@@ -33,9 +33,12 @@ RecordRow = tuple[str, str, str]
 
 
 def build_installation(
-    manifest: Manifest, scripts: Iterable[NewFile], *, origin: str, requested: bool, python_directory: str
+    manifest: Manifest, scripts: Iterable[NewFile], *, origin: str | None, requested: bool, python_directory: str
 ) -> list[NewFile]:
-    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `origin` is the path or URL of the wheel."""
+    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `origin` is the path or URL of the wheel.
+
+    A wheel that was found by its project's name, in an index, has no origin: PEP 610 wants no direct_url.json then.
+    """
     about = manifest.description
     information = f"{SITE_PACKAGES}/{about.dist_info}"
     files = {file.path: file for file in scripts}
@@ -44,7 +47,8 @@ def build_installation(
     made = [*files.values(), NewFile(f"{information}/INSTALLER", INSTALLER)]
     if requested:
         made.append(NewFile(f"{information}/REQUESTED", b""))
-    made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel))))
+    if origin is not None:
+        made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel))))
     record = format_record(manifest, made, f"{about.dist_info}/RECORD", python_directory)
     return [*made, NewFile(f"{information}/RECORD", record)]
 

@@ -14,7 +14,7 @@ from casfs.errors import StoreDamaged, WheelRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store import ingest as ingest_module
 from casfs.store import stamps
-from casfs.store.ingest import MadeFiles, Request, ingest_files, ingest_wheels
+from casfs.store.ingest import KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Kind, NewFile, read_manifest
 from casfs.store.numbers import find_number
 from casfs.store.store import Store
@@ -120,6 +120,23 @@ def test_a_known_wheel_at_rest_is_not_even_read(store, place, monkeypatch):
     monkeypatch.setattr(ingest_module, "_copy_hashing", None)  # what reads the wheel
     [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)
     assert (second.was_known, second.manifest, second.wheel_size) == (True, first.manifest, first.wheel_size)
+
+
+def test_a_known_wheel_needs_no_file(store, place):
+    wheel = make_wheel()
+    [first] = ingest(store, place, wheel)
+    (place / wheel.filename).unlink()
+    [second] = ingest_wheels(store, [KnownWheel(wheel.filename, first.wheel, 123)], ANY_WHEEL)
+    assert (second.was_known, second.manifest, second.wheel_size) == (True, first.manifest, 123)
+
+
+@pytest.mark.parametrize("filename", ["demo-1.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"])
+def test_a_wheel_that_is_not_known_so_is_refused_without_its_file(store, place, filename):
+    """Nobody has seen it, or it was seen under a name that says something else."""
+    content = make_wheel().content if filename.startswith("other") else make_wheel(None, "demo", "2.0").content
+    ingest(store, place, make_wheel())
+    with pytest.raises(WheelRefused, match="is not in the store any more"):
+        ingest_wheels(store, [KnownWheel(filename, digest_bytes(content))], ANY_WHEEL)
 
 
 def test_a_wheel_that_changed_is_read_again(store, place, monkeypatch):

@@ -1,0 +1,98 @@
+"""sync, lock: environments from lock files, and lock files from environments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from casfs.cli.changes import change_and_show
+from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.names import Reach, make_reach, obtaining
+from casfs.cli.output import say, warn
+from casfs.errors import LockRefused
+from casfs.store.generations import Generation
+from casfs.store.manifests import read_manifest
+from casfs.venv.changes import AddOptions, Arrival
+from casfs.venv.interpreter import Interpreter
+from casfs.venv.locks import Choice, Form, Locked, format_preferences, format_pylock, read_lock
+from casfs.venv.requirements import read_asked, refuse_other_hashes
+
+
+def run_sync(arguments: argparse.Namespace) -> None:
+    """casfs sync"""
+    path = arguments.lock
+    if not os.path.isfile(path):
+        raise LockRefused(path, "is no file")
+    environment = open_context(arguments, create=True)
+    interpreter = choose_interpreter(environment, arguments.python)
+    reach = make_reach(arguments)
+    before = environment.current()
+    with environment.store.batch() as scratch:
+        locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        wanted = [one for one in locked if not _is_built_already(before, one)]
+        with obtaining(environment, interpreter, reach, wanted, scratch.directory) as arrivals:
+            options = AddOptions(arguments.strict, arguments.allow_record_mismatch, command=f"sync {os.path.basename(path)}")
+            projects = frozenset(one.project for one in locked)
+            arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
+            change_and_show(environment, interpreter, arrivals, replace(options, only=projects))
+
+
+def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Sequence[Locked]:
+    """What a lock of any kind names."""
+    name = os.path.basename(path)
+    python = interpreter.executable
+    if name == "uv.lock":
+        return read_lock(reach.uv.export(python, path, choice, directory), interpreter)
+    if name == "poetry.lock":
+        from casfs.fetch.poetry import export_poetry_lock
+
+        return read_lock(export_poetry_lock(path, choice, directory, reach.uv.environ), interpreter)
+    if name.endswith(".toml"):
+        return read_lock(path, interpreter, choice)
+    if choice != Choice():
+        raise LockRefused(path, "is a requirements file, which has neither extras nor groups")
+    asked = read_asked((), [path])
+    if not asked.hashes:
+        warn(f"{path}: it has no hashes, so what an index offers now is believed")
+    locked = read_lock(reach.uv.compile(python, (), [path], format_preferences(()), directory, "--no-deps"), interpreter)
+    refuse_other_hashes(asked, locked)
+    return locked
+
+
+def _is_built_already(before: Generation | None, locked: Locked) -> bool:
+    """Whether the environment has what was built from this source distribution."""
+    present = before.find(locked.project) if before else None
+    return locked.form is Form.SDIST and present is not None and (present.version, present.origin) == (locked.version, locked.place)
+
+
+def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> Arrival:
+    """What is in a lock was asked for, unless the lock says otherwise, or it is there already because something else needs it."""
+    present = before.find(locked.project) if before else None
+    return replace(arrival, is_requested=present.requested if present else locked.is_requested)
+
+
+def run_lock(arguments: argparse.Namespace) -> None:
+    """casfs lock"""
+    environment = open_context(arguments)
+    text = format_pylock(environment.require(), lambda digest: read_manifest(environment.store, digest))
+    if arguments.output in {None, "-"}:
+        say(text.rstrip("\n"))
+    else:
+        _write(Path(arguments.output), text, arguments.umask)
+
+
+def _write(path: Path, text: str, umask: int) -> None:
+    """The file whole, or as it was."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~umask)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -1,0 +1,120 @@
+"""add, for whatever is no wheel file: names, URLs, projects and requirements files, which uv resolves."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from casfs.cli.changes import change_and_show
+from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.index_options import typed_options
+from casfs.cli.output import progress_of_downloads, say, warn
+from casfs.errors import FetchFailed, WheelRefused
+from casfs.fetch.access import Access, build_access
+from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
+from casfs.fetch.obtain import Means, obtain
+from casfs.fetch.uv import Uv, find_uv
+from casfs.store.environments import Environment
+from casfs.store.generations import Generation
+from casfs.venv.changes import AddOptions, Arrival, create_environment
+from casfs.venv.interpreter import Interpreter
+from casfs.venv.locks import Locked, format_preferences, pin_moved, read_lock
+from casfs.venv.requirements import read_asked, refuse_other_hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Who finds and builds what is wanted, and how its files are reached."""
+
+    uv: Uv
+    access: Access
+
+
+def make_reach(arguments: argparse.Namespace) -> Reach:
+    """As the options, the environment variables and the configuration files of pip and uv say."""
+    typed = typed_options(arguments)
+    found = read_uv_settings(os.environ, Path.cwd())
+    pip = read_pip_settings(os.environ)
+    configured = translate(typed, os.environ, pip, found)
+    options = (*typed, *configured.options)
+    return Reach(Uv(find_uv(os.environ), options, configured.environ), build_access(options, configured.environ, found, pip.get("proxy")))
+
+
+def add_names(arguments: argparse.Namespace) -> None:
+    """Add what requirements, URLs, paths and files of requirements ask for, and what that needs."""
+    if odd := [word for word in arguments.what if not word.isprintable() or not word.strip()]:
+        raise FetchFailed(repr(odd[0]), "is no requirement, path or URL")
+    environment = open_context(arguments, create=True)
+    interpreter = choose_interpreter(environment, arguments.python)
+    reach = make_reach(arguments)
+    before = environment.current()
+    asked = read_asked(arguments.what, arguments.requirements or ())
+    with environment.store.batch() as scratch:
+        locked = _resolve(arguments, reach, interpreter, before, scratch.directory)
+        refuse_other_hashes(asked, locked)
+        missing = [one for one in locked if not _is_there(before, one, one.project in asked.projects)]
+        with obtaining(environment, interpreter, reach, missing, scratch.directory) as arrivals:
+            arrivals = [
+                replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
+                for one, locked in zip(arrivals, missing, strict=True)
+            ]
+            _add(environment, interpreter, arrivals, AddOptions(arguments.strict, arguments.allow_record_mismatch))
+    for one in locked:
+        if one not in missing and one.project in asked.projects:
+            say(f"= {one.project} {one.version}")
+
+
+def _resolve(
+    arguments: argparse.Namespace, reach: Reach, interpreter: Interpreter, before: Generation | None, directory: str
+) -> Sequence[Locked]:
+    """What there is to have. What the environment has stays as it is, unless it was asked for or can't stay."""
+    present = before.distributions if before else ()
+    given = (interpreter.executable, arguments.what, arguments.requirements or ())
+    locked = read_lock(reach.uv.compile(*given, format_preferences(present), directory), interpreter)
+    if {"--upgrade", "--upgrade-package"} & {*reach.uv.options}:
+        return locked
+    # Of several indexes together uv takes another version if the first that has the preferred one has it for other Pythons only.
+    if pins := pin_moved(locked, present):
+        again = f"{directory}/again"
+        os.mkdir(again, 0o700)
+        Path(again, "constraints.txt").write_text("\n".join(pins), encoding="utf-8")
+        with contextlib.suppress(FetchFailed):
+            quiet = replace(reach.uv, is_quiet=True)
+            return read_lock(quiet.compile(*given, format_preferences(()), again, "--constraints", f"{again}/constraints.txt"), interpreter)
+    return locked
+
+
+def _add(environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival], options: AddOptions) -> None:
+    if arrivals:
+        change_and_show(environment, interpreter, arrivals, options)
+    else:
+        create_environment(environment, interpreter)
+
+
+def _is_there(before: Generation | None, locked: Locked, is_requested: bool) -> bool:
+    """Whether the environment has this already. What was found in an index is the same if its version is."""
+    present = before.find(locked.project) if before else None
+    if present is None or locked.is_direct or present.version != locked.version:
+        return False
+    return present.requested or not is_requested or present.wheel != locked.digest
+
+
+@contextlib.contextmanager
+def obtaining(
+    environment: Environment, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str
+) -> Iterator[Sequence[Arrival]]:
+    """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
+    for one in wanted:
+        if one.digest is None and one.is_remote and one.filename:
+            warn(f"{one.place}: no SHA-256 is known, so nobody can tell whether it is what it should be")
+    with progress_of_downloads() as report:
+        arrivals = obtain(environment.store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
+    origins = {one.wheel: one.origin for one in arrivals}
+    try:
+        yield arrivals
+    except WheelRefused as error:
+        raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None

@@ -1,0 +1,75 @@
+"""Downloads: many files side by side. One that fails ends them all; so does Ctrl-C, at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+
+from casfs.fetch.access import Access
+from casfs.fetch.download import Download, Report, fetch, open_session
+
+_THREADS = 4
+_REPORT_EVERY_S = 0.1
+_END_WAIT_S = 1.0  # a thread that waits for a silent server longer than this is left to die with the process
+
+
+class _Work:
+    """What the threads share."""
+
+    def __init__(self, downloads: Sequence[Download], access: Access) -> None:
+        self.access = access
+        self.stop = threading.Event()
+        self.ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self.sizes = {download.path: (0, download.size) for download in downloads}
+        self._waiting: queue.SimpleQueue[Download] = queue.SimpleQueue()
+        for download in sorted(downloads, key=lambda one: -one.size):
+            self._waiting.put(download)
+
+    def run(self) -> None:
+        """The whole life of a thread."""
+        session = open_session(self.access)
+        while not self.stop.is_set():
+            try:
+                download = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            self.ended.put(self._fetch(session, download))
+        session.close()
+
+    def _fetch(self, session: object, download: Download) -> BaseException | None:
+        def report(done: int, total: int) -> None:
+            self.sizes[download.path] = (done, total)
+
+        try:
+            fetch(session, self.access, download, report, self.stop)  # type: ignore[arg-type]
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            return error
+        return None
+
+
+def fetch_all(downloads: Sequence[Download], access: Access, report: Report) -> None:
+    """Download all files. Raises what the first one that failed raised; then some files may be there, whole or not."""
+    work = _Work(downloads, access)
+    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(min(_THREADS, len(downloads)))]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in downloads:
+            if (problem := _wait_for_one(work, report)) is not None:
+                raise problem
+    finally:
+        work.stop.set()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(_END_WAIT_S)
+
+
+def _wait_for_one(work: _Work, report: Report) -> BaseException | None:
+    while True:
+        sizes = list(work.sizes.values())
+        report(sum(done for done, _ in sizes), sum(total for _, total in sizes))
+        try:
+            return work.ended.get(timeout=_REPORT_EVERY_S)
+        except queue.Empty:
+            continue

@@ -1,0 +1,94 @@
+"""uv: the program that resolves, builds and exports. What it says goes to the user; what it makes is read from files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from casfs.errors import FetchFailed
+from casfs.venv.locks import Choice
+
+_BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
+_BUILD_OPTIONS |= {"--find-links": 1, "--index-strategy": 1, "--keyring-provider": 1, "--allow-insecure-host": 1}
+"""Options that `uv build` knows too, and how many words follow them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uv:
+    """uv, and how it is to be run."""
+
+    program: str
+    options: tuple[str, ...]
+    environ: Mapping[str, str]
+    is_quiet: bool = False
+
+    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str, *more: str) -> str:
+        """Path of a lock file (PEP 751) for what requirement lines and files ask for; versions in the lock `preferred` stay if they can."""
+        lock = f"{directory}/pylock.toml"
+        Path(lock).write_text(preferred, encoding="utf-8")
+        command = ["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-annotate"]
+        sources = [os.path.abspath(file) if file != "-" else file for file in files]
+        if lines:
+            sources.append("-")
+        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
+        return lock
+
+    def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
+        """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""
+        made = f"{directory}/pylock.toml"
+        optional = [
+            *(word for one in choice.extras for word in ("--extra", one)),
+            *(word for one in choice.groups for word in ("--group", one)),
+        ]
+        project = os.path.dirname(os.path.abspath(lock))
+        how = ["--frozen", "--no-emit-project", "--no-header", "--no-annotate"]
+        self._run(["export", "--format", "pylock.toml", *how, *optional, "--python", python, "--project", project, "-o", made], "")
+        return made
+
+    def build(self, python: str, source: str, directory: str) -> str:
+        """Path of the wheel that was built, in isolation, from a source distribution or a project's directory."""
+        os.mkdir(directory, 0o700)
+        self._run(
+            ["build", "--wheel", "--python", python, "--out-dir", directory, *self._build_options(), "--", source],
+            "",
+        )
+        wheels = [name for name in os.listdir(directory) if name.endswith(".whl")]
+        if len(wheels) != 1:
+            raise FetchFailed(source, "was built, but into no wheel")
+        return f"{directory}/{wheels[0]}"
+
+    def _build_options(self) -> list[str]:
+        words, kept = list(self.options), []
+        while words:
+            option = words.pop(0)
+            taken = [option, *words[: _BUILD_OPTIONS.get(option, 0)]]
+            if option in _BUILD_OPTIONS:
+                kept += taken
+        return kept
+
+    def _run(self, words: Sequence[str], given: str) -> None:
+        """Run uv to its end. Raises FetchFailed if it fails, when it has said why."""
+        said = subprocess.DEVNULL if self.is_quiet else None
+        command = [self.program, *words]
+        try:
+            done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=said, check=False, text=True)
+        except OSError as error:
+            raise FetchFailed(self.program, f"can't be run: {(error.strerror or str(error)).lower()}") from None
+        if done.returncode:
+            raise FetchFailed("uv", f"ended with {done.returncode}, and nothing has changed")
+
+
+def find_uv(environ: Mapping[str, str]) -> str:
+    """The uv that was installed with casfs, else that of the PATH. Raises FetchFailed."""
+    try:
+        from uv import find_uv_bin
+
+        return str(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        if found := shutil.which("uv", path=environ.get("PATH")):
+            return found
+    raise FetchFailed("uv", "is not installed; names and lock files need it (`pip install uv`)")
