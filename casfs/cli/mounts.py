@@ -19,6 +19,7 @@ from casfs.errors import CasfsError, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
     KERNEL,
+    PLAIN,
     Place,
     find_place,
     forget_place,
@@ -35,7 +36,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
     environment = open_context(arguments, create=True)
     mountpoint = resolve_mountpoint(arguments.mountpoint)
-    if _is_mounted_already(environment, mountpoint):
+    if _is_mounted_already(environment, mountpoint, arguments):
         note(f"{mountpoint} already shows environment {environment.name!r}")
         return
     if f"{mountpoint}/".startswith(f"{os.path.realpath(environment.store.root)}/"):
@@ -63,7 +64,7 @@ def require_generation(environment: Environment, python: str | None) -> None:
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
 
 
-def _is_mounted_already(environment: Environment, mountpoint: str) -> bool:
+def _is_mounted_already(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> bool:
     """Whether the mountpoint shows this environment. Raises MountRefused if something else is mounted there."""
     mount = find_mount(mountpoint)
     if mount is None or is_dead(mountpoint):
@@ -73,7 +74,21 @@ def _is_mounted_already(environment: Environment, mountpoint: str) -> bool:
         raise MountRefused(mountpoint, f"something else is mounted there ({mount.type})")
     if shown != environment.name:
         raise MountRefused(mountpoint, f"already shows environment {shown!r}")
+    place = find_place(environment.store, mountpoint)
+    if place is not None and (problem := _differs(environment, place, arguments)):
+        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; `casfs umount` comes first")
     return True
+
+
+def _differs(environment: Environment, place: Place, arguments: argparse.Namespace) -> str:
+    """How a mount that is there differs from the one that is asked for; empty if it does not."""
+    if arguments.read_only and not place.is_read_only and place.overlay:
+        return "writable"
+    if arguments.data_path and arguments.data_path != (KERNEL if place.overlay else PLAIN):
+        return f"on the data path {KERNEL if place.overlay else PLAIN!r}"
+    if arguments.owner is not None and _owner_ids(environment, arguments.owner) != (place.uid, place.gid):
+        return f"as the files of user {place.uid}"
+    return ""
 
 
 def _shown_at(store: Store, mountpoint: str) -> str | None:

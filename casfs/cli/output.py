@@ -17,7 +17,9 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """A line beside the result."""
+    """A line beside the result, behind what was said of that."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
     print(text, file=sys.stderr)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.output import note, warn
 from casfs.mount.private import Scene, enter_namespace, show_scene
@@ -83,6 +83,8 @@ def _take_lease(environment: Environment, wheels: Sequence[str], python: str | N
 def _require_generation(environment: Environment, python: str | None) -> int:
     """Number of the environment's current generation; a new environment gets one."""
     number = environment.current_number()
+    if number is None and environment.name != DEFAULT_ENVIRONMENT:
+        environment.require()  # says that there is none: a mistyped name makes no environment
     if number is None or python is not None:
         interpreter = choose_interpreter(environment, python)
         from casfs.venv.changes import create_environment

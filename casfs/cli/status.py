@@ -112,7 +112,8 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
     hosts = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
     for lease, reply in daemons:
         if lease.environment:
-            yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply)
+            why = "a daemon that serves one mount has no other way"
+            yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
     overlays = {overlay.id: overlay for overlay in iter_overlays(store)}
     for place in iter_places(store):
         if place.host in hosts:

@@ -78,6 +78,15 @@ def run_absorb(arguments: argparse.Namespace) -> None:
     for conflict in done.conflicts:
         warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
     note(f"upper layer: {format_size(done.size_before)} before, {format_size(done.size_after)} now")
+    if (left := _summarise(environment)) is not None:
+        _say_what_stays(left)
+
+
+def _say_what_stays(left: Summary) -> None:
+    """Edits and files of nobody are not taken over; whoever meant them should know."""
+    count = len(left.loose) + sum(len(one.edited) for one in left.projects.values() if not one.tool)
+    if count:
+        note(f"{format_count(count, 'file')} that nobody installed or that somebody changed stay there; `casfs diff` names them")
 
 
 def run_reset(arguments: argparse.Namespace) -> None:

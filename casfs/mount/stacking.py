@@ -42,7 +42,7 @@ class Recipe:
 
 def open_best(store: Store, host: Lease, recipe: Recipe, checked: Generation | None) -> tuple[int, str, str]:
     """A detached overlay, who says what there is, and why it is not twins. Raises OSError."""
-    why = "not every distribution has one"
+    why = "some distributions are not laid out on the disk; the next `casfs add` does that"
     if (stack := find_stack(store, recipe.generation)) is not None:
         try:
             check_generation(store, recipe.generation, checked)  # twins hand out all blobs at once

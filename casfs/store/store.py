@@ -13,6 +13,7 @@
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins`); made when needed
     tmp/                            staging; leftovers are not damage
+    identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
     quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
 
@@ -21,6 +22,8 @@ Nothing in it but config.toml is meant to be edited; all of it may be looked at.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,12 +72,51 @@ def open_store(root: Path, *, create: bool = False) -> Store:
         if not create:
             raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None
         _create(path)
+        _forget_leases_of_original(path)
         return Store(path)
     except NotADirectoryError:
         raise StoreRefused(path, "is not a directory") from None
     if found != FORMAT:
         raise StoreRefused(path, f"has the format {found.strip()[:40]!r}; this casfs knows only {FORMAT.strip()!r}")
+    _forget_leases_of_original(path)
     return Store(path)
+
+
+def _forget_leases_of_original(path: str) -> None:
+    """In a copy of a store leases/ speaks of mounts that are the original's: they must not be taken for ours."""
+    found = os.stat(path)
+    identity = f"{found.st_dev}:{found.st_ino}\n"
+    known = ""
+    with contextlib.suppress(OSError), open(f"{path}/identity", encoding="utf-8", errors="replace") as file:
+        known = file.read()
+    if known == identity:
+        return
+    with contextlib.suppress(OSError):  # somebody else's store, which we only read
+        if known and not any(map(_is_held, _files(f"{path}/leases"))):
+            for name in _files(f"{path}/leases"):
+                os.unlink(name)
+        with open(f"{path}/identity.{os.getpid()}", "w", encoding="utf-8") as file:
+            file.write(identity)
+        os.rename(f"{path}/identity.{os.getpid()}", f"{path}/identity")
+
+
+def _files(directory: str) -> list[str]:
+    return [f"{directory}/{name}" for name in os.listdir(directory) if not name.endswith(".mnt")]
+
+
+def _is_held(path: str) -> bool:
+    """Whether a process holds a lock on the file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _create(path: str) -> None:

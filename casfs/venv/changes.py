@@ -19,7 +19,7 @@ from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
 from casfs.venv.skeleton import build_skeleton
-from casfs.venv.touched import refuse_touched
+from casfs.venv.touched import refuse_changed_by_tools, refuse_touched
 from casfs.venv.tree import Tree
 
 SKELETON_PROJECT = "casfs-skeleton"
@@ -86,6 +86,7 @@ def add_wheels(
         changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
         gone = [one.project for one in base.distributions if one not in kept]
         if before and not changed and not gone:
+            refuse_changed_by_tools(environment, before, [one.project for one in added])
             return Change(before, before, tuple(ingested))
         refuse_touched(environment, before, [*changed, *gone])
         distributions = replace_distributions(kept, added)

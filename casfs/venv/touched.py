@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def refuse_touched(environment: Environment, generation: Generation | None, projects: Collection[str]) -> None:
     """Raises EnvironmentRefused if a tool or a user changed one of these projects in a mount. One system call if nobody wrote into any."""
+    _refuse(environment, generation, projects, by_tools_only=False)
+
+
+def _refuse(environment: Environment, generation: Generation | None, projects: Collection[str], *, by_tools_only: bool) -> None:
     if not projects or generation is None or (upper := current_upper(environment)) is None:
         return
     from casfs.venv.merged import MergedView
@@ -27,8 +31,14 @@ def refuse_touched(environment: Environment, generation: Generation | None, proj
     with Writings(upper.files) as writings:
         view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
         found = summarise(view).projects
-    if reasons := [describe_touch(found[project]) for project in dict.fromkeys(projects) if project in found]:
+    touched = [found[project] for project in dict.fromkeys(projects) if project in found]
+    if reasons := [describe_touch(one) for one in touched if one.tool or not by_tools_only]:
         raise EnvironmentRefused(environment.name, *reasons)
+
+
+def refuse_changed_by_tools(environment: Environment, generation: Generation, projects: Collection[str]) -> None:
+    """The same, but only for projects that a tool installed or uninstalled in a mount: they are not what the generation says."""
+    _refuse(environment, generation, projects, by_tools_only=True)
 
 
 def describe_touch(one: ProjectSummary) -> str:

@@ -467,3 +467,19 @@ def test_show_tells_whose_a_file_is_and_whether_somebody_has_written_it(scene: S
         assert str(path) in scene.casfs.run("show", path, code=1).stderr
     (site / "demo/data.bin").unlink()
     assert "demo/data.bin was removed" in scene.casfs.run("show", site / "demo/data.bin", code=1).stderr
+
+
+def test_a_mount_that_is_there_is_not_taken_for_another_kind(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    assert "already shows" in scene.casfs.run("mount", mountpoint).stderr
+    for words in (["--read-only"], ["--data-path", "fuse"], ["--owner", "1001"]):
+        assert "`casfs umount` comes first" in scene.casfs.run("mount", *words, mountpoint, code=1).stderr
+    (site_packages(mountpoint) / "x").write_text("")
+
+
+def test_what_a_tool_uninstalled_is_not_said_to_be_there(scene: Scene) -> None:
+    mountpoint = scene.mount()
+    shutil.rmtree(site_packages(mountpoint) / "demo")
+    shutil.rmtree(site_packages(mountpoint) / "demo-1.0.dist-info")
+    [wheel] = (scene.casfs.directory / "wheels").glob("demo-1.0*")
+    assert "demo was uninstalled in the mounted environment" in scene.casfs.run("add", wheel, code=1).stderr
