@@ -3,8 +3,8 @@
 PYTHON := .venv/bin/python
 # Extra words for pytest: make test ARGS="tests/test_layers.py -x"
 ARGS :=
-# Tests wait more than they compute; those that share what is costly to make stay in one process (tests/conftest.py).
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
+# Tests wait more than they compute. Those of a file stay in one process, for what is costly to make.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 

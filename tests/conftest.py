@@ -1,7 +1,10 @@
-"""What all tests share: how hypothesis behaves, and which tests run in one process."""
+"""What all tests share: how hypothesis behaves, and which tests take turns when they run side by side."""
 
 from __future__ import annotations
 
+import fcntl
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,22 +14,17 @@ from hypothesis import settings
 settings.register_profile("casfs", deadline=None, print_blob=True)
 settings.load_profile("casfs")
 
-_TESTS = Path(__file__).parent
+_MAKE_NAMESPACES = {"test_comeback", "test_into", "test_run", "test_run_plain_user", "test_run_terminal", "test_strangers"}
+_WAIT_FOR_DISKS = {"test_full_disk", "test_mounted_twins", "test_power_cut", "test_twins"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a group stay in one process."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
-
-
-def _group(path: Path) -> str:
-    """The tests of a file stay together for its fixtures, those of real/ for their environments.
-
-    A new mount namespace copies every mount, and keeps what is unmounted elsewhere alive: a disk whose power is cut, a daemon that is to
-    end. So tests that make namespaces and tests that wait for such an end take turns.
-    """
-    folder = path.relative_to(_TESTS).parts[0]
-    if folder in {"fuse", "faults"} or path == _TESTS / "real/test_run.py":
-        return "mounts"
-    return folder if folder == "real" else str(path)
+@pytest.fixture(scope="module", autouse=True)
+def turns(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A new mount namespace copies every mount and keeps it alive, also a disk whose power is cut: tests of the two kinds never overlap."""
+    name = Path(str(request.path)).stem
+    if name not in _MAKE_NAMESPACES | _WAIT_FOR_DISKS:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "casfs-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH if name in _MAKE_NAMESPACES else fcntl.LOCK_EX)
+        yield

@@ -95,9 +95,20 @@ def _forget_leases_of_original(path: str) -> None:
         if known and not any(map(_is_held, _files(f"{path}/leases"))):
             for name in _files(f"{path}/leases"):
                 os.unlink(name)
-        with open(f"{path}/identity.{os.getpid()}", "w", encoding="utf-8") as file:
+        _write_identity(path, identity)
+
+
+def _write_identity(path: str, identity: str) -> None:
+    """Raises OSError, and then leaves nothing."""
+    staged = f"{path}/tmp/identity.{os.getpid()}"
+    try:
+        with open(staged, "w", encoding="utf-8") as file:
             file.write(identity)
-        os.rename(f"{path}/identity.{os.getpid()}", f"{path}/identity")
+        os.rename(staged, f"{path}/identity")
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
+        raise
 
 
 def _files(directory: str) -> list[str]:
