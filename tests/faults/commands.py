@@ -119,7 +119,7 @@ def all_generations(store: Path, name: str = "default") -> dict[int, Contents]:
 
 
 def snapshot(store: Path) -> dict[str, str]:
-    """Every name in the store but those in tmp/ and stamps/, with what it holds; `identity` says where the store is, and a copy is elsewhere."""
+    """Every name in the store but those in tmp/ and stamps/, with what it holds; a copy's `identity` is another."""
     found = {}
     for path in sorted(store.rglob("*")):
         name = str(path.relative_to(store))

@@ -13,7 +13,7 @@ from casfs.store.store import DIRECTORIES, FORMAT, open_store
 def test_a_new_store_is_private_and_complete(place):
     store = open_store(place / "new/store", create=True)
     assert os.stat(store.root).st_mode & 0o777 == 0o700
-    assert sorted(os.listdir(store.root)) == sorted([*DIRECTORIES, "format"])
+    assert sorted(os.listdir(store.root)) == sorted([*DIRECTORIES, "format", "identity"])
     assert open_store(place / "new/store").root == store.root
 
 
