@@ -52,7 +52,7 @@ _PATIENCE_S = 1.0  # a command connects in order to say one line
 _UPGRADE_S = 5.0  # a supervisor that is to replace itself and us needs a tenth of a second
 _AGAIN_S = 0.5
 _LOOK_EVERY_S = 5.0
-_SPARE_DESCRIPTORS = 32  # for manifests, the control socket, threads
+_SPARE_DESCRIPTORS = 40  # for manifests, stamps, the control socket, threads
 
 _RESEND = struct.pack("<IiQ", 16, 7, 0)
 """Asks the kernel to send again what nobody answered (FUSE_NOTIFY_RESEND of linux/fuse.h: length, code, no request)."""

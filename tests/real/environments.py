@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from casfs.venv.search import find_interpreter
@@ -75,9 +75,15 @@ class Maker:
     tools: Tools
     casfs: Casfs
     directory: Path
+    _pairs: dict[str, Pair] = field(default_factory=dict)
 
     def make(self, name: str, version: str, requirements: Sequence[str], *more: Sequence[str]) -> Pair:
-        """A pair for the Python of this version. What stands in `more` is installed later, each in a step of its own."""
+        """A pair for the Python of this version, made once. What stands in `more` is installed later, each in a step of its own."""
+        if name not in self._pairs:
+            self._pairs[name] = self._make(name, version, requirements, *more)
+        return self._pairs[name]
+
+    def _make(self, name: str, version: str, requirements: Sequence[str], *more: Sequence[str]) -> Pair:
         interpreter = find_python(version)
         steps = [requirements, *more]
         wheels = provide_wheels(self.tools, interpreter, (one for step in steps for one in step))
