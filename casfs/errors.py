@@ -56,3 +56,8 @@ class FetchFailed(CasfsError):
 
 class LockRefused(CasfsError):
     """A lock file that casfs can't read, or that is not for this interpreter."""
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says went wrong, as a reason in one of our messages."""
+    return (error.strerror or str(error)).lower()

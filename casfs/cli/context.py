@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
+from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools
 from casfs.store.store import open_store
@@ -92,7 +92,7 @@ def _lay_out_twins(environment: Environment) -> None:
     try:
         build_stack(environment.store, environment.require())
     except OSError as error:
-        warn(f"mounts will be slower: {error.filename}: {(error.strerror or str(error)).lower()}")
+        warn(f"mounts will be slower: {error.filename}: {reason_of(error)}")
 
 
 def _move_places(environment: Environment) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from casfs import __version__
 from casfs.cli.index_options import add_index_options
 from casfs.cli.output import note
-from casfs.errors import CasfsError
+from casfs.errors import CasfsError, reason_of
 
 _DESCRIPTION = """Give a Python project its environment by writing a manifest.
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        note(f"casfs: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
+        note(f"casfs: {error.filename or 'the system'}: {reason_of(error)}")
         code = 1
     except KeyboardInterrupt:
         note("casfs: interrupted")

@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 
-from casfs.errors import FetchFailed
+from casfs.errors import FetchFailed, reason_of
 
 
 def check_out(place: str, directory: str, environ: Mapping[str, str]) -> str:
@@ -31,6 +31,6 @@ def _run(command: list[str], environ: Mapping[str, str], url: str) -> None:
     try:
         done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
     except OSError as error:
-        raise FetchFailed(url, f"needs git, which can't be run: {(error.strerror or str(error)).lower()}") from None
+        raise FetchFailed(url, f"needs git, which can't be run: {reason_of(error)}") from None
     if done.returncode:
         raise FetchFailed(url, f"can't be checked out: git ended with {done.returncode}")

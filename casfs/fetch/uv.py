@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from casfs.errors import FetchFailed
+from casfs.errors import FetchFailed, reason_of
 from casfs.venv.locks import Choice
 
 _BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
@@ -77,7 +77,7 @@ class Uv:
         try:
             done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=said, check=False, text=True)
         except OSError as error:
-            raise FetchFailed(self.program, f"can't be run: {(error.strerror or str(error)).lower()}") from None
+            raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
         if done.returncode:
             raise FetchFailed("uv", f"ended with {done.returncode}, and nothing has changed")
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from casfs.errors import MountRefused
+from casfs.errors import MountRefused, reason_of
 from casfs.mount import kernel
 from casfs.mount.mounts import is_dead, is_ours, mount_number, parse_mountinfo
 
@@ -61,7 +61,7 @@ def namespace_of(pid: int) -> int:
     try:
         return os.stat(f"/proc/{pid}/ns/mnt").st_ino
     except OSError as error:
-        raise MountRefused(f"process {pid}", (error.strerror or str(error)).lower()) from None
+        raise MountRefused(f"process {pid}", reason_of(error)) from None
 
 
 def find_process(namespace: int, likely: int) -> int | None:
@@ -127,7 +127,7 @@ def mount_into(pid: int, path: str, mount_fd: int) -> None:
                     raise MountRefused(path, f"is not empty (it holds {min(entries)!r}); mount on an empty or a new directory")
                 _call_inside(process.namespace_fd, lambda: kernel.attach_mount_at(mount_fd, fd))
     except OSError as error:
-        raise MountRefused(f"{path} of process {pid}", (error.strerror or str(error)).lower()) from None
+        raise MountRefused(f"{path} of process {pid}", reason_of(error)) from None
 
 
 def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
@@ -142,7 +142,7 @@ def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
         with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
             _call_inside(process.namespace_fd, act)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise MountRefused(f"{path} of process {pid}", f"{reason}; `casfs umount --lazy` ends a mount that is in use") from None
 
 

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from casfs.errors import MountRefused
+from casfs.errors import MountRefused, reason_of
 from casfs.mount import kernel
 
 FILE_SYSTEM = "casfs"
@@ -100,7 +100,7 @@ def prepare_mountpoint(path: str) -> None:
     except FileExistsError:
         raise MountRefused(path, "is not a directory") from None
     except OSError as error:
-        raise MountRefused(path, (error.strerror or str(error)).lower()) from None
+        raise MountRefused(path, reason_of(error)) from None
     if entries:
         raise MountRefused(path, f"is not empty (it holds {min(entries)!r}); mount on an empty or a new directory")
 
@@ -116,7 +116,7 @@ def unmount(path: str) -> None:
         _unmount(path, is_lazy=False)
     except OSError as error:
         if error.errno != errno.EBUSY:
-            raise MountRefused(path, (error.strerror or str(error)).lower()) from None
+            raise MountRefused(path, reason_of(error)) from None
         users = ", ".join(f"{name} (process {pid})" for pid, name in iter_users(path))
         raise MountRefused(path, f"is in use by {users or 'a process that is not yours'}; end it, or use `casfs umount --lazy`") from None
 

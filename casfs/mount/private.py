@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from casfs.errors import MountRefused
+from casfs.errors import MountRefused, reason_of
 from casfs.mount import kernel
 from casfs.mount.overlay import Layers, make_overlay
 from casfs.mount.session import mount_session
@@ -56,7 +56,7 @@ def _enter_user_namespace() -> None:
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
     except OSError as error:
-        reasons = list(_iter_obstacles()) or [f"{error.filename}: {(error.strerror or str(error)).lower()}"]
+        reasons = list(_iter_obstacles()) or [f"{error.filename}: {reason_of(error)}"]
         raise MountRefused("user namespace", f"can't be made: {'; '.join(reasons)}") from None
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casfs.errors import CasfsError
+from casfs.errors import CasfsError, reason_of
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay import Layers, Lower, make_nested_overlay, make_overlay
@@ -85,5 +85,5 @@ def _own(opened: contextlib.ExitStack, path: str, owner: tuple[int, int]) -> Low
 
 def explain(error: OSError) -> str:
     """What the kernel says of an error: its own words, where it has any."""
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error)
     return f"{reason}: {error.filename}" if error.filename else reason

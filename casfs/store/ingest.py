@@ -16,7 +16,7 @@ from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
-from casfs.errors import InvalidValue, StoreDamaged, WheelRefused
+from casfs.errors import InvalidValue, StoreDamaged, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
 from casfs.store.numbers import assign_numbers
@@ -160,7 +160,7 @@ def _open_wheel(path: str) -> BinaryIO:
     try:
         file = FileIO(path, opener=lambda path, _: os.open(path, _OPEN_FLAGS))
     except OSError as error:
-        raise WheelRefused(path, (error.strerror or str(error)).lower()) from None
+        raise WheelRefused(path, reason_of(error)) from None
     if not os.path.isfile(f"/proc/self/fd/{file.fileno()}"):
         file.close()
         raise WheelRefused(path, "is not a plain file")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from casfs.digest import ContentHasher, Digest
-from casfs.errors import EnvironmentRefused
+from casfs.errors import EnvironmentRefused, reason_of
 from casfs.paths import SITE_PACKAGES, path_problem
 from casfs.store.generations import Distribution, build_layer
 from casfs.store.ingest import MadeFiles, ingest_files
@@ -210,7 +210,7 @@ class _Absorption:
             try:
                 row, problem = self._stage_one(None if path in unstored else batch, one, self._installed.rows[path])
             except OSError as error:
-                row, problem = None, f"{quote(path)} can't be read: {(error.strerror or str(error)).lower()}"
+                row, problem = None, f"{quote(path)} can't be read: {reason_of(error)}"
             if problem:
                 problems.append(problem)
             elif row is not None and path not in unstored:

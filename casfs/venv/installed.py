@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from casfs.errors import CasfsError, EnvironmentRefused, InvalidValue
+from casfs.errors import CasfsError, EnvironmentRefused, InvalidValue, reason_of
 from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES, path_problem
 from casfs.venv.merged import MergedView
 from casfs.venv.tree import DirectoryNode, show_path
@@ -89,7 +89,7 @@ def read_installed(view: MergedView, dist_info: str) -> Installed:
     except CasfsError as error:
         raise EnvironmentRefused(quote(dist_info).strip("'"), *error.reasons) from None
     except OSError as error:
-        raise EnvironmentRefused(quote(dist_info).strip("'"), f"can't be read: {(error.strerror or str(error)).lower()}") from None
+        raise EnvironmentRefused(quote(dist_info).strip("'"), f"can't be read: {reason_of(error)}") from None
 
 
 def _read(view: MergedView, directory: str, dist_info: str, problems: Problems) -> Installed:

@@ -7,7 +7,7 @@ import json
 import os
 
 from casfs.digest import digest_bytes
-from casfs.errors import EnvironmentRefused, InterpreterRefused, InvalidValue
+from casfs.errors import EnvironmentRefused, InterpreterRefused, InvalidValue, reason_of
 from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store
 from casfs.venv.interpreter import Interpreter, ask_interpreter, parse_interpreter
@@ -20,7 +20,7 @@ def know_interpreter(store: Store, executable: str) -> Interpreter:
     try:
         found = os.stat(executable)
     except OSError as error:
-        raise InterpreterRefused(executable, (error.strerror or str(error)).lower()) from None
+        raise InterpreterRefused(executable, reason_of(error)) from None
     facts = [_FORMAT, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
     path = store.path("interpreters", f"{digest_bytes(os.fsencode(executable))[:32]}.json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, InvalidValue), open(path, "rb") as file:
