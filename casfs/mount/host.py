@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from casfs.errors import MountRefused, StoreDamaged
 from casfs.mount.inodes import MAX_SLOTS, ROOT, host_number, slot_number, view_number
 from casfs.mount.view import USER, Listed, Node, View, is_current
+from casfs.store.records import write_record
 from casfs.venv.tree import DirectoryNode, FileNode
 
 
@@ -73,9 +74,7 @@ class Host:
             if len(self.slots) >= MAX_SLOTS:
                 raise MountRefused(slot.name, f"one daemon shows at most {MAX_SLOTS} environments")
             slots = [*self.slots, slot]
-            with open(f"{self._table}.new", "w", encoding="utf-8") as file:
-                json.dump([dataclasses.asdict(one) for one in slots], file)
-            os.rename(f"{self._table}.new", self._table)
+            write_record(self._table, [dataclasses.asdict(one) for one in slots])
             self._use(slots)
             for other in [key for key in self._views if slot.generation and key[0] == slot.environment and key[1]]:
                 del self._views[other]

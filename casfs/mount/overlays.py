@@ -24,6 +24,7 @@ from casfs.mount.overlay import is_work_in_use
 from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_private_leases
+from casfs.store.records import write_record
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, require_upper, sweep_uppers
 
@@ -247,10 +248,7 @@ def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int,
 
 
 def _remember(store: Store, overlay: Overlay) -> None:
-    path = _record_path(store, overlay.environment)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(asdict(overlay), file)
-    os.rename(f"{path}.new", path)
+    write_record(_record_path(store, overlay.environment), asdict(overlay))
 
 
 def _record_path(store: Store, environment: str) -> str:

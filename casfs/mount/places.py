@@ -17,6 +17,7 @@ from casfs.digest import digest_bytes
 from casfs.mount.into import find_process, is_ours_in, namespace_of
 from casfs.mount.mounts import is_ours, iter_mounts
 from casfs.store.leases import Lease, iter_leases
+from casfs.store.records import write_record
 from casfs.store.store import Store
 
 _SUFFIX = ".place"
@@ -99,10 +100,7 @@ def _read(path: str) -> Place | None:
 
 def remember_place(store: Store, place: Place) -> None:
     """Remember a place as it is now."""
-    path = _record_path(store, place.path, place.namespace)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(asdict(replace(place, home=here())), file)
-    os.rename(f"{path}.new", path)
+    write_record(_record_path(store, place.path, place.namespace), asdict(replace(place, home=here())))
 
 
 def _record_path(store: Store, path: str, namespace: int) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
+from casfs.store.records import write_record
 from casfs.store.store import Store
 
 
@@ -41,7 +41,5 @@ class ShownGenerations:
         """The kernel knows nothing of any other generation any more."""
         with self._writing:
             numbers = {**self.numbers, name: number}
-            with open(f"{self._path}.new", "w", encoding="utf-8") as file:
-                json.dump(numbers, file)
-            os.rename(f"{self._path}.new", self._path)
+            write_record(self._path, numbers)
             self.numbers = numbers

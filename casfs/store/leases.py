@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from casfs.store.records import is_locked
 from casfs.store.store import Store
 
 DEAD_LOG = "dead.log"
@@ -188,11 +189,8 @@ def _read(path: str) -> _Content | None:
     except FileNotFoundError:
         return None
     with os.fdopen(fd, "rb") as file:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _Content(file.read(), is_held=True)
-        return _Content(file.read(), is_held=False)
+        is_held = is_locked(fd)
+        return _Content(file.read(), is_held)
 
 
 def _remove(store: Store, lease_id: str) -> None:

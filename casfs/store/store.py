@@ -23,7 +23,7 @@ Nothing in it but config.toml is meant to be edited; all of it may be looked at.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +32,7 @@ from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
 from casfs.store.pools import Pools
 from casfs.store.publish import Batch
+from casfs.store.records import is_file_locked, write_record
 
 FORMAT = "casfs store 1\n"
 
@@ -84,50 +85,21 @@ def open_store(root: Path, *, create: bool = False) -> Store:
 
 def _forget_leases_of_original(path: str) -> None:
     """In a copy of a store leases/ speaks of mounts that are the original's: they must not be taken for ours."""
-    found = os.stat(path)
-    identity = f"{found.st_dev}:{found.st_ino}\n"
-    known = ""
-    with contextlib.suppress(OSError), open(f"{path}/identity", encoding="utf-8", errors="replace") as file:
-        known = file.read()
+    found, known = os.stat(path), None
+    identity = [found.st_dev, found.st_ino]
+    with contextlib.suppress(OSError, ValueError), open(f"{path}/identity", encoding="utf-8") as file:
+        known = json.load(file)
     if known == identity:
         return
     with contextlib.suppress(OSError):  # somebody else's store, which we only read
-        if known and not any(map(_is_held, _files(f"{path}/leases"))):
+        if known and not any(map(is_file_locked, _files(f"{path}/leases"))):
             for name in _files(f"{path}/leases"):
                 os.unlink(name)
-        _write_identity(path, identity)
-
-
-def _write_identity(path: str, identity: str) -> None:
-    """Raises OSError, and then leaves nothing."""
-    staged = f"{path}/tmp/identity.{os.getpid()}"
-    try:
-        with open(staged, "w", encoding="utf-8") as file:
-            file.write(identity)
-        os.rename(staged, f"{path}/identity")
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(staged)
-        raise
+        write_record(f"{path}/identity", identity)
 
 
 def _files(directory: str) -> list[str]:
     return [f"{directory}/{name}" for name in os.listdir(directory) if not name.endswith(".mnt")]
-
-
-def _is_held(path: str) -> bool:
-    """Whether a process holds a lock on the file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _create(path: str) -> None:

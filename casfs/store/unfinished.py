@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Iterator
 
+from casfs.store.records import is_file_locked
 from casfs.store.store import Store
 
 _PREFIX = "change-"
@@ -34,18 +35,5 @@ def changing(store: Store) -> Iterator[None]:
 def find_unfinished(store: Store) -> list[str]:
     """The marks of changes whose commands were killed. Whoever has finished these changes unlinks them."""
     names = [name for name in os.listdir(store.path("leases")) if name.startswith(_PREFIX)]
-    return [path for path in (store.path("leases", name) for name in names) if _is_abandoned(path)]
-
-
-def _is_abandoned(path: str) -> bool:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # it is finished, or somebody else's
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
+    # what can't be opened is finished, or somebody else's
+    return [path for path in (store.path("leases", name) for name in names) if is_file_locked(path) is False]
