@@ -19,25 +19,14 @@ from casfs.store.store import open_store
 from tests.fuse.harness import REPOSITORY, TIME_LIMIT_S, Casfs, run_python, site_packages, wait_for_end
 
 KILLED_AT = """
-import importlib, os, signal, sys
+import importlib, sys
+from tests.dying import die_at
 
 module, name, moment, count, private, *words = sys.argv[1:]
 owner = importlib.import_module(module)
 for part in name.split(".")[:-1]:
     owner = getattr(owner, part)
-name = name.split(".")[-1]
-function, left = getattr(owner, name), int(count)
-
-def die(*arguments, **options):
-    global left
-    left -= 1
-    if left:
-        return function(*arguments, **options)
-    if moment == "after":
-        function(*arguments, **options)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-setattr(owner, name, die)
+die_at(owner, name.split(".")[-1], moment, int(count))
 import casfs.mount.anchors
 import casfs.mount.overlays
 casfs.mount.anchors._PRIVATE = private

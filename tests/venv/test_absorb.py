@@ -24,12 +24,6 @@ OTHER = make_wheel({"other/__init__.py": b"", "other/more.py": b"MORE = 1\n"}, "
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
 def mounted(workshop: Workshop) -> MountedWorkshop:
     workshop.add(OTHER)
     return MountedWorkshop(workshop)

@@ -15,34 +15,24 @@ from casfs.store import publish
 from casfs.store.check import check_store
 from casfs.venv import copying
 from casfs.venv.absorb import absorb_upper
+from tests.fuse.harness import REPOSITORY
 from tests.make_generations import Workshop, open_workshop
 from tests.make_wheels import make_wheel
 from tests.venv.test_absorb import comparable
 from tests.venv.uppers import SITE, MountedWorkshop
 
 KILLED_AT = """
-import os, sys
+import sys
 from pathlib import Path
-from casfs.store import environments, publish
+from casfs.store import publish
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.venv import absorb
+from tests.dying import die_at
 
 store, name, moment, count = sys.argv[1:]
-left = int(count)
 owner = Environment if name == "publish" else publish if name == "sync_file_system" else absorb
-function = getattr(owner, name)
-
-def die(*arguments, **options):
-    global left
-    left -= 1
-    if left:
-        return function(*arguments, **options)
-    if moment == "after":
-        function(*arguments, **options)
-    os._exit(9)
-
-setattr(owner, name, die)
+die_at(owner, name, moment, int(count))
 absorb.absorb_upper(Environment(open_store(Path(store)), "test"))
 """
 
@@ -86,7 +76,7 @@ SYNCS = 14
 def test_killed_at_any_step(mounted: MountedWorkshop, step: str, moment: str, count: int):
     workshop, before = mounted.workshop, comparable(mounted.shown())
     command = [sys.executable, "-c", KILLED_AT, workshop.store.root, step, moment, str(count)]
-    assert subprocess.run(command, check=False, timeout=60).returncode == 9
+    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=60).returncode == -9
     assert comparable(mounted.shown()) == before
     assert check_store(workshop.store).damages == ()
     absorb_upper(workshop.environment)

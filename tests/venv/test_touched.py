@@ -20,12 +20,6 @@ EITHER = "in the mounted environment; `casfs absorb` keeps that, `casfs reset` t
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
 def mounted(workshop: Workshop) -> MountedWorkshop:
     workshop.add(DEMO)
     return MountedWorkshop(workshop)
