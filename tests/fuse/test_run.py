@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,10 +54,16 @@ def processes(casfs: Casfs) -> list[int]:
     return found
 
 
-def start(casfs: Casfs, *words: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """A run that is not waited for. What it prints first says that the command has begun."""
+@contextlib.contextmanager
+def start(casfs: Casfs, *words: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A run that is not waited for. What it prints first says that the command has begun. A test that fails ends it."""
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen(casfs.command("run", *words), env=casfs.environ, **options)
+    with subprocess.Popen(casfs.command("run", *words), env=casfs.environ, **options) as running:
+        try:
+            yield running
+        except BaseException:
+            running.terminate()  # which reaches the command
+            raise
 
 
 def shell(source: str) -> tuple[str, ...]:
