@@ -18,7 +18,7 @@ from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure, Run, format_run
 from scripts.bench.machine import describe_machine, describe_revision
 from scripts.bench.measures import MEASURES
-from scripts.bench.processes import adopt_orphans, end_descendants
+from scripts.bench.processes import adopting_orphans, end_descendants
 from scripts.bench.stores import detach_below
 from scripts.bench.table import format_markdown
 from scripts.bench.tools import REPOSITORY, Tools, cache_folder, say
@@ -31,7 +31,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark; exit code 1 if a measure failed."""
     arguments = _build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    adopt_orphans()
+    with adopting_orphans():
+        run = _run(arguments)
+    sys.stdout.write(format_markdown(run))
+    if arguments.json:
+        arguments.json.write_text(format_run(run), encoding="utf-8")
+    sys.exit(1 if run.failures else 0)
+
+
+def _run(arguments: argparse.Namespace) -> Run:
     cache = cache_folder()
     tools = Tools.install(cache)
     with working_folder(arguments.folder or cache) as folder:
@@ -40,11 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         began = time.monotonic()
         machine = _describe(bench)
         figures, failures = _take_all(bench, arguments.only or list(MEASURES))
-        run = Run({**machine, "took": f"{time.monotonic() - began:.0f} s"}, figures, failures)
-    sys.stdout.write(format_markdown(run))
-    if arguments.json:
-        arguments.json.write_text(format_run(run), encoding="utf-8")
-    sys.exit(1 if failures else 0)
+        return Run({**machine, "took": f"{time.monotonic() - began:.0f} s"}, figures, failures)
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scripts.bench.load import live_descendants
@@ -54,9 +54,18 @@ def run(command: Sequence[str], env: Mapping[str, str], cwd: str = "/") -> Usage
     return Usage(seconds, usage.ru_maxrss * 1024, text)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of descendants whose parent ends, so that a daemon can be counted, awaited and ended."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+@contextlib.contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """Be the parent of descendants whose parent ends, so that a daemon can be counted, awaited and ended."""
+    _set_subreaper(1)
+    try:
+        yield
+    finally:
+        _set_subreaper(0)
+
+
+def _set_subreaper(value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 

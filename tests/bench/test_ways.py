@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import inside
-from scripts.bench.__main__ import working_folder
 from scripts.bench.bench import Bench
-from scripts.bench.processes import adopt_orphans
+from scripts.bench.processes import adopting_orphans
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools
@@ -23,12 +22,11 @@ from scripts.bench.ways import KERNEL_ON_FUSE, PLAIN, TWINS, WAYS, Way
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """With one environment, of two generations."""
-    adopt_orphans()
     base = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
     tools = Tools(str(Path(sys.executable).with_name("casfs")), sys.executable, base, "", "")
-    with working_folder(tmp_path) as folder:
-        store = Bench(folder, folder, tools, rounds=1, is_quick=True, is_large=False).new_store(folder / "store")
-        for wheel in make_wheels(folder, 2):
+    with adopting_orphans():
+        store = Bench(tmp_path, tmp_path, tools, rounds=1, is_quick=True, is_large=False).new_store(tmp_path / "store")
+        for wheel in make_wheels(tmp_path, 2):
             store.add("two", [wheel])
         yield store
 
