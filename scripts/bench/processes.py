@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from scripts.bench.load import live_descendants
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+_LAUNCHER = str(Path(__file__).with_name("launcher.py"))
+_NOT_STARTED = 127 << 8  # the status of a shell whose command there is not
 
 
 class CommandFailed(Exception):
@@ -29,8 +35,8 @@ class CommandFailed(Exception):
 class Usage:
     """What a command took.
 
-    `peak` is the largest resident size, in bytes, of the process and of the children that it waited for. It is never less than that of this
-    process (exec(2) hands the mark on), which is why the runner keeps itself small.
+    `peak` is the largest resident size, in bytes, of the process and of the children that it waited for; never less than some 10 MB, which
+    is the launcher's.
     """
 
     seconds: float
@@ -41,17 +47,25 @@ class Usage:
 def run(command: Sequence[str], env: Mapping[str, str], cwd: str = "/") -> Usage:
     """Run a command to its end. Raises CommandFailed."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
+        report = _launch(json.dumps([list(command), dict(env), cwd]), output, errors)
         output.seek(0)
         text = output.read().decode(errors="replace")
-        if process.returncode:
+        status, seconds, kilobytes = json.loads(report) if report else (_NOT_STARTED, 0.0, 0)
+        if code := os.waitstatus_to_exitcode(status):
             errors.seek(0)
-            raise CommandFailed(command, process.returncode, errors.read().decode(errors="replace") or text)
-    return Usage(seconds, usage.ru_maxrss * 1024, text)
+            raise CommandFailed(command, code, errors.read().decode(errors="replace") or text)
+    return Usage(seconds, kilobytes * 1024, text)
+
+
+def _launch(job: str, output: IO[bytes], errors: IO[bytes]) -> bytes:
+    """The launcher's report; empty if the command could not be started."""
+    ours, theirs = os.pipe()
+    command = [sys.executable, "-I", "-S", _LAUNCHER, str(theirs)]
+    with os.fdopen(ours, "rb") as report:
+        launcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=errors, text=True, pass_fds=(theirs,))
+        os.close(theirs)
+        launcher.communicate(job)
+        return report.read()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -86,6 +87,22 @@ def test_the_peak_memory_of_a_command_is_seen():
     usage = run([sys.executable, "-I", "-c", f"b'x' * {size}"], {})
     assert size < usage.peak < 2 * size
     assert usage.seconds > 0
+
+
+def test_the_peak_memory_of_a_command_is_not_that_of_who_asks():
+    large = b"x" * 300_000_000
+    usage = run(["true"], {"PATH": os.defpath})
+    assert len(large) > 5 * usage.peak
+
+
+def test_a_command_that_is_not_there_is_named():
+    with pytest.raises(CommandFailed, match=r"(?s)`/nowhere/command` ended with 127: .*No such file or directory: '/nowhere/command'"):
+        run(["/nowhere/command"], {})
+
+
+def test_a_process_that_a_command_leaves_behind_is_not_waited_for():
+    usage = run(["sh", "-c", "sleep 100 >/dev/null 2>&1 & echo $!"], {"PATH": os.defpath})
+    os.kill(int(usage.output), signal.SIGKILL)
 
 
 def test_a_command_that_fails_says_what_it_said():
