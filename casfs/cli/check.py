@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say
+from casfs.errors import CasfsError
 from casfs.store.check import check_store
 from casfs.store.damage import Damage, Report, Totals
+from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
 from casfs.store.repair import repair
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
@@ -36,9 +39,18 @@ def run_fsck(arguments: argparse.Namespace) -> int:
         say("no bit rot found" if arguments.fast else "no damage")
         return 0
     note(f"{format_count(len(report.damages), 'damage')} found")
+    _note_absent(store)
     if arguments.repair:
         _repair(store, report)
     return _FOUND_DAMAGE
+
+
+def _note_absent(store: Store) -> None:
+    """Say which environments can't be mounted, since distributions of theirs are in no pool any more, and what helps."""
+    for environment in iter_environments(store):
+        with contextlib.suppress(CasfsError):  # it is among the damages
+            if absent := find_absent(store, environment.require()):
+                note(f"environment {environment.name!r}: {absent} in no pool of the store any more; {WAY_OUT}")
 
 
 def _describe(damage: Damage) -> str:
@@ -73,4 +85,4 @@ def _repair(store: Store, report: Report) -> None:
         say(f"repaired: {one.path}: {one.action}")
     if not done:
         say("nothing could be repaired")
-    note("adding the same wheels again restores what was set aside; then `casfs fsck` says whether all is well")
+    note("adding the same wheels again restores what was set aside or is missing; then `casfs fsck` says whether all is well")

@@ -197,6 +197,8 @@ def _add_pool_commands(commands: _Commands) -> None:
     for name, text in (("add", "let another store lie behind this one"), ("remove", "do without a shared pool")):
         action = actions.add(name, f"pools:run_{name}", text, f"casfs pool {name} /srv/casfs")
         action.add_argument("directory", metavar="DIR", help="a store that this one may read")
+        if name == "remove":
+            action.add_argument("--force", action="store_true", help="even if an environment needs what only this pool has")
     actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list")
 
 

@@ -29,6 +29,7 @@ from casfs.mount.places import (
 from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
+from casfs.store.reliance import require_present
 from casfs.store.store import Store, open_store
 
 
@@ -56,8 +57,10 @@ def run_mount(arguments: argparse.Namespace) -> None:
 
 
 def require_generation(environment: Environment, python: str | None) -> None:
-    """Make the environment if it is new."""
-    if environment.current_number() is None:
+    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more."""
+    if (current := environment.current()) is not None:
+        require_present(environment, current)
+    else:
         from casfs.venv.changes import create_environment
 
         made = create_environment(environment, choose_interpreter(environment, python))

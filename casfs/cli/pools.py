@@ -7,8 +7,10 @@ import os
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import note, say
+from casfs.errors import StoreRefused
+from casfs.store.reliance import WAY_OUT, find_reliant
 from casfs.store.shared import add_shared_pool, read_config, remove_shared_pool
-from casfs.store.store import open_store
+from casfs.store.store import Store, open_store
 
 
 def run_add(arguments: argparse.Namespace) -> None:
@@ -22,9 +24,19 @@ def run_remove(arguments: argparse.Namespace) -> None:
     """casfs pool remove"""
     store = open_store(store_directory(arguments))
     pool = os.path.abspath(arguments.directory)
+    reliant = _find_reliant(store, pool)
+    if reliant and not arguments.force:
+        raise StoreRefused(pool, f"{reliant}, which no other pool has; `--force` removes the pool all the same")
     remove_shared_pool(store, pool)
     say(f"- {pool}")
-    note("what only this pool held is missing now: `casfs fsck` names it, and adding those wheels again restores it")
+    if reliant:
+        note(f"{reliant}, which is missing now: {WAY_OUT}")
+
+
+def _find_reliant(store: Store, pool: str) -> str:
+    """Which environment would lack something without the pool, as a sentence; empty if none would."""
+    store.rely_on(pools := read_config(store.root))
+    return find_reliant(store, pool) if pool in pools else ""
 
 
 def run_list(arguments: argparse.Namespace) -> None:

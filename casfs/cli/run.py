@@ -16,6 +16,7 @@ from casfs.mount.private import Scene, enter_namespace, show_scene
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, forget_lease, is_lease_held, new_lease_id, take_lease
 from casfs.store.private import clear_private_mount, private_lease
+from casfs.store.reliance import require_present
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 
@@ -82,15 +83,16 @@ def _take_lease(environment: Environment, wheels: Sequence[str], python: str | N
 
 def _require_generation(environment: Environment, python: str | None) -> int:
     """Number of the environment's current generation; a new environment gets one."""
-    number = environment.current_number()
-    if number is None and environment.name != DEFAULT_ENVIRONMENT:
+    current = environment.current()
+    if current is None and environment.name != DEFAULT_ENVIRONMENT:
         environment.require()  # says that there is none: a mistyped name makes no environment
-    if number is None or python is not None:
+    if current is None or python is not None:
         interpreter = choose_interpreter(environment, python)
         from casfs.venv.changes import create_environment
 
-        number = create_environment(environment, interpreter).number
-    return number
+        current = create_environment(environment, interpreter)
+    require_present(environment, current)
+    return current.number
 
 
 def _fill(environment: Environment, wheels: Sequence[str], python: str | None) -> None:

@@ -92,11 +92,63 @@ def test_missing_shared_pool_is_named_at_once_and_does_not_keep_a_mount_from_end
 
 def test_wheels_of_a_removed_shared_pool_can_be_added_again(casfs: Casfs, shared: Path) -> None:
     casfs.add("--shared-pool", shared, demo(casfs))
-    assert casfs.run("pool", "remove", shared).stdout == f"- {shared}\n"
+    assert casfs.run("pool", "remove", "--force", shared).stdout == f"- {shared}\n"
     assert casfs.run("pool", "list").stdout == ""
-    assert casfs.run("fsck", code=3).stdout
+    done = casfs.run("fsck", code=3)
+    assert done.stdout
+    assert "environment 'default': demo 1.0 is in no pool of the store any more; `casfs pool add`" in done.stderr
     casfs.add(demo(casfs))
     assert run_python(casfs.mount(), "import demo; print(demo.VALUE)") == "from the shared pool"
+
+
+def test_shared_pool_that_an_environment_needs_is_not_removed_by_mistake(casfs: Casfs, shared: Path) -> None:
+    casfs.run("pool", "add", shared)
+    assert casfs.run("pool", "remove", shared).stdout == f"- {shared}\n"  # nobody needs it yet
+    casfs.run("pool", "add", shared)
+    casfs.add(demo(casfs))
+    refusal = (
+        f"casfs: {shared}: environment 'default' needs it for demo 1.0, which no other pool has; `--force` removes the pool all the same\n"
+    )
+    assert casfs.run("pool", "remove", shared, code=1).stderr == refusal
+    casfs.run("remove", "demo")
+    assert casfs.run("pool", "remove", shared, code=1).stderr == refusal.replace(
+        "environment", f"generation {casfs.generation() - 1} of environment"
+    )
+    assert casfs.run("pool", "list").stdout == f"{shared}\n"
+
+
+def test_pool_of_which_a_wheel_of_ours_has_a_few_files_is_needed(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, casfs.wheel("demo", "2.0", files={"demo.py": SOURCE, "own.py": b"OWN = 2\n"}))
+    assert "environment 'default' needs it for demo 2.0" in casfs.run("pool", "remove", shared, code=1).stderr
+
+
+def test_pool_that_is_gone_is_removed_only_by_force(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, demo(casfs))
+    shared.rename(casfs.directory / "away")
+    assert "needs it for demo 1.0" in casfs.run("pool", "remove", shared, code=1).stderr
+    assert "needs it for demo 1.0, which is missing now" in casfs.run("pool", "remove", "--force", shared).stderr
+    (casfs.directory / "away").rename(shared)
+    casfs.run("pool", "add", shared)
+
+
+def test_environment_that_is_in_no_pool_any_more_is_refused_in_one_line(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, demo(casfs))
+    casfs.run("pool", "remove", "--force", shared)
+    for words in (("mount", casfs.directory / "mount"), ("run", "--", "true")):
+        [line] = casfs.run(*words, code=1).stderr.splitlines()
+        assert line.startswith("casfs: default: demo 1.0 is in no pool of the store any more; `casfs pool add`")
+    assert casfs.status() == []
+    casfs.run("pool", "add", shared)
+    assert run_python(casfs.mount(), "import demo; print(demo.VALUE)") == "from the shared pool"
+
+
+def test_environment_of_a_pool_that_was_emptied_is_refused(casfs: Casfs) -> None:
+    (casfs.store / "blobs").rename(casfs.directory / "away")
+    (casfs.store / "blobs").mkdir()
+    said = casfs.run("mount", casfs.directory / "mount", code=1).stderr
+    assert said.startswith("casfs: default: what makes it a virtual environment is in no pool of the store any more; ")
+    (casfs.store / "blobs").rmdir()
+    (casfs.directory / "away").rename(casfs.store / "blobs")
 
 
 # --- a plain user, who may not write to it ---
