@@ -21,9 +21,11 @@ from casfs.store.store import open_store
 store = open_store(Path(sys.argv[1]))
 held = take_lease(store, new_lease("work", "/mnt", ""))
 daemon = Daemon(store, held, None, -1, -1)
+read, write = os.pipe()
 child = os.fork()
 if not child:
-    sys.stdin.read()
+    os.close(write)
+    os.read(read, 1)  # until the parent ends
     os._exit(0)
 print(daemon._is_worker(child), daemon._is_worker(int(sys.argv[2])), daemon._is_worker(2**22))
 held.end()
@@ -33,7 +35,7 @@ held.end()
 def test_worker_is_known_by_the_lease_that_it_holds(casfs: Casfs) -> None:
     with subprocess.Popen(["sleep", "60"]) as stranger:
         command = [sys.executable, "-c", ADOPT, str(casfs.store), str(stranger.pid)]
-        done = subprocess.run(command, input="", capture_output=True, text=True, cwd=REPOSITORY, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
         stranger.kill()
     assert done.stdout == "True False False\n"
 
