@@ -48,7 +48,7 @@ def run_fsck(arguments: argparse.Namespace) -> int:
 def _note_absent(store: Store) -> None:
     """Say which environments can't be mounted, since distributions of theirs are in no pool any more, and what helps."""
     for environment in iter_environments(store):
-        with contextlib.suppress(CasfsError):  # it is among the damages
+        with contextlib.suppress(CasfsError, OSError):  # it is among the damages
             if absent := find_absent(store, environment.require()):
                 note(f"environment {environment.name!r}: {absent} in no pool of the store any more; {WAY_OUT}")
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from casfs.cli.context import open_context
-from casfs.cli.output import format_size, say_json, say_table
+from casfs.cli.output import format_count, format_size, note, say_json, say_table
+from casfs.errors import CasfsError
 from casfs.store.generations import Distribution
+from casfs.venv.touched import count_changes_by_tools
 
 _MAX_COMMAND = 60  # with the other columns of `generations` that is a wide terminal
 
 
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs list"""
-    generation = open_context(arguments).require()
+    environment = open_context(arguments)
+    generation = environment.require()
     found = sorted(generation.distributions, key=lambda one: one.project)
     if arguments.json:
         say_json(
@@ -22,8 +26,19 @@ def run_list(arguments: argparse.Namespace) -> None:
                 for one in found
             ]
         )
-    elif found:
+        return
+    if found:
         say_table(("Distribution", "Version", "Size"), [(one.name, one.version, format_size(size_of(one))) for one in found])
+    with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
+        _note_changes_by_tools(*count_changes_by_tools(environment, generation))
+
+
+def _note_changes_by_tools(installed: int, removed: int) -> None:
+    """Say why pip, asked in a mount, lists something else."""
+    if installed or removed:
+        what = [f"{format_count(installed, 'distribution')} installed"] if installed else []
+        what += [f"{removed} removed" if installed else f"{format_count(removed, 'distribution')} removed"] if removed else []
+        note(f"{', '.join(what)} by other tools in its mounts; `casfs diff` shows them, `casfs absorb` takes them in")
 
 
 def size_of(one: Distribution) -> int:

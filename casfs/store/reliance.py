@@ -101,9 +101,10 @@ class _Need:
 
 def iter_environments(store: Store) -> Iterator[Environment]:
     """Every environment of the store, by name."""
-    for name in sorted(os.listdir(store.path("environments"))):
-        with contextlib.suppress(InvalidValue):
-            yield Environment(store, name)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # fsck's business
+        for name in sorted(os.listdir(store.path("environments"))):
+            with contextlib.suppress(InvalidValue):
+                yield Environment(store, name)
 
 
 def _iter_generations(environment: Environment) -> Iterator[Generation]:

@@ -41,6 +41,32 @@ def refuse_changed_by_tools(environment: Environment, generation: Generation, pr
     _refuse(environment, generation, projects, by_tools_only=True)
 
 
+def count_changes_by_tools(environment: Environment, generation: Generation) -> tuple[int, int]:
+    """How many distributions tools have installed in the mounts, and how many of the generation they have removed.
+
+    Two system calls if nobody wrote into any; else a look at the names of all that was written. Raises EnvironmentRefused, OSError,
+    StoreDamaged.
+    """
+    if (upper := current_upper(environment)) is None:
+        return 0, 0
+    from packaging.utils import canonicalize_name
+
+    from casfs.venv.installed import written_dist_infos
+    from casfs.venv.merged import MergedView
+    from casfs.venv.reading import LayerReader
+    from casfs.venv.summary import gone_distributions
+    from casfs.venv.tree import Tree
+    from casfs.venv.written import Writings
+
+    with Writings(upper.files) as writings:
+        if not writings.entries:
+            return 0, 0
+        view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+        installed = {str(canonicalize_name(name.partition("-")[0])) for name in written_dist_infos(view)}
+        gone = {one.project for one in gone_distributions(view)}
+    return len(installed), len(gone - installed)
+
+
 def describe_touch(one: ProjectSummary) -> str:
     """What was done to a project in a mount, and what can be done about it."""
     if one.tool and one.after:

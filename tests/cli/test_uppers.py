@@ -69,6 +69,27 @@ def used_size(mounted: MountedWorkshop) -> int:
     return sum(path.stat().st_size for path in (mounted.upper / mounted.site).glob("fresh*/*"))
 
 
+def test_list_says_that_tools_see_other_distributions_in_the_mounts(casfs: Casfs, used: MountedWorkshop) -> None:
+    done = casfs.run("list")
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["demo", "other"]
+    hint = "1 distribution installed, 1 removed by other tools in its mounts; `casfs diff` shows them, `casfs absorb` takes them in\n"
+    assert done.stderr == hint
+    told = casfs.run("list", "--json")
+    assert [one["name"] for one in json.loads(told.stdout)] == ["demo", "other"]
+    assert told.stderr == ""
+    casfs.run("absorb")
+    assert casfs.run("list").stderr == ""  # bytecode and edited files are no distributions
+
+
+def test_list_counts_an_upgrade_by_a_tool_once(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    assert casfs.run("list").stderr == ""
+    mounted.uninstall("other")
+    assert casfs.run("list").stderr.startswith("1 distribution removed by other tools in its mounts; ")
+    (mounted.upper / mounted.site / "other").unlink()  # pip takes the whiteout away with the directory that it makes
+    mounted.install("other", "2.0")
+    assert casfs.run("list").stderr.startswith("1 distribution installed by other tools in its mounts; ")
+
+
 def test_diff_tells_a_program_the_same(casfs: Casfs, used: MountedWorkshop) -> None:
     found = read_diff(casfs)
     assert [(one["name"], one["before"], one["after"], one["installer"]) for one in found["distributions"]] == [
