@@ -22,18 +22,20 @@ _PREFIX = "change-"
 def changing(store: Store) -> Iterator[None]:
     """A change of what mounts show, from before it is published until every mount shows it."""
     path = store.path("leases", f"{_PREFIX}{secrets.token_hex(6)}")
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
+        os.rename(f"{path}.new", path)  # nobody finds it unlocked while we live
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        for left in (path, f"{path}.new"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(left)
         os.close(fd)
 
 
 def find_unfinished(store: Store) -> list[str]:
     """The marks of changes whose commands were killed. Whoever has finished these changes unlinks them."""
-    names = [name for name in os.listdir(store.path("leases")) if name.startswith(_PREFIX)]
+    names = [name for name in os.listdir(store.path("leases")) if name.startswith(_PREFIX) and not name.endswith(".new")]
     # what can't be opened is finished, or somebody else's
     return [path for path in (store.path("leases", name) for name in names) if is_file_locked(path) is False]
