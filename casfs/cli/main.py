@@ -96,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_query_commands(commands)
     _add_mount_commands(commands)
     _add_run_command(commands)
+    _add_environment_commands(commands)
     _add_pool_commands(commands)
     _add_daemon_commands(commands)
     return parser
@@ -189,6 +190,19 @@ def _add_query_commands(commands: _Commands) -> None:
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+
+
+def _add_environment_commands(commands: _Commands) -> None:
+    environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
+    actions = _Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
+    text = "list the environments: what they are for, what they hold, and where they are mounted"
+    actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
+        "--json", action="store_true", help="print JSON"
+    )
+    text = "remove environments, with their generations and what was written into their mounts; the pool keeps its files"
+    remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
+    remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
+    remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
 
 
 def _add_pool_commands(commands: _Commands) -> None:

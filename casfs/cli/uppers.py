@@ -53,7 +53,7 @@ def _sweep(environment: Environment) -> None:
 def run_diff(arguments: argparse.Namespace) -> None:
     """casfs diff"""
     environment = open_context(arguments)
-    summary = _summarise(environment)
+    summary = summarise_upper(environment)
     if arguments.json:
         say_json(_describe_summary(summary))
     elif summary is None:
@@ -78,7 +78,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
     for conflict in done.conflicts:
         warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
     note(f"upper layer: {format_size(done.size_before)} before, {format_size(done.size_after)} now")
-    if (left := _summarise(environment)) is not None:
+    if (left := summarise_upper(environment)) is not None:
         _say_what_stays(left)
 
 
@@ -92,7 +92,7 @@ def _say_what_stays(left: Summary) -> None:
 def run_reset(arguments: argparse.Namespace) -> None:
     """casfs reset"""
     environment = open_context(arguments)
-    summary = _summarise(environment)
+    summary = summarise_upper(environment)
     if summary is None:
         note(f"nothing was written into a mount of {environment.name}")
         return
@@ -125,7 +125,7 @@ def _mountpoints(environment: Environment) -> set[str]:
     return leases | {place.path for place in iter_places(environment.store) if place.environment == environment.name}
 
 
-def _summarise(environment: Environment) -> Summary | None:
+def summarise_upper(environment: Environment) -> Summary | None:
     """What is in the upper layer; None if nothing is."""
     generation = environment.require()
     if (upper := current_upper(environment)) is None:

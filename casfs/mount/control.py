@@ -23,14 +23,16 @@ MAX_REQUEST = 4096  # bytes
 MAX_REPLY = 4 << 20  # a status names every environment that the host shows
 
 _ATTEMPTS = 4
-_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "stop": 5.0, "upgrade": 5.0}
+_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "forget": 5.0, "stop": 5.0, "upgrade": 5.0}
 """A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests,
 and on a slow disk it takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command wants: "status", "switch" to the generation that is current now, "stop", or "upgrade" to the program as it is now."""
+    """What a command wants: "status", "show" an environment, "switch" to its generation that is current now, "forget" one that is removed,
+    "stop", or "upgrade" to the program as it is now.
+    """
 
     command: str
     environment: str = ""

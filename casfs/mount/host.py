@@ -4,7 +4,7 @@ Each is a slot: an environment, the user to whom its files belong, and which gen
 overlay needs it below itself. The slots are numbered in the order in which they came, the number
 stands in bits 44 and up of every inode number below them, and the list is in a file beside the daemon's lease: a worker that takes over
 reads it and knows every number that its predecessor gave out. Slots are added, never removed or reordered, while the file system is
-mounted.
+mounted; those of an environment that was removed lose its name, and another one of that name gets new ones.
 
 A host answers the same questions as a view, by handing them to the view of the slot.
 """
@@ -28,7 +28,7 @@ from casfs.venv.tree import DirectoryNode, FileNode
 class Slot:
     """An environment as one user's files."""
 
-    environment: str
+    environment: str  # empty: one that was removed
     uid: int
     gid: int
     generation: int = 0  # 0: the one that is current, whichever that is
@@ -63,7 +63,7 @@ class Host:
 
     def _use(self, slots: list[Slot]) -> None:
         self.slots = slots
-        self._numbers = {slot.name: number for number, slot in enumerate(slots, 1)}
+        self._numbers = {slot.name: number for number, slot in enumerate(slots, 1) if slot.environment}
 
     def add_slot(self, slot: Slot) -> str:
         """The name of the slot's directory. The table knows it before anybody is told.
@@ -79,6 +79,18 @@ class Host:
             for other in [key for key in self._views if slot.generation and key[0] == slot.environment and key[1]]:
                 del self._views[other]
         return slot.name
+
+    def slot_names(self, environment: str) -> list[str]:
+        """The directories of the root that show an environment."""
+        return [slot.name for slot in self.slots if slot.environment == environment]
+
+    def retire(self, environment: str) -> None:
+        """Show nothing of an environment any more, by any number that was given out."""
+        slots = [dataclasses.replace(slot, environment="") if slot.environment == environment else slot for slot in self.slots]
+        write_record(self._table, [dataclasses.asdict(one) for one in slots])
+        self._use(slots)
+        for key in [key for key in self._views if key[0] == environment]:
+            del self._views[key]
 
     def changing_views(self) -> list[tuple[int, str, View]]:
         """(slot number, environment, view) of every slot that shows the current generation and was looked into."""
@@ -96,6 +108,8 @@ class Host:
         if not 1 <= slot <= len(self.slots):
             raise StoreDamaged(self._table, f"there is no slot {slot}")
         found = self.slots[slot - 1]
+        if not found.environment:
+            raise StoreDamaged(self._table, f"the environment of slot {slot} was removed")
         return self.view(found.environment, found.generation)
 
     def owner_ids(self, ino: int) -> tuple[int, int]:
@@ -166,5 +180,5 @@ class Host:
 
     def forget(self, ino: int) -> None:
         """See View."""
-        if slot := slot_number(ino):
+        if (slot := slot_number(ino)) and self.slots[slot - 1].environment:
             self._view(slot).forget(view_number(ino))

@@ -40,6 +40,13 @@ class ShownGenerations:
     def write(self, name: str, number: int) -> None:
         """The kernel knows nothing of any other generation any more."""
         with self._writing:
-            numbers = {**self.numbers, name: number}
-            write_record(self._path, numbers)
-            self.numbers = numbers
+            self._write({**self.numbers, name: number})
+
+    def forget(self, name: str) -> None:
+        """The kernel knows nothing of the environment any more."""
+        with self._writing:
+            self._write({other: number for other, number in self.numbers.items() if other != name})
+
+    def _write(self, numbers: dict[str, int]) -> None:
+        write_record(self._path, numbers)
+        self.numbers = numbers

@@ -186,6 +186,8 @@ class _Worker:
                 await self.switch(request.environment)
             elif request.command == "show":
                 return Reply(slot=self._add_slot(request))
+            elif request.command == "forget":
+                await self._forget_environment(request.environment)
             elif request.command in ("stop", "upgrade"):
                 await self._tell_supervisor(request.command)
             elif request.command != "status":
@@ -217,7 +219,7 @@ class _Worker:
     def _generations(self) -> dict[str, int]:
         """What is shown of each environment, or would be if somebody looked."""
         shown = self._post.shown
-        names = [slot.environment for slot in shown.slots] if isinstance(shown, Host) else [self._post.environment]
+        names = [slot.environment for slot in shown.slots if slot.environment] if isinstance(shown, Host) else [self._post.environment]
         seen = {name: view.generation_number for _, name, view in self._views()}
         return {name: seen.get(name) or Environment(self._post.store, name).current_number() or 0 for name in names}
 
@@ -230,6 +232,16 @@ class _Worker:
         if not isinstance(self._post.shown, Host):
             raise CasfsError(request.environment, "this daemon serves one environment")
         return self._post.shown.add_slot(Slot(request.environment, request.uid, request.gid, request.generation, request.attributes))
+
+    async def _forget_environment(self, environment: str) -> None:
+        """Let the kernel and us know nothing of an environment that nobody sees any more, and that is removed."""
+        if not isinstance(host := self._post.shown, Host):
+            raise CasfsError(environment, "this daemon serves one environment")
+        async with self._switching:
+            for name in host.slot_names(environment):
+                await trio.to_thread.run_sync(_invalidate_root, name)
+            host.retire(environment)
+            await trio.to_thread.run_sync(self._post.generations.forget, environment)
 
     async def switch(self, environment: str) -> None:
         """Show the generation of an environment that is current now. When this returns, nobody sees the one before any more."""
@@ -303,6 +315,12 @@ def _invalidate(slot: int, differences: list[ChangedEntry | ChangedDirectory]) -
                 pyfuse3.invalidate_entry(pyfuse3.InodeT(directory), pyfuse3.FileNameT(change.name.encode("utf-8", "surrogateescape")))
             else:
                 pyfuse3.invalidate_inode(pyfuse3.InodeT(directory), attr_only=True)
+
+
+def _invalidate_root(name: str) -> None:
+    """Tell the kernel to forget a slot's directory."""
+    with contextlib.suppress(FileNotFoundError):  # it did not know it
+        pyfuse3.invalidate_entry(pyfuse3.InodeT(ROOT), pyfuse3.FileNameT(os.fsencode(name)))
 
 
 def _number(slot: int, directory: DirectoryNode) -> int:

@@ -98,15 +98,22 @@ class Environment:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the right to publish the next generation; others wait."""
-        os.makedirs(self.directory, exist_ok=True)
-        fd = os.open(f"{self.directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            with naming(f"{self.directory}/lock"):
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+        """Hold the right to publish the next generation; others wait. Who waited while the environment was removed has it for a new one."""
+        path = f"{self.directory}/lock"
+        while True:
+            os.makedirs(self.directory, exist_ok=True)
+            try:
+                fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue
+            try:
+                with naming(path):
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                if _is_at(fd, path):
+                    yield
+                    return
+            finally:
+                os.close(fd)
 
     def next_number(self) -> int:
         """Number for the next generation: one that was never used. Call it with the lock held."""
@@ -147,3 +154,11 @@ class Environment:
 
     def _point_current_at(self, batch: Batch, number: int) -> None:
         batch.add_link(f"{self.directory}/current", f"generations/{number}.toml")
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -42,6 +42,10 @@ class Upper:
         os.makedirs(path, mode=0o700)
         return path
 
+    def works(self) -> list[str]:
+        """Its work directories."""
+        return [f"{self.directory}/work/{token}" for token in _names(f"{self.directory}/work")]
+
 
 def current_upper(environment: Environment) -> Upper | None:
     """The current upper layer; None, after two system calls, if nobody ever wrote into a mount. Raises StoreDamaged."""
@@ -106,7 +110,7 @@ def sweep_uppers(environment: Environment, is_in_use: Callable[[str], bool]) -> 
     with environment.locked():
         current = current_upper(environment)
         for upper in _iter_uppers(environment):
-            works = [f"{upper.directory}/work/{token}" for token in _names(f"{upper.directory}/work")]
+            works = upper.works()
             used = {path for path in (upper.files, *works) if is_in_use(path)}
             doomed = [upper.directory] if upper != current and not used else [work for work in works if work not in used]
             for path in doomed:

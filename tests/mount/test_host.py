@@ -59,6 +59,22 @@ def test_the_view_of_an_older_generation_is_dropped_and_made_again(tmp_path: Pat
     assert host.view("one", 1) == before
 
 
+def test_removed_environment_is_shown_by_none_of_its_numbers_and_a_new_one_gets_others(tmp_path: Path):
+    host = Host(str(tmp_path / "slots"), any_view)
+    names = [host.add_slot(slot) for slot in (Slot("one", 0, 0), Slot("two", 0, 0), Slot("one", 0, 0, 1))]
+    host.view("one", 1)
+    host.retire("one")
+    assert (host.slot_names("one"), host.slot_names("two")) == ([], ["two@0.0"])
+    for one in (host, Host(str(tmp_path / "slots"), any_view)):
+        with pytest.raises(StoreDamaged):
+            one.node(host_number(3, ROOT))
+        one.forget(host_number(3, ROOT))  # the kernel does so late
+        assert one.look_up(ROOT, names[0].encode()) == (None, False)
+    assert host.add_slot(Slot("one", 0, 0)) == names[0]
+    assert host.slots[3] == Slot("one", 0, 0)
+    assert host.slots[1] == Slot("two", 0, 0)
+
+
 def test_root_lists_nothing_and_keeps_no_miss(tmp_path: Path):
     host = Host(str(tmp_path / "slots"), no_view)
     assert host.listing(ROOT, 0) == ([], False)

@@ -167,3 +167,23 @@ def test_a_lock_that_is_held_keeps_others_out(environment):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(fd)
+
+
+def test_a_lock_of_an_environment_that_was_removed_meanwhile_is_taken_anew(environment, monkeypatch):
+    import fcntl
+
+    gone = f"{environment.directory}-gone"
+    flock = fcntl.flock
+
+    def remove_first(fd, operation):
+        if not os.path.exists(gone):
+            os.rename(environment.directory, gone)
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with environment.locked():
+        fd = os.open(f"{environment.directory}/lock", os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(fd)
+    assert os.listdir(environment.directory) == os.listdir(gone) == ["lock"]

@@ -1,0 +1,115 @@
+"""env: the environments of a store, listed and removed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from casfs.cli.context import DEFAULT_ENVIRONMENT, store_directory
+from casfs.cli.output import format_size, note, say, say_json, say_table
+from casfs.errors import CasfsError, EnvironmentRefused
+from casfs.mount.removal import iter_shown, remove_environment
+from casfs.store.environments import Environment
+from casfs.store.generations import Generation
+from casfs.store.leases import iter_private_leases
+from casfs.store.private import own_environment
+from casfs.store.reliance import iter_environments
+from casfs.store.store import Store, open_store
+from casfs.store.uppers import current_upper
+from casfs.venv.written import Writings, WrittenKind
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """An environment as it is listed."""
+
+    name: str
+    generation: Generation
+    written: int | None  # bytes of its upper layer; None if they can't be counted
+    shown: list[str]  # where it is mounted
+
+
+def run_list(arguments: argparse.Namespace) -> None:
+    """casfs env list"""
+    store = open_store(store_directory(arguments))
+    found = [one for environment in _iter_named(store) if (one := _describe(environment))]
+    if arguments.json:
+        say_json([_json(one) for one in found])
+        return
+    chosen = arguments.env or os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
+    head = ("", "Environment", "Python", "Distributions", "Written", "Last change", "Mounted at")
+    if found:
+        say_table(head, [("*" if one.name == chosen else "", *_row(one)) for one in found])
+    else:
+        note(f"{store.root} has no environments yet; `casfs add` makes one")
+
+
+def _iter_named(store: Store) -> list[Environment]:
+    """The environments that have names of their own: those that `casfs run` makes for some wheels end with it."""
+    private = {own_environment(lease.id) for lease in iter_private_leases(store)}
+    return [one for one in iter_environments(store) if one.name not in private]
+
+
+def _describe(environment: Environment) -> _Listed | None:
+    """None for one that does not exist yet, and for one that is damaged, which is told."""
+    try:
+        if (generation := environment.current()) is None:
+            return None
+    except CasfsError as error:
+        note(f"casfs: {error}")
+        return None
+    shown = [where for name, where in iter_shown(environment.store) if name == environment.name]
+    return _Listed(environment.name, generation, _written_size(environment), shown)
+
+
+def _written_size(environment: Environment) -> int | None:
+    try:
+        if (upper := current_upper(environment)) is None:
+            return 0
+        with Writings(upper.files) as writings:
+            return sum(one.size for one in writings.entries.values() if one.kind is WrittenKind.FILE)
+    except (CasfsError, OSError):
+        return None
+
+
+def _row(one: _Listed) -> tuple[str, ...]:
+    written = "?" if one.written is None else format_size(one.written)
+    generation = one.generation
+    count = str(len(generation.distributions))
+    return one.name, generation.interpreter.version, count, written, generation.created, ", ".join(one.shown)
+
+
+def _json(one: _Listed) -> dict[str, Any]:
+    interpreter = one.generation.interpreter
+    return {
+        "name": one.name,
+        "python": interpreter.version,
+        "executable": interpreter.executable,
+        "generation": one.generation.number,
+        "distributions": len(one.generation.distributions),
+        "written-bytes": one.written,
+        "changed": one.generation.created,
+        "mounts": one.shown,
+    }
+
+
+def run_remove(arguments: argparse.Namespace) -> None:
+    """casfs env remove"""
+    store = open_store(store_directory(arguments))
+    for name in dict.fromkeys(arguments.names):
+        environment = Environment(store, name)
+        if not arguments.yes:
+            _refuse_loss(environment)
+        remove_environment(environment)
+        say(f"- {name}")
+
+
+def _refuse_loss(environment: Environment) -> None:
+    """Raises EnvironmentRefused if something would be lost that no pool has."""
+    from casfs.cli.uppers import summarise_upper
+
+    if environment.current_number() is not None and (summary := summarise_upper(environment)) and not summary.is_empty:
+        what = f"{format_size(summary.size)} that were written into its mounts would be lost; `casfs diff` shows them"
+        raise EnvironmentRefused(environment.name, f"{what}, `casfs absorb` keeps what tools installed, --yes removes it all the same")

@@ -1,0 +1,72 @@
+"""Removal: an environment goes with its generations and its upper layers, once nobody sees it any more. Manifests and blobs stay."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+
+from casfs.errors import CasfsError, EnvironmentRefused, StoreDamaged
+from casfs.mount.control import Request, ask_daemon, raise_problem
+from casfs.mount.overlay import is_work_in_use
+from casfs.mount.places import find_host, iter_gone_places, iter_places, locked_places
+from casfs.mount.placing import end_unused_overlays
+from casfs.store.environments import Environment
+from casfs.store.leases import iter_leases, iter_private_leases
+from casfs.store.store import Store
+from casfs.store.uppers import current_upper, remove_tree
+
+
+def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
+    """(environment, where) of everything that shows one: mounts here and in other mount namespaces, and commands under `casfs run`."""
+    gone = set(iter_gone_places(store))
+    for place in iter_places(store):
+        if place not in gone:
+            yield place.environment, f"{place.path} (in process {place.pid})" if place.namespace else place.path
+    for lease in iter_leases(store):
+        if lease.environment:
+            yield lease.environment, lease.mountpoint
+    for lease in iter_private_leases(store):
+        yield lease.environment, f"casfs run (process {lease.pid})"
+
+
+def remove_environment(environment: Environment) -> None:
+    """Remove the environment: all of it or, if this is refused, nothing. Raises EnvironmentRefused."""
+    store = environment.store
+    if not os.path.isdir(environment.directory):
+        raise EnvironmentRefused(environment.name, "there is no environment of this name; `casfs env list` lists them")
+    doomed = store.path("tmp", secrets.token_hex(8))
+    with locked_places(store):
+        if shown := [where for name, where in iter_shown(store) if name == environment.name]:
+            raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}; `casfs umount` comes first")
+        if os.geteuid() == 0:
+            end_unused_overlays(store)
+            _refuse_used(environment)
+        _let_host_forget(environment)
+        with environment.locked():
+            os.rename(environment.directory, doomed)
+    with contextlib.suppress(FileNotFoundError):  # who publishes sweeps tmp/
+        remove_tree(doomed)
+
+
+def _refuse_used(environment: Environment) -> None:
+    """Raises EnvironmentRefused while a process uses a mount that was ended lazily: it still sees the upper layer."""
+    upper = None
+    with contextlib.suppress(StoreDamaged):
+        upper = current_upper(environment)
+    with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
+        if upper is not None and any(is_work_in_use(work, spare) for work in upper.works()):
+            raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that was ended with --lazy")
+
+
+def _let_host_forget(environment: Environment) -> None:
+    """Another environment of the name may come, with generations of the same numbers: the host must not take it for this one."""
+    if (host := find_host(environment.store)) is None:
+        return
+    try:
+        raise_problem(host, ask_daemon(environment.store, host, Request("forget", environment.name)))
+    except CasfsError as error:
+        reason = f"the daemon does not forget it ({'; '.join(error.reasons)}); `casfs daemon upgrade` may help"
+        raise EnvironmentRefused(environment.name, reason) from None

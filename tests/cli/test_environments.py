@@ -1,0 +1,137 @@
+"""env: environments are listed as they are, and removed whole, but not while somebody sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fuse.harness import Casfs, Interpreter, run_python, site_packages
+
+
+def read_list(casfs: Casfs) -> dict[str, Any]:
+    return {one["name"]: one for one in json.loads(casfs.run("env", "list", "--json").stdout)}
+
+
+def test_list_tells_what_each_environment_is_and_where_it_is_mounted(casfs: Casfs) -> None:
+    casfs.run("--env", "other", "add", casfs.wheel("demo"))
+    mountpoint = casfs.mount("--env", "other")
+    found = read_list(casfs)
+    assert {*found} == {"default", "other"}
+    assert found["other"]["python"] == sys.version.split()[0]
+    assert found["other"]["executable"].startswith("/")
+    assert [found[name]["distributions"] for name in ("default", "other")] == [0, 1]
+    assert [found[name]["mounts"] for name in ("default", "other")] == [[], [str(mountpoint)]]
+    assert found["other"]["written-bytes"] == 0
+    default, other = casfs.run("--env", "other", "env", "list").stdout.splitlines()[2:]
+    assert default.split() == ["default", found["default"]["python"], "0", "0", "B", found["default"]["changed"]]
+    assert other.split() == ["*", "other", found["other"]["python"], "1", "0", "B", found["other"]["changed"], str(mountpoint)]
+
+
+def test_list_of_a_store_without_environments(casfs: Casfs) -> None:
+    casfs.run("env", "remove", "default")
+    done = casfs.run("env", "list")
+    assert (done.stdout, done.stderr) == ("", f"{casfs.store} has no environments yet; `casfs add` makes one\n")
+    assert casfs.run("env", "list", "--json").stdout == "[]\n"
+
+
+def test_removed_environment_is_gone_and_the_others_keep_what_they_share_with_it(casfs: Casfs) -> None:
+    for name in ("one", "two"):
+        casfs.run("--env", name, "add", casfs.wheel("demo", files={"demo.py": b"VALUE = 1\n"}))
+    assert casfs.run("env", "remove", "one").stdout == "- one\n"
+    assert {*read_list(casfs)} == {"default", "two"}
+    assert os.listdir(casfs.store / "tmp") == []
+    assert "no environment of this name" in casfs.run("--env", "one", "list", code=1).stderr
+    assert run_python(casfs.mount("--env", "two"), "import demo; print(demo.VALUE)") == "1"
+    assert casfs.run("fsck").stdout == "no damage\n"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "../default"])
+def test_environment_that_does_not_exist_is_not_removed(casfs: Casfs, name: str) -> None:
+    [line] = casfs.run("env", "remove", name, code=1).stderr.splitlines()
+    assert name in line
+
+
+def test_mounted_environment_is_not_removed(casfs: Casfs) -> None:
+    mountpoint = casfs.mount(data_path="")
+    said = casfs.run("env", "remove", "default", code=1).stderr
+    assert said == f"casfs: default: is in use: {mountpoint}; `casfs umount` comes first\n"
+    assert run_python(mountpoint, "print(1)") == "1"
+    casfs.umount(mountpoint)
+    casfs.run("env", "remove", "default")
+
+
+def test_environment_of_a_running_command_is_not_removed(casfs: Casfs) -> None:
+    done = casfs.run("run", "--", "sh", "-c", f"{sys.executable} -m casfs --store {casfs.store} env remove default || true")
+    assert "casfs: default: is in use: casfs run (process " in done.stderr
+    casfs.run("env", "remove", "default")
+
+
+def test_what_tools_wrote_is_removed_only_when_told_so(casfs: Casfs) -> None:
+    mountpoint = casfs.mount(data_path="")
+    (site_packages(mountpoint) / "mine.py").write_bytes(b"mine")
+    casfs.umount(mountpoint)
+    assert read_list(casfs)["default"]["written-bytes"] == 4
+    said = casfs.run("env", "remove", "default", code=1).stderr
+    assert said.startswith("casfs: default: 4 B that were written into its mounts would be lost; `casfs diff` shows them")
+    casfs.run("env", "remove", "--yes", "default")
+    assert not (casfs.store / "environments/default").exists()
+
+
+@pytest.mark.parametrize("data_path", ["kernel", "fuse"])
+def test_new_environment_of_a_removed_ones_name_shows_nothing_of_it(casfs: Casfs, data_path: str) -> None:
+    keeper = casfs.mount("--env", "keeper", data_path=data_path)  # its daemon lives on
+    casfs.run("--env", "again", "add", casfs.wheel("demo", files={"demo.py": b"VALUE = 1\n"}))
+    mountpoint = casfs.mount("--env", "again", data_path=data_path)
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
+    casfs.umount(mountpoint)
+    casfs.run("env", "remove", "--yes", "again")
+    casfs.run("--env", "again", "add", casfs.wheel("other", files={"other.py": b"VALUE = 2\n"}))
+    casfs.run("mount", "--env", "again", "--data-path", data_path, mountpoint)
+    assert run_python(mountpoint, "import other; print(other.VALUE)") == "2"
+    assert not (site_packages(mountpoint) / "demo.py").exists()
+    assert run_python(keeper, "print(1)") == "1"
+
+
+def test_daemon_without_twins_forgets_a_removed_environment_for_good(casfs: Casfs) -> None:
+    """Also a worker that takes over, and an overlay for which the daemon says what there is."""
+    keeper = casfs.mount("--env", "keeper", data_path="")
+    mountpoint = keeper.with_name("again")
+    for name in ("demo", "other"):
+        casfs.run("--env", "again", "add", casfs.wheel(name, files={f"{name}.py": b"VALUE = 1\n"}))
+        twins = casfs.store / "twins"
+        twins.rename(casfs.directory / "away")
+        casfs.run("mount", "--env", "again", mountpoint)
+        assert [path.name for path in site_packages(mountpoint).glob("*.py")] == [f"{name}.py"]
+        casfs.umount(mountpoint)
+        (casfs.directory / "away").rename(twins)
+        casfs.run("env", "remove", "--yes", "again")
+        casfs.run("daemon", "upgrade")
+    assert run_python(keeper, "print(1)") == "1"
+    assert "Traceback" not in casfs.log()
+
+
+def test_environment_that_somebody_still_uses_after_a_lazy_umount_is_not_removed(casfs: Casfs) -> None:
+    mountpoint = casfs.mount(data_path="")
+    keeper = casfs.mount("--env", "keeper", data_path="")
+    with Interpreter(mountpoint, cwd=site_packages(mountpoint)) as user:
+        assert user.ask("1 + 1") == 2
+        casfs.umount(mountpoint, "--lazy")
+        said = casfs.run("env", "remove", "--yes", "default", code=1).stderr
+        assert "is in use: some process is still in a mount of it" in said
+        assert user.ask("__import__('os').listdir('.')") == []
+    casfs.run("env", "remove", "--yes", "default")
+    casfs.umount(keeper)
+
+
+def test_environment_that_is_damaged_can_be_removed(casfs: Casfs) -> None:
+    link = Path(casfs.store / "environments/default/current")
+    link.unlink()
+    link.symlink_to("generations/77.toml")
+    assert "generation 77 of environment 'default' is missing" in casfs.run("env", "list").stderr
+    casfs.run("env", "remove", "--yes", "default")
+    assert casfs.run("fsck").stdout == "no damage\n"
