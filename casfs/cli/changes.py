@@ -18,6 +18,8 @@ from casfs.store.uppers import current_upper
 from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, parse_project, remove_distributions, roll_back
 from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
 
+_ROLLBACK = "rollback to "
+
 
 def change_and_show(environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions) -> Change:
     """Add wheels, let the mounts show it, and tell what changed."""
@@ -102,7 +104,15 @@ def run_rollback(arguments: argparse.Namespace) -> None:
         change = roll_back(environment, arguments.generation)
         _show(environment)
     say_difference(change.before, change.after)
-    note(f"generation {change.after.number}: {change.after.command}")
+    note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
+
+
+def _further(environment: Environment, after: Generation) -> str:
+    """Where to go on from a rollback, which is a generation itself, so that a second one returns from it."""
+    while after.command.startswith(_ROLLBACK):
+        after = environment.read(int(after.command.removeprefix(_ROLLBACK)))
+    earlier = max((number for number in environment.numbers() if number < after.number), default=None)
+    return "" if earlier is None else f", `casfs rollback {earlier}` goes further back"
 
 
 def say_difference(before: Generation | None, after: Generation) -> set[str]:

@@ -27,6 +27,8 @@ _EXAMPLE = """example:
   casfs mount ~/project/.venv
   ~/project/.venv/bin/python -c 'import numpy'"""
 
+_ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
+
 _RUN_DESCRIPTION = """Run a command in the environment, or in one of some wheels that vanishes afterwards.
 
 The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
@@ -140,8 +142,9 @@ def _add_change_commands(commands: _Commands) -> None:
     _add_lock_commands(commands)
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
-    rollback = commands.add("rollback", "changes:run_rollback", "return to an earlier generation", "casfs rollback 3")
-    rollback.add_argument("generation", nargs="?", type=int, metavar="N", help="the generation (default: the one before the current one)")
+    rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
+    help_text = "the generation (default: the one before the current one; so a second rollback undoes the first)"
+    rollback.add_argument("generation", nargs="?", type=int, metavar="N", help=help_text)
 
 
 def _add_lock_commands(commands: _Commands) -> None:

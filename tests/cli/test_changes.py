@@ -225,12 +225,25 @@ def test_rollback_goes_back_and_forth_and_never_rewrites(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("one", "2.0"))
     done = casfs.run("rollback")
     assert done.stdout == "~ one 2.0 -> 1.0\n"
-    assert done.stderr == f"generation {empty + 3}: rollback to {empty + 1}\n"
+    told = f"generation {empty + 3}: rollback to {empty + 1}; `casfs rollback` undoes that, `casfs rollback {empty}` goes further back\n"
+    assert done.stderr == told
     casfs.run("rollback", str(empty))
     assert listed(casfs) == {}
     found = json.loads(casfs.run("generations", "--json").stdout)
     assert [one["generation"] for one in found] == [*range(empty, empty + 5)]
     assert [one["is-current"] for one in found] == [False] * 4 + [True]
+
+
+def test_rollback_says_that_it_goes_back_and_forth_and_how_to_go_on(casfs: Casfs) -> None:
+    empty = casfs.generation()
+    casfs.add(casfs.wheel("one"))
+    casfs.add(casfs.wheel("one", "2.0"))
+    back, forth = casfs.run("rollback"), casfs.run("rollback")
+    assert (back.stdout, forth.stdout) == ("~ one 2.0 -> 1.0\n", "~ one 1.0 -> 2.0\n")
+    assert f"rollback to {empty + 2}; `casfs rollback` undoes that, `casfs rollback {empty + 1}` goes further back" in forth.stderr
+    again = casfs.run("rollback")  # to a generation that was a rollback itself
+    assert again.stderr.endswith(f"rollback to {empty + 3}; `casfs rollback` undoes that, `casfs rollback {empty}` goes further back\n")
+    assert casfs.run("rollback", str(empty)).stderr.endswith(f"rollback to {empty}; `casfs rollback` undoes that\n")
 
 
 @pytest.mark.parametrize("number", ["0", "99", "-1"])
