@@ -36,13 +36,21 @@ test: setup-test ## All tests but the long ones, in under 15 minutes
 test-long: setup-test ## The long tests alone
 	$(PYTHON) -m pytest -m long $(ARGS)
 
+# Where the last full run of the benchmark is kept.
+RUN := build/bench.json
+
 .PHONY: bench
-bench: setup ## casfs against pip, uv and plain files: a table; ARGS="--json FILE" keeps the values
-	@$(PYTHON) -m scripts.bench $(ARGS)
+bench: setup ## casfs against pip, uv and plain files, in about ten minutes: a table, and values in RUN
+	@mkdir -p build
+	@$(PYTHON) -m scripts.bench --json $(RUN) $(ARGS)
 
 .PHONY: bench-quick
-bench-quick: setup ## The same with less work, in a few minutes
+bench-quick: setup ## The same with less work, in one to two minutes
 	@$(PYTHON) -m scripts.bench --quick $(ARGS)
+
+.PHONY: bench-report
+bench-report: setup ## Put the last full run of the benchmark into README, with plots
+	@$(PYTHON) -m scripts.bench.report $(RUN)
 
 .PHONY: lint
 lint: setup-test ## Style, format and types

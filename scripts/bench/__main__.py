@@ -19,12 +19,13 @@ from scripts.bench.figures import Figure, Run, format_run
 from scripts.bench.machine import describe_machine, describe_revision
 from scripts.bench.measures import MEASURES
 from scripts.bench.processes import adopting_orphans, end_descendants
+from scripts.bench.rounds import Pace
 from scripts.bench.stores import detach_below
 from scripts.bench.table import format_markdown
 from scripts.bench.tools import REPOSITORY, Tools, cache_folder, say
 from scripts.bench.ways import EXPLAINED
 
-_ROUNDS, _QUICK_ROUNDS = 7, 3
+_FULL, _QUICK = Pace(most=7, least=3), Pace(most=3, least=1, share=0.08)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,8 +44,10 @@ def _run(arguments: argparse.Namespace) -> Run:
     cache = cache_folder()
     tools = Tools.install(cache)
     with working_folder(arguments.folder or cache) as folder:
-        rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else _ROUNDS)
-        bench = Bench(folder, cache, tools, rounds, arguments.quick, arguments.large)
+        pace = _QUICK if arguments.quick else _FULL
+        if arguments.rounds:
+            pace = Pace(arguments.rounds, arguments.rounds)
+        bench = Bench(folder, cache, tools, pace, arguments.quick, arguments.large)
         began = time.monotonic()
         machine = _describe(bench)
         figures, failures = _take_all(bench, arguments.only or list(MEASURES))
@@ -53,10 +56,10 @@ def _run(arguments: argparse.Namespace) -> Run:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("scripts.bench", description="Measure casfs against pip, uv and plain files.")
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_ROUNDS} rounds instead of {_ROUNDS}, and less work: about a minute")
-    parser.add_argument("--large", action="store_true", help="also add tensorflow-cpu (a wheel of 274 MB)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and less work: one to two minutes instead of about ten")
+    parser.add_argument("--large", action="store_true", help="also tensorflow (a wheel of 274 MB, and what it needs)")
     parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be given more than once")
-    parser.add_argument("--rounds", type=int, help="how often each contender has its turn")
+    parser.add_argument("--rounds", type=int, help="how often each contender has its turn, however long that takes")
     parser.add_argument("--folder", type=_absolute, help="work in a new folder below this one (default: the user's cache folder)")
     parser.add_argument("--json", type=_absolute, metavar="FILE", help="also write all values to FILE")
     return parser
@@ -84,7 +87,8 @@ def _clean(folder: Path) -> None:
 
 
 def _describe(bench: Bench) -> dict[str, str]:
-    mode = f"{'quick' if bench.is_quick else 'full'}, {bench.rounds} rounds"
+    rounds = f"{bench.pace.least} to {bench.pace.most}" if bench.pace.least < bench.pace.most else str(bench.pace.most)
+    mode = f"{'quick' if bench.is_quick else 'full'}, {rounds} rounds"
     versions = bench.tools.versions()
     versions["casfs"] += f" ({describe_revision(REPOSITORY)})"
     return {**describe_machine(bench.folder), **versions, "mode": mode, "contenders": EXPLAINED}

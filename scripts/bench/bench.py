@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.bench.processes import Usage, run
+from scripts.bench.rounds import Pace, Rounds, Turn, take_turns
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools, clean_environment, download
@@ -24,7 +25,7 @@ class Bench:
     folder: Path
     cache: Path
     tools: Tools
-    rounds: int
+    pace: Pace
     is_quick: bool
     is_large: bool
 
@@ -32,6 +33,14 @@ class Bench:
     def env(self) -> dict[str, str]:
         """The variables of a measured program."""
         return clean_environment(self.folder)
+
+    def take_turns(self, turns: Mapping[str, Turn], allowed_s: float) -> Rounds:
+        """As many rounds as the run's pace says; a full run allows so many seconds for them."""
+        return take_turns(self.pace, turns, allowed_s)
+
+    def take_once(self, turns: Mapping[str, Turn]) -> Rounds:
+        """One round: for what is the same each time."""
+        return take_turns(Pace(1, 1), turns)
 
     def wheels(self, name: str) -> list[str]:
         """Paths of a set's wheels, which are in the page cache."""
@@ -56,37 +65,52 @@ class Bench:
         shutil.rmtree(made)
         return store
 
+    def uv(self, *words: str) -> Usage:
+        """Run uv."""
+        return run([self.tools.uv, "--quiet", *words], self.env)
+
     def new_venv(self, path: Path) -> Path:
         """An empty environment, made by uv."""
-        run([self.tools.uv, "venv", "--quiet", "--python", self.tools.python, str(path)], self.env)
+        self.uv("venv", "--python", self.tools.python, str(path))
         return path
 
-    def new_pip_venv(self, path: Path, template: Path) -> Path:
-        """An environment that holds pip and its bytecode, copied from `template`, which is made if it is absent."""
-        if not template.exists():
-            self.new_venv(template)
-            peers = site_packages(Path(self.tools.peer_python).parents[1])
-            for found in peers.glob("pip*"):
-                shutil.copytree(found, site_packages(template) / found.name)
-        shutil.copytree(template, path, symlinks=True)
-        return path
-
-    def uv_install(self, venv: Path, wheels: Sequence[str], cache: Path, link_mode: str) -> Usage:
+    def uv_install(self, venv: Path, wheels: Sequence[str], cache: Path, link_mode: str, *words: str) -> Usage:
         """uv pip install"""
-        command = [self.tools.uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python"), "--cache-dir", str(cache)]
-        return run([*command, "--link-mode", link_mode, "--no-deps", *wheels], self.env)
+        command = ["pip", "install", "--python", str(venv / "bin/python"), "--cache-dir", str(cache), "--link-mode", link_mode, "--no-deps"]
+        return self.uv(*command, *words, *wheels)
 
-    def pip_install(self, venv: Path, wheels: Sequence[str]) -> Usage:
-        """pip install"""
-        command = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", *wheels]
-        return run(command, self.env)
+    def pip_install(self, venv: Path, wheels: Sequence[str], *words: str) -> Usage:
+        """pip install, by a pip outside of the environment, which needs none of its own then"""
+        command = [self.tools.peer_python, "-m", "pip", "--python", str(venv / "bin/python"), "install", "--quiet", "--no-deps"]
+        return run([*command, *words, *wheels], self.env)
 
-    def native(self, folder: Path, wheels: Sequence[str]) -> Path:
-        """An environment of plain files without bytecode: the limit."""
-        venv = self.new_venv(folder / "native")
-        self.uv_install(venv, wheels, folder / "native-cache", "copy")
-        shutil.rmtree(folder / "native-cache")
-        return venv
+    def native(self, name: str) -> Path:
+        """A set as plain files, without bytecode: the limit. In the page cache; made once for the run, so leave it as it is."""
+        path = self._prepared / f"native-{name}"
+        if not path.exists():
+            self.new_venv(path)
+            self.uv_install(path, self.wheels(name), self._prepared / "cache", "copy")
+            shutil.rmtree(self._prepared / "cache")
+        read_all([path])
+        return path
+
+    def store(self, name: str) -> Store:
+        """A store that has a set's wheels in the environment of its name, without bytecode. In the page cache; made once for the run."""
+        path = self._prepared / f"store-{name}"
+        if path.exists():
+            store = Store(self.tools, path, self.env)
+        else:
+            store = self.new_store(path)
+            store.add(name, self.wheels(name))
+        read_all([path])
+        return store
+
+    @property
+    def _prepared(self) -> Path:
+        """What measures share, until the run ends."""
+        path = self.folder / "prepared"
+        path.mkdir(exist_ok=True)
+        return path
 
 
 def site_packages(environment: Path) -> Path:

@@ -68,6 +68,10 @@ class Figure:
         return next(iter(self.values))
 
     @property
+    def rounds(self) -> int:
+        return len(self.values[self.reference])
+
+    @property
     def is_higher_better(self) -> bool:
         return self.unit in _HIGHER_IS_BETTER
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SYS_CACHESTAT = 451  # cachestat(2), Linux 6.5
+_DROP_CACHES = "/proc/sys/vm/drop_caches"  # proc_sys_vm(5)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,6 +30,17 @@ def evict(*tops: Path) -> None:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
+
+
+def can_drop() -> bool:
+    """Whether this user may drop the machine's caches."""
+    return os.access(_DROP_CACHES, os.W_OK)
+
+
+def drop_caches() -> None:
+    """Drop all clean pages, names and inodes of the machine."""
+    os.sync()
+    Path(_DROP_CACHES).write_text("3", encoding="ascii")
 
 
 def _iter_files(tops: tuple[Path, ...]) -> Iterator[str]:

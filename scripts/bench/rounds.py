@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,11 +27,28 @@ class Rounds:
         return Figure(measure, what, unit, conditions, self.values[metric], loaded_rounds=loaded)
 
 
-def take_turns(count: int, turns: Mapping[str, Turn]) -> Rounds:
-    """Run `count` rounds of all contenders, forth and back: A B C, C B A. So none always follows the same one, whose traces it finds."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many rounds: `most` where the time that a measure allows for them suffices, and never less than `least`."""
+
+    most: int
+    least: int
+    share: float = 1.0
+    """Of the time that a measure allows."""
+
+
+def take_turns(pace: Pace, turns: Mapping[str, Turn], allowed_s: float = math.inf) -> Rounds:
+    """Run rounds of all contenders, forth and back: A B C, C B A. So none always follows the same one, whose traces it finds.
+
+    A round is begun only if it is likely to end within `allowed_s`, or if there were too few.
+    """
     values: dict[str, dict[str, list[float]]] = {}
     loaded = []
-    for number in range(count):
+    began = time.monotonic()
+    for number in range(pace.most):
+        used = time.monotonic() - began
+        if number >= pace.least and used * (number + 1) / number > allowed_s * pace.share:
+            break
         before = read_times()
         for contender in list(turns)[:: -1 if number % 2 else 1]:
             for metric, value in turns[contender](number).items():

@@ -20,6 +20,9 @@ from scripts.bench.ways import DEFAULT, KERNEL_ON_FUSE, WAYS, Way
 
 _ATTEMPTS = 5
 
+WITHOUT_BYTECODE: tuple[str, ...] = ()
+"""What `casfs add` is told where casfs is compared with what does not compile either."""
+
 PROGRAMS = str(Path(__file__).with_name("programs.py"))
 
 
@@ -61,8 +64,17 @@ class Store:
         return run([self.tools.casfs, "--store", str(self.path), *arguments], self.env)
 
     def add(self, environment: str, wheels: Sequence[str]) -> Usage:
-        """casfs add"""
+        """casfs add, without bytecode"""
+        return run(self.words_of_add(environment, wheels), self.env)
+
+    def add_by_default(self, environment: str, wheels: Sequence[str]) -> Usage:
+        """casfs add, as it is by default"""
         return self.casfs("--env", environment, "add", "--python", self.tools.python, *wheels)
+
+    def words_of_add(self, environment: str, wheels: Sequence[str]) -> list[str]:
+        """The command of `add`."""
+        words = ["--env", environment, "add", *WITHOUT_BYTECODE, "--python", self.tools.python]
+        return [self.tools.casfs, "--store", str(self.path), *words, *wheels]
 
     def status(self, mountpoint: Path) -> dict[str, Any]:
         """What casfs status says of a mount."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import random
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,29 +17,60 @@ def make_wheels(folder: Path, count: int) -> list[str]:
     return [str(_make_wheel(folder, f"bench_{number:05}")) for number in range(count)]
 
 
+def make_blob_wheels(folder: Path, blobs: int, each: int) -> list[str]:
+    """Paths of new wheels, `blobs_00000` and so on, which hold so many different tiny files together, and so many each."""
+    paths = []
+    for number in range(0, blobs, each):
+        name = f"blobs_{number // each:05}"
+        files = {
+            f"{name}/{one % 10}/{one}.txt": f"tiny file {number + one} of {name}\n".encode() for one in range(min(each, blobs - number))
+        }
+        paths.append(str(_write_wheel(folder, name, files)))
+    return paths
+
+
+def make_large_wheel(folder: Path, size: int) -> str:
+    """Path of a new wheel, `large`, with one file of `size` random bytes, `large/library.bin`, not deflated."""
+    content = random.Random(0).randbytes(size)
+    return str(_write_wheel(folder, "large", {"large/library.bin": content}, zipfile.ZIP_STORED))
+
+
 def _make_wheel(folder: Path, name: str) -> Path:
+    return _write_wheel(folder, name, _build_modules(name))
+
+
+def _write_wheel(folder: Path, name: str, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
     path = folder / f"{name}-1.0-py3-none-any.whl"
-    members = build_members(name)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for member, content in members.items():
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for member, content in {**files, **_build_info(name, files)}.items():
             info = zipfile.ZipInfo(member, _DATE)
             info.external_attr = 0o100644 << 16
-            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+            archive.writestr(info, content, method)
     return path
 
 
 def build_members(name: str) -> dict[str, bytes]:
     """The files of a distribution, RECORD last."""
-    info = f"{name}-1.0.dist-info"
+    files = _build_modules(name)
+    return {**files, **_build_info(name, files)}
+
+
+def _build_modules(name: str) -> dict[str, bytes]:
     lines = "".join(f"VALUE_{number} = {name!r}, {number}\n" for number in range(40))
-    members = {
+    return {
         f"{name}/__init__.py": f"from {name}.first import VALUE_1\n".encode(),
         f"{name}/first.py": lines.encode(),
         f"{name}/second.py": f"# of {name}\n{lines}".encode(),
+    }
+
+
+def _build_info(name: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    info = f"{name}-1.0.dist-info"
+    members = {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n\nMade by the benchmark.\n".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: casfs-bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    return {**members, f"{info}/RECORD": _format_record(members, f"{info}/RECORD")}
+    return {**members, f"{info}/RECORD": _format_record({**files, **members}, f"{info}/RECORD")}
 
 
 def _format_record(members: Mapping[str, bytes], own: str) -> bytes:

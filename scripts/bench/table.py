@@ -24,7 +24,7 @@ def format_markdown(run: Run) -> str:
 
 def format_measure(measure: str, figures: Sequence[Figure]) -> str:
     """One measure: its table and its conditions."""
-    header = ("Figure", "Contender", "Median", "p10 to p90", "Ratio", "p10 to p90")
+    header = ("Figure", "Rounds", "Contender", "Median", "p10 to p90", "Ratio", "p10 to p90")
     table = format_table(header, (row for figure in figures for row in _rows(figure)))
     return "\n\n".join((f"## {measure}", table, "\n".join(_iter_conditions(figures))))
 
@@ -44,6 +44,7 @@ def _rows(figure: Figure) -> Iterator[tuple[str, ...]]:
         what = f"{figure.what}{mark}" if not number else ""
         yield (
             what,
+            str(figure.rounds) if not number else "",
             contender,
             format_value(spread.median, figure.unit),
             _format_range(spread, figure.unit),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,9 +17,10 @@ WHEEL_SETS = {
     "django": ("--no-deps", "django"),
     "numpy": ("--no-deps", "numpy"),
     "tensorflow": ("--no-deps", "tensorflow-cpu"),
-    "pandas": ("pandas",),
-    "requests": ("requests",),
+    "small": ("requests",),
+    "web": ("django", "fastapi", "flask", "sqlalchemy", "boto3"),
     "science": ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "sympy"),
+    "deep": ("tensorflow-cpu",),
 }
 """What `pip download` is asked for, by name."""
 
@@ -38,26 +40,43 @@ class Tools:
     python: str
     uv: str
     peer_python: str
+    uvl: str = ""
+    """Empty where it can't be had."""
 
     @classmethod
     def install(cls, cache: Path) -> Tools:
-        """Install pip and uv where they are missing. Casfs is that of the interpreter that runs this."""
-        python = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
+        """Install pip, uv and uvl-fuse where they are missing. Casfs is that of the interpreter that runs this."""
+        python = cls.base_python()
         own = Path(sys.executable).parent
-        peers = cache / "peers"
-        if not (peers / "complete").exists():
-            say("installing pip and uv")
-            shutil.rmtree(peers, ignore_errors=True)
-            _call(python, "-m", "venv", str(peers))
-            _call(str(peers / "bin/python"), "-m", "pip", "install", "--quiet", "--upgrade", "pip", "uv")
-            (peers / "complete").touch()
-        return cls(str(own / "casfs"), sys.executable, python, str(peers / "bin/uv"), str(peers / "bin/python"))
+        peers = make_venv(python, cache / "peers", "pip", "uv")
+        uvl = ""
+        with contextlib.suppress(subprocess.CalledProcessError):  # pip has told why
+            uvl = f"{make_venv(python, cache / 'uvl', 'uvl-fuse')}/bin/uvl"
+        return cls(str(own / "casfs"), sys.executable, python, f"{peers}/bin/uv", f"{peers}/bin/python", uvl)
+
+    @staticmethod
+    def base_python() -> str:
+        """The interpreter behind the one that runs this."""
+        return str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
 
     def versions(self) -> dict[str, str]:
         """What the programs say of themselves."""
         pip = _call(self.peer_python, "-m", "pip", "--version").split()[1]
         uv = _call(self.uv, "--version").split()[1]
-        return {"casfs": _call(self.casfs, "--version").split()[1], "python": sys.version.split()[0], "pip": pip, "uv": uv}
+        uvl = _call(self.uvl, "--version").split()[-1] if self.uvl else "can't be installed here"
+        casfs = _call(self.casfs, "--version").split()[1]
+        return {"casfs": casfs, "python": sys.version.split()[0], "pip": pip, "uv": uv, "uvl-fuse": uvl}
+
+
+def make_venv(python: str, path: Path, *names: str) -> Path:
+    """An environment that has the newest of some projects, by pip; made if that has not been done before. Raises CalledProcessError."""
+    if not (path / "complete").exists():
+        say(f"installing {' and '.join(names)}")
+        shutil.rmtree(path, ignore_errors=True)
+        _call(python, "-m", "venv", str(path))
+        _call(str(path / "bin/python"), "-m", "pip", "install", "--quiet", "--upgrade", *names)
+        (path / "complete").touch()
+    return path
 
 
 def download(tools: Tools, cache: Path, name: str) -> list[str]:

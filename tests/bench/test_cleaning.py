@@ -14,11 +14,12 @@ from pathlib import Path
 from scripts.bench.__main__ import working_folder
 from scripts.bench.bench import Bench
 from scripts.bench.processes import adopting_orphans
+from scripts.bench.rounds import Pace
 from scripts.bench.tools import Tools
 
 tools = Tools(str(Path(sys.executable).with_name("casfs")), sys.executable, sys._base_executable, "", "")
 with adopting_orphans(), working_folder(Path(sys.argv[1])) as folder:
-    store = Bench(folder, folder, tools, rounds=1, is_quick=True, is_large=False).new_store(folder / "store")
+    store = Bench(folder, folder, tools, pace=Pace(1, 1), is_quick=True, is_large=False).new_store(folder / "store")
     with store.mounted("bench-primer", folder / "mount") as lean, store.mounted_with_stock_loop("bench-primer", folder / "second") as stock:
         print(lean.daemon, stock.daemon, len(list(stock.path.iterdir())), flush=True)
         raise RuntimeError("in the middle")

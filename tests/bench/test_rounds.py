@@ -10,7 +10,7 @@ import pytest
 from scripts.bench.load import Times, find_descendants, foreign_cores, is_loaded, parse_busy, read_times
 from scripts.bench.machine import find_file_system
 from scripts.bench.processes import CommandFailed, run
-from scripts.bench.rounds import Rounds, take_turns
+from scripts.bench.rounds import Pace, Rounds, take_turns
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -25,10 +25,23 @@ def test_contenders_take_turns():
 
         return take
 
-    rounds = take_turns(3, {"a": turn("a"), "b": turn("b")})
+    rounds = take_turns(Pace(3, 3), {"a": turn("a"), "b": turn("b")})
     assert order == ["a0", "b0", "b1", "a1", "a2", "b2"]
     assert rounds.values == {"seconds": {"a": [0, 1, 2], "b": [0, 1, 2]}}
     assert rounds.figure("add", "seconds", "x", "s", "").reference == "a"
+
+
+def take_numbers(pace: Pace, allowed_s: float) -> list[float]:
+    return take_turns(pace, {"a": lambda number: {"number": float(number)}}, allowed_s).values["number"]["a"]
+
+
+def test_where_the_time_does_not_suffice_there_are_fewer_rounds_but_not_too_few():
+    assert take_numbers(Pace(most=7, least=3), allowed_s=1e-9) == [0, 1, 2]
+
+
+def test_where_the_time_suffices_there_are_all_rounds():
+    assert take_numbers(Pace(most=5, least=1), allowed_s=1000) == [0, 1, 2, 3, 4]
+    assert take_numbers(Pace(most=5, least=2, share=1e-12), allowed_s=1000) == [0, 1]
 
 
 def test_foreign_load_marks_times_and_speeds_but_no_sizes():

@@ -13,6 +13,7 @@ import pytest
 from scripts.bench import inside
 from scripts.bench.bench import Bench
 from scripts.bench.processes import adopting_orphans
+from scripts.bench.rounds import Pace
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools
@@ -25,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     base = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
     tools = Tools(str(Path(sys.executable).with_name("casfs")), sys.executable, base, "", "")
     with adopting_orphans():
-        store = Bench(tmp_path, tmp_path, tools, rounds=1, is_quick=True, is_large=False).new_store(tmp_path / "store")
+        store = Bench(tmp_path, tmp_path, tools, pace=Pace(1, 1), is_quick=True, is_large=False).new_store(tmp_path / "store")
         for wheel in make_wheels(tmp_path, 2):
             store.add("two", [wheel])
         yield store

@@ -6,21 +6,40 @@ from collections.abc import Callable, Iterator
 
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
-from scripts.bench.measures import add, disk, host, imports, ingest, latency, memory, metadata, mounting, sharing, twins, upper
+from scripts.bench.measures import (
+    add,
+    disk,
+    growth,
+    host,
+    imports,
+    ingest,
+    latency,
+    memory,
+    metadata,
+    mounting,
+    reads,
+    ready,
+    sharing,
+    twins,
+    upper,
+)
 
 Measure = Callable[[Bench], Iterator[Figure]]
 
 MEASURES: dict[str, Measure] = {
+    "ready": ready.measure,
     "add": add.measure,
     "twins": twins.measure,
     "mounting": mounting.measure,
     "imports": imports.measure,
     "metadata": metadata.measure,
     "latency": latency.measure,
+    "reads": reads.measure,
     "memory": memory.measure,
     "sharing": sharing.measure,
     "host": host.measure,
     "ingest": ingest.measure,
     "disk": disk.measure,
+    "growth": growth.measure,
     "upper": upper.measure,
 }

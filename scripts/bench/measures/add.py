@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from scripts.bench.bench import Bench, settle
 from scripts.bench.figures import Figure
 from scripts.bench.processes import Usage
-from scripts.bench.rounds import Rounds, Turn, take_turns
+from scripts.bench.rounds import Rounds, Turn
 
 _KNOWN = (
     "into an environment made for it (casfs makes it within the time; uv and pip are given an empty one). The wheel is in the page cache"
@@ -25,13 +26,13 @@ _NEW = (
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """Few large files, many small ones, and a very large wheel."""
-    works = ["numpy"] if bench.is_quick else ["django", "numpy"]
-    for work in [*works, *(["tensorflow"] if bench.is_large else [])]:
+    works = {"numpy": 30.0} if bench.is_quick else {"django": 20.0, "numpy": 20.0}
+    for work, allowed_s in {**works, **({"tensorflow": 60.0} if bench.is_large else {})}.items():
         with bench.scratch(f"add-{work}") as folder:
             [wheel] = bench.wheels(work)
             own = Path(shutil.copy2(wheel, folder))  # its times are changed below
-            yield from _figures(take_turns(bench.rounds, _known_turns(bench, folder, own)), f"{work}, known", _KNOWN)
-            yield from _figures(take_turns(bench.rounds, _new_turns(bench, folder, own)), f"{work}, new", _NEW)
+            yield from _figures(bench.take_turns(_known_turns(bench, folder, own), allowed_s), f"{work}, known", _KNOWN)
+            yield from _figures(bench.take_turns(_new_turns(bench, folder, own), allowed_s), f"{work}, new", _NEW)
 
 
 def _figures(rounds: Rounds, what: str, conditions: str) -> Iterator[Figure]:
@@ -48,7 +49,7 @@ def _timed(work: Callable[[], Usage]) -> Mapping[str, float]:
 def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
     wheels = [str(wheel)]
     store = bench.new_store(folder / "store")
-    store.add("first", wheels)
+    store.add_by_default("first", wheels)
     cache = folder / "cache"
     bench.uv_install(bench.new_venv(folder / "first"), wheels, cache, "hardlink")
 
@@ -68,6 +69,9 @@ def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
         "casfs, file touched": touched,
         "uv, hard links": _uv_turn(bench, folder, wheels, cache, "hardlink"),
         "uv, copies": _uv_turn(bench, folder, wheels, cache, "copy"),
+        "pip, --no-compile": _pip_turn(bench, folder, wheels, "--no-compile"),
+        "casfs, with bytecode": lambda number: _timed(lambda: store.add_by_default(f"default-{number}", wheels)),
+        "uv, hard links, --compile-bytecode": _uv_turn(bench, folder, wheels, cache, "hardlink", "--compile-bytecode"),
         "pip": _pip_turn(bench, folder, wheels),
     }
 
@@ -75,35 +79,42 @@ def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
 def _new_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
     wheels = [str(wheel)]
 
-    def casfs(number: int) -> Mapping[str, float]:
+    def casfs(has_bytecode: bool, number: int) -> Mapping[str, float]:
         store = bench.new_store(folder / f"store-{number}")
-        values = _timed(lambda: store.add("first", wheels))
+        values = _timed(lambda: (store.add_by_default if has_bytecode else store.add)("first", wheels))
         shutil.rmtree(store.path)
         return values
 
-    def uv(number: int) -> Mapping[str, float]:
+    def uv(words: tuple[str, ...], number: int) -> Mapping[str, float]:
         cache = folder / f"cache-{number}"
-        values = _uv_turn(bench, folder, wheels, cache, "hardlink")(number)
+        values = _uv_turn(bench, folder, wheels, cache, "hardlink", *words)(number)
         shutil.rmtree(cache)
         return values
 
-    return {"casfs": casfs, "uv, hard links": uv, "pip": _pip_turn(bench, folder, wheels)}
+    return {
+        "casfs, without bytecode": partial(casfs, False),
+        "uv, hard links": partial(uv, ()),
+        "pip, --no-compile": _pip_turn(bench, folder, wheels, "--no-compile"),
+        "casfs, with bytecode": partial(casfs, True),
+        "uv, hard links, --compile-bytecode": partial(uv, ("--compile-bytecode",)),
+        "pip": _pip_turn(bench, folder, wheels),
+    }
 
 
-def _uv_turn(bench: Bench, folder: Path, wheels: list[str], cache: Path, link_mode: str) -> Turn:
+def _uv_turn(bench: Bench, folder: Path, wheels: list[str], cache: Path, link_mode: str, *words: str) -> Turn:
     def turn(number: int) -> Mapping[str, float]:
         venv = bench.new_venv(folder / "venv")
-        values = _timed(lambda: bench.uv_install(venv, wheels, cache, link_mode))
+        values = _timed(lambda: bench.uv_install(venv, wheels, cache, link_mode, *words))
         shutil.rmtree(venv)
         return values
 
     return turn
 
 
-def _pip_turn(bench: Bench, folder: Path, wheels: list[str]) -> Turn:
+def _pip_turn(bench: Bench, folder: Path, wheels: list[str], *words: str) -> Turn:
     def turn(number: int) -> Mapping[str, float]:
-        venv = bench.new_pip_venv(folder / "venv", folder / "template")
-        values = _timed(lambda: bench.pip_install(venv, wheels))
+        venv = bench.new_venv(folder / "venv")
+        values = _timed(lambda: bench.pip_install(venv, wheels, *words))
         shutil.rmtree(venv)
         return values
 

@@ -3,70 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
-from scripts.bench.processes import run
-from scripts.bench.rounds import take_turns
+from scripts.bench.peers import Peer, make_peers
 
-_SHOWN = {1: "first", 2: "second", 10: "tenth"}
-_QUICK_SHOWN = {1: "first", 2: "second"}
+_WHICH = {1: "first", 2: "second", 10: "tenth"}
+_COUNTS, _QUICK_COUNTS = {"web": 10, "science": 2}, {"small": 2}
 
-_CONDITIONS = (
-    "blocks on disk that it adds, each inode counted once, to the environments and to the store (casfs) or the cache (uv). Nothing is"
-    " compiled. Measured once: it is the same each time"
+_BYTES = (
+    "blocks on disk that it adds, each inode counted once, to the environments and to what is common to them: casfs's store, uv's cache,"
+    " the farm's pool. casfs's and uvl-fuse's mounts have been ended. Measured once: it is the same each time"
 )
-_INODES = "files, links and directories that it adds"
-
-Grow = Callable[[int], object]
+_INODES = "files, links and directories that it adds; conditions as for bytes"
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """Environments of Django and numpy; if it must be quick, two of numpy."""
-    names, shown = (["numpy"], _QUICK_SHOWN) if bench.is_quick else (["django", "numpy"], _SHOWN)
-    with bench.scratch("disk") as folder:
-        wheels = [wheel for name in names for wheel in bench.wheels(name)]
-        growers = _growers(bench, folder, wheels)
-        rounds = take_turns(1, {name: partial(_grow, path, grow, shown) for name, (path, grow) in growers.items()})
-    what = " and ".join(names)
-    for which in shown.values():
-        yield rounds.figure("disk", f"bytes, {which}", f"{which} environment of {what}: bytes", "B", _CONDITIONS)
-        yield rounds.figure("disk", f"inodes, {which}", f"{which} environment of {what}: inodes", "inodes", _INODES)
+    """Ten environments of web, two of science; if it must be quick, two of small. Nobody has imported anything."""
+    for work, count in (_QUICK_COUNTS if bench.is_quick else _COUNTS).items():
+        with bench.scratch(f"disk-{work}") as folder:
+            peers = make_peers(bench, folder)
+            wheels = bench.wheels(work)
+            rounds = bench.take_once({name: partial(_grow, peer, wheels, count) for name, peer in peers.items()})
+        for which in [name for number, name in _WHICH.items() if number <= count]:
+            yield rounds.figure("disk", f"bytes, {which}", f"{which} environment of {work}: bytes", "B", _BYTES)
+            yield rounds.figure("disk", f"inodes, {which}", f"{which} environment of {work}: inodes", "inodes", _INODES)
 
 
-def _growers(bench: Bench, folder: Path, wheels: Sequence[str]) -> dict[str, tuple[Path, Grow]]:
-    """By contender: the folder that it fills, and what makes one more environment there."""
-    for name in ("casfs", "uv-hardlink", "uv-copy", "pip"):
-        (folder / name).mkdir()
-    store = bench.new_store(folder / "casfs" / "store")
-
-    def uv(link_mode: str) -> tuple[Path, Grow]:
-        path = folder / f"uv-{link_mode}"
-        return path, lambda number: bench.uv_install(bench.new_venv(path / f"venv-{number}"), wheels, path / "cache", link_mode)
-
-    def pip(number: int) -> None:  # without a pip of its own, which would count
-        venv = bench.new_venv(folder / "pip" / f"venv-{number}")
-        command = [bench.tools.peer_python, "-m", "pip", "--python", str(venv / "bin/python"), "install", "--no-deps", "--no-compile"]
-        run([*command, *wheels], bench.env)
-
-    return {
-        "casfs": (folder / "casfs", lambda number: store.add(f"disk-{number}", wheels)),
-        "uv, hard links": uv("hardlink"),
-        "uv, copies": uv("copy"),
-        "pip": (folder / "pip", pip),
-    }
-
-
-def _grow(path: Path, grow: Grow, shown: Mapping[int, str], _round: int) -> dict[str, float]:
+def _grow(peer: Peer, wheels: Sequence[str], count: int, _round: int) -> dict[str, float]:
+    """The first environment pays for what the host learns."""
     values: dict[str, float] = {}
-    before = count_disk(path)
-    for number in range(1, max(shown) + 1):
-        grow(number)
-        after = count_disk(path)
-        if which := shown.get(number):
+    before = count_disk(peer.top)
+    peer.learn(wheels)
+    shutil.rmtree(peer.top / "first", ignore_errors=True)
+    for number in range(1, count + 1):
+        path = peer.top / f"environment-{number}"
+        peer.make(path)
+        peer.leave(path)
+        after = count_disk(peer.top)
+        if which := _WHICH.get(number):
             values |= {f"bytes, {which}": float(after[0] - before[0]), f"inodes, {which}": float(after[1] - before[1])}
         before = after
     return values

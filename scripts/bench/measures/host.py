@@ -12,8 +12,8 @@ from pathlib import Path
 from scripts.bench.bench import Bench, read_all, site_packages
 from scripts.bench.figures import Figure, quantile
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn, take_turns
-from scripts.bench.stores import PROGRAMS, Store, memory_of
+from scripts.bench.rounds import Turn
+from scripts.bench.stores import PROGRAMS, WITHOUT_BYTECODE, Store, memory_of
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import say, without_bytecode
 
@@ -26,7 +26,10 @@ _BUSY_PACKAGES = 100
 _INSIDE = "in a process that runs already, it includes no start of Python, no imports and no parser of arguments"
 _MOUNTS = f"`casfs mount`, until the mount answers; nobody has looked into any. As a command it is a whole process; {_INSIDE}"
 _FIRST = f"{_MOUNTS}. The first mount starts the daemon"
-_SIZES = "of the daemon's two processes, with so many environments mounted and `find -ls` run in each; each holds two small distributions"
+_SIZES = (
+    "of the daemon's two processes, with so many environments mounted and `find -ls` run in each; each holds two small distributions."
+    " Measured once"
+)
 _ASKED = (
     f"{_ASKS} times `status` over the control socket, 10 ms apart; a connection each. The mount is by FUSE, so that the daemon has work"
 )
@@ -44,8 +47,8 @@ def measure(bench: Bench) -> Iterator[Figure]:
         store = bench.new_store(folder / "store")
         python = ("--python", bench.tools.python)
         names = [f"e{number:03}" for number in range(max(counts))]
-        adds = [["--env", name, "add", *python, wheels[0], wheel] for name, wheel in zip(names, wheels[1:] + wheels[:1], strict=False)]
-        store.run_inside(adds)
+        pairs = zip(names, wheels[1:] + wheels[:1], strict=False)
+        store.run_inside([["--env", name, "add", *WITHOUT_BYTECODE, *python, wheels[0], wheel] for name, wheel in pairs])
         store.add("busy", wheels[:_BUSY_PACKAGES])
         read_all([store.path])
         yield from _measure_mounts(bench, store, folder, names)
@@ -68,7 +71,7 @@ def _measure_mounts(bench: Bench, store: Store, folder: Path, names: Sequence[st
         store.umount_all()
         return {"first mount": seconds[0], f"mount number {late + 1}": seconds[late], f"all {len(names)} mounts": sum(seconds)}
 
-    rounds = take_turns(bench.rounds, {"casfs mount, a command": commands, "in a process": inside})
+    rounds = bench.take_turns({"casfs mount, a command": commands, "in a process": inside}, 25)
     for what in rounds.values:
         yield rounds.figure("host", what, what, "s", _FIRST if what == "first mount" else _MOUNTS)
 
@@ -87,7 +90,7 @@ def _measure_sizes(bench: Bench, store: Store, folder: Path, names: Sequence[str
 
         return turn
 
-    rounds = take_turns(1 if bench.is_quick else bench.rounds, {"default data path": sizes(), "by FUSE": sizes(*_BY_FUSE)})
+    rounds = bench.take_once({"default data path": sizes(), "by FUSE": sizes(*_BY_FUSE)})
     for what in sorted(rounds.values, key=lambda name: ("RSS" in name, "worker" in name)):
         yield rounds.figure("host", what, what, "B", _SIZES)
 
@@ -110,7 +113,7 @@ def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figur
 
         return turn
 
-    rounds = take_turns(bench.rounds, {"nobody else": answers(), "one hashes, one imports": answers("hash", "import")})
+    rounds = bench.take_turns({"nobody else": answers(), "one hashes, one imports": answers("hash", "import")}, 25)
     for what in rounds.values:
         yield rounds.figure("host", what, what, "s", _ASKED)
 

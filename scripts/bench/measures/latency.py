@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from scripts.bench.bench import Bench, read_all, site_packages
-from scripts.bench.figures import Figure
-from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.bench import Bench, site_packages
+from scripts.bench.figures import Figure, quantile
+from scripts.bench.rounds import Turn
+from scripts.bench.stores import Mounted
+from scripts.bench.ways import PLAIN
 
 _SERVED = "on plain FUSE each one is served by the daemon"
 _WHAT = {
@@ -22,7 +24,14 @@ _WHAT = {
     "stat, again": "names and attributes are in the kernel's cache: the daemon is not asked",
     "read 4k, again": "of an open file whose pages are in the kernel's cache: the daemon is not asked",
 }
-_NATIVE = "Plain files have everything in the kernel's cache. Per operation, with what Python takes for the loop"
+_NATIVE = "Plain files have everything in the kernel's cache. With what Python takes to call and to look at its clock, some 100 ns"
+_KINDS = "what the daemon says of each kind of request (`casfs status --json`), of those above: its own work, not the kernel's"
+
+_SHARES = {"p50": 0.5, "p99": 0.99}
+_ALLOWED_S = 35
+_DAEMON = "daemon: "
+_OFTEN = 100
+"""Requests, below which a p99 says nothing."""
 
 _FILES_READ = 500
 
@@ -31,31 +40,41 @@ def measure(bench: Bench) -> Iterator[Figure]:
     """On Django: many small files."""
     count = 500 if bench.is_quick else 3000
     with bench.scratch("latency") as folder:
-        wheels = bench.wheels("django")
-        native = bench.native(folder, wheels)
-        store = bench.new_store(folder / "store")
-        store.add("django", wheels)
-        read_all([native, store.path])
+        native, store = bench.native("django"), bench.store("django")
         packages = site_packages(native)
         paths = sorted(str(path.relative_to(native)) for path in (packages / "django").rglob("*") if path.is_file())
 
-        def on_mount(mounted: Callable[..., AbstractContextManager[object]]) -> Turn:
+        def on_mount(mounted: Callable[..., AbstractContextManager[Mounted]]) -> Turn:
             def turn(number: int) -> Mapping[str, float]:
-                with mounted("django", folder / "mount"):
-                    return time_operations(folder / "mount", paths, count)
+                with mounted("django", folder / "mount") as mount:
+                    return {**time_operations(folder / "mount", paths, count), **_daemon_says(mount)}
 
             return turn
 
         turns: dict[str, Turn] = {name: lambda number: time_operations(native, paths, count) for name in ("native", "native, again")}
         turns |= {way.name: on_mount(partial(store.mounted, way=way)) for way in store.ways("django", folder / "mount")}
         turns["casfs, plain FUSE, stock loop"] = on_mount(store.mounted_with_stock_loop)
-        rounds = take_turns(bench.rounds, turns)
+        rounds = bench.take_turns(turns, _ALLOWED_S)
     for what, conditions in _WHAT.items():
-        yield rounds.figure("latency", what, what, "s", f"{conditions}. {_NATIVE}")
+        for share in _SHARES:
+            yield rounds.figure("latency", f"{what}, {share}", f"{what}, {share}", "s", f"{conditions}. {_NATIVE}")
+    for metric in sorted(metric for metric in rounds.values if metric.startswith(_DAEMON)):
+        by_contender = {name: values for name, values in rounds.values[metric].items() if name.startswith(PLAIN.name)}
+        if by_contender:
+            yield Figure("latency", metric, "s", _KINDS, by_contender, loaded_rounds=rounds.loaded)
+
+
+def _daemon_says(mount: Mounted) -> dict[str, float]:
+    """Seconds by kind of request and share; none of a kind that was hardly asked for."""
+    found = mount.store.status(mount.path)
+    often = {kind: times for kind, times in found["latency"].items() if found["requests"].get(kind, 0) >= _OFTEN}
+    return {
+        f"{_DAEMON}{kind}, {share}": time_us / 1e6 for kind, times in often.items() for share, time_us in zip(_SHARES, times, strict=True)
+    }
 
 
 def time_operations(environment: Path, paths: Sequence[str], count: int) -> dict[str, float]:
-    """Seconds per operation, by the names of `_WHAT`. The order matters: what is first here must not have been seen before."""
+    """Seconds of an operation, p50 and p99, by the names of `_WHAT`. Their order matters: what is first must not have been seen."""
     files = [str(environment / path) for path in paths]
     directory = str(next(Path(files[0]).parents[i] for i in range(9) if Path(files[0]).parents[i].name == "django") / "conf/locale")
     times = {"stat, first": _time_each(os.stat, files)}
@@ -69,14 +88,16 @@ def time_operations(environment: Path, paths: Sequence[str], count: int) -> dict
         times["read 4k, again"] = _time_each(lambda _: os.pread(fd, 4096, 0), files[:1] * count)
     finally:
         os.close(fd)
-    return times
+    return {f"{what}, {name}": quantile(seconds, share) for what, seconds in times.items() for name, share in _SHARES.items()}
 
 
-def _time_each(operation: Callable[[str], object], arguments: Sequence[str]) -> float:
-    began = time.perf_counter()
+def _time_each(operation: Callable[[str], object], arguments: Sequence[str]) -> list[float]:
+    seconds, now = [], time.perf_counter
     for argument in arguments:
+        began = now()
         operation(argument)
-    return (time.perf_counter() - began) / len(arguments)
+        seconds.append(now() - began)
+    return seconds
 
 
 def _open_and_close(path: str) -> None:

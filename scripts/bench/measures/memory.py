@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from scripts.bench.bench import Bench, read_all
+from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
-from scripts.bench.measures.imports import import_from
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.rounds import Turn
 from scripts.bench.stores import Mounted
 from scripts.bench.tools import without_bytecode
 from scripts.bench.ways import Way
+from scripts.bench.works import import_from
 
 _PSS = "their proportional set size: a page that they share with others counts in parts"
 _RSS = "their resident set size"
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """With the wheels of science; if it must be quick, of pandas."""
-    name = "pandas" if bench.is_quick else "science"
+    """With the wheels of science; if it must be quick, the small ones."""
+    name = "small" if bench.is_quick else "science"
     with bench.scratch("memory") as folder:
-        wheels = bench.wheels(name)
-        store = bench.new_store(folder / "store")
-        store.add(name, wheels)
-        read_all([store.path])
+        store = bench.store(name)
         env = without_bytecode(bench.env)
 
         def take(way: Way, number: int) -> Mapping[str, float]:
@@ -37,7 +34,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 return sizes | _sizes(mounted, "after find")
 
         turns: dict[str, Turn] = {way.name: partial(take, way) for way in store.ways(name, folder / "mount")}
-        rounds = take_turns(1 if bench.is_quick else bench.rounds, turns)
+        rounds = bench.take_turns(turns, 30)
         for what in rounds.values:
             yield rounds.figure("memory", what, what, "B", f"of the two processes that serve the mount, {_PSS if 'PSS' in what else _RSS}")
 

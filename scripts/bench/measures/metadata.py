@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.bench.bench import Bench, read_all, site_packages
+from scripts.bench.bench import Bench, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.rounds import Turn
 from scripts.bench.ways import Way
 
 _COMMANDS = {
@@ -21,6 +21,7 @@ _COMMANDS = {
 }
 _STORM = "stat storm"
 _STORMS = 5
+_ALLOWED_S = 30
 
 _FIRST = "on a mount that is new, with a daemon of its own. Blobs and plain files are in the page cache"
 _WHAT = {
@@ -34,11 +35,7 @@ _WHAT = {
 def measure(bench: Bench) -> Iterator[Figure]:
     """On Django: many small files."""
     with bench.scratch("metadata") as folder:
-        wheels = bench.wheels("django")
-        native = bench.native(folder, wheels)
-        store = bench.new_store(folder / "store")
-        store.add("django", wheels)
-        read_all([native, store.path])
+        native, store = bench.native("django"), bench.store("django")
         top = (site_packages(native) / "django").relative_to(native)
         paths = sorted(str(path.relative_to(native)) for path in (native / top).rglob("*") if path.is_file())
 
@@ -48,7 +45,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
         turns: dict[str, Turn] = {name: lambda number: _time_all(bench, native, top, paths) for name in ("native", "native, again")}
         turns |= {way.name: partial(on_mount, way) for way in store.ways("django", folder / "mount")}
-        rounds = take_turns(bench.rounds, turns)
+        rounds = bench.take_turns(turns, _ALLOWED_S)
     for what, conditions in _WHAT.items():
         yield rounds.figure("metadata", what, what, "s", f"{conditions}. The package of Django, {len(paths):,} files")
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from scripts.bench.bench import Bench, read_all, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import without_bytecode
 from scripts.bench.ways import KERNEL_ON_FUSE, WAYS, Way
 
-_COUNTS, _QUICK_COUNTS = (1, 30, 200, 300, 1000), (30,)
+_COUNTS, _QUICK_COUNTS = (1, 30, 100, 300, 1000), (1, 100)
+_COMMANDS_S, _INSIDE_S = 13, 5  # for each count
 _INSIDE = str(Path(__file__).parents[1] / "inside.py")
 
 _WHAT = {
@@ -56,7 +57,7 @@ class _Scene:
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """For environments of up to 1,000 small distributions; of 30 if it must be quick. An overlay takes about 240 of them as twins."""
+    """For environments of 1 to 1,000 small distributions; to 100 if it must be quick. An overlay takes about 240 of them as twins."""
     counts = _QUICK_COUNTS if bench.is_quick else _COUNTS
     with bench.scratch("mounting") as folder:
         (folder / "wheels").mkdir()
@@ -81,7 +82,7 @@ def _name(count: int) -> str:
 
 
 def _measure_commands(scene: _Scene, count: int, ways: list[Way]) -> Iterator[Figure]:
-    rounds = take_turns(scene.bench.rounds, {way.name: partial(_take_commands, scene, count, way) for way in ways})
+    rounds = scene.bench.take_turns({way.name: partial(_take_commands, scene, count, way) for way in ways}, _COMMANDS_S)
     for what, conditions in _WHAT.items():
         yield rounds.figure("mounting", what, f"{what}, {_name(count)}", "s", conditions)
 
@@ -107,7 +108,7 @@ def _measure_inside(scene: _Scene, count: int, ways: list[Way]) -> Iterator[Figu
         return
     with scene.store.mounted("bench-primer", scene.folder / "keeper"):
         turns: dict[str, Turn] = {way.name: partial(_take_inside, scene, count, way) for way in ways}
-        rounds = take_turns(scene.bench.rounds, turns)
+        rounds = scene.bench.take_turns(turns, _INSIDE_S)
     for what, conditions in _STEPS.items():
         yield rounds.figure("mounting", what, f"{what}, inside, {_name(count)}", "s", f"{conditions}; {_RUNNING}")
 

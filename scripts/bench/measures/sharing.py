@@ -12,7 +12,8 @@ from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.pagecache import cached_bytes, can_count, evict, memory_of_machine
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.rounds import Turn
+from scripts.bench.stores import WITHOUT_BYTECODE
 from scripts.bench.tools import say, without_bytecode
 from scripts.bench.ways import PLAIN, Way
 
@@ -75,7 +76,7 @@ def _measure(scene: _Scene, bytecode: str) -> Iterator[Figure]:
         "uv, hard links": partial(_take_plain, scene, "hardlink"),
         **{way.name: partial(_take_mounts, scene, way) for way in ways},
     }
-    rounds = take_turns(1, turns)
+    rounds = scene.bench.take_once(turns)
     said = f"{_BYTECODE[bytecode]}. casfs: {scene.count} environments, mounted at once; others: {_FEW}. Measured once"
     for what, includes in _WHAT.items():
         conditions = f"{includes}; each imports numpy once. Growth by environment from the second one on. {said}"
@@ -101,7 +102,7 @@ def _take_mounts(scene: _Scene, way: Way, number: int) -> Mapping[str, float]:
     top.mkdir()
     store = scene.bench.new_store(top / "store")
     python = ("--python", scene.bench.tools.python)
-    store.run_inside([["--env", f"e{one:03}", "add", *python, *scene.wheels] for one in range(scene.count)])
+    store.run_inside([["--env", f"e{one:03}", "add", *WITHOUT_BYTECODE, *python, *scene.wheels] for one in range(scene.count)])
 
     def enter(numbers: range) -> list[Path]:
         with store.twins_hidden(way):

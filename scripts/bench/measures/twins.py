@@ -10,7 +10,6 @@ from pathlib import Path
 from scripts.bench.bench import Bench, settle
 from scripts.bench.figures import Figure
 from scripts.bench.measures.disk import count_disk
-from scripts.bench.rounds import take_turns
 from scripts.bench.tools import say
 from scripts.bench.ways import TWINS
 
@@ -31,7 +30,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 say("twins: left out, for they can't be made here")
                 return
             wheels = bench.wheels(work)
-            rounds = take_turns(bench.rounds, {"casfs": partial(_take, bench, folder, wheels)})
+            rounds = bench.take_turns({"casfs": partial(_take, bench, folder, wheels)}, 10)
             values = {metric: rounds.values[metric]["casfs"] for metric in rounds.values}
             loaded = rounds.loaded
             yield Figure("twins", f"{work}: time", "s", _TIME, {"add": values["add"], "its twins": values["twins"]}, loaded_rounds=loaded)

@@ -10,8 +10,8 @@ from pathlib import Path
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.measures.disk import count_disk
-from scripts.bench.processes import Usage, run
-from scripts.bench.rounds import Turn, take_turns
+from scripts.bench.processes import Usage
+from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.tools import say
 from scripts.bench.ways import TWINS
@@ -45,7 +45,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         if TWINS not in store.ways("bench-primer", folder / "mount"):
             say("upper: left out, for nobody can write into a mount here")
             return
-        wheels = bench.wheels("requests")
+        wheels = bench.wheels("small")
         installs: dict[str, Install] = {
             "pip": partial(_install_by_pip, bench, wheels),
             "uv": partial(_install_by_uv, bench, wheels, folder),
@@ -55,25 +55,14 @@ def measure(bench: Bench) -> Iterator[Figure]:
             f"{tool}, plain environment": partial(_take_plain, bench, folder, install) for tool, install in installs.items()
         }
         turns |= {f"{tool}, in a mount": partial(_take_mount, store, folder, tool, install) for tool, install in installs.items()}
-        rounds = take_turns(1 if bench.is_quick else bench.rounds, turns)
+        rounds = bench.take_turns(turns, 25)
     for metric, (what, unit, conditions) in _WHAT.items():
         yield rounds.figure("upper", metric, f"requests: {what}", unit, f"{conditions}. {_WORK}")
 
 
 def _install_by_pip(bench: Bench, wheels: Sequence[str], environment: Path) -> Usage:
     """The environment needs no pip of its own, which would count."""
-    command = [
-        bench.tools.peer_python,
-        "-m",
-        "pip",
-        "--python",
-        str(environment / "bin/python"),
-        "install",
-        "--quiet",
-        "--no-deps",
-        *wheels,
-    ]
-    return run(command, bench.env)
+    return bench.pip_install(environment, wheels)
 
 
 def _install_by_uv(bench: Bench, wheels: Sequence[str], folder: Path, environment: Path) -> Usage:

@@ -1,0 +1,123 @@
+"""Charts: what of a run is drawn. Values only; `plots.py` draws them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scripts.bench.figures import Figure, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Groups of bars: a value for each series in each group, or None."""
+
+    name: str
+    title: str
+    axis: str
+    groups: Sequence[str]
+    series: Mapping[str, Sequence[float | None]]
+    is_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """One line of a chart. The last `modelled` points are a model's."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    modelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines over a common axis; both axes are logarithmic."""
+
+    name: str
+    title: str
+    x_axis: str
+    y_axis: str
+    series: Mapping[str, Points] = field(default_factory=dict)
+
+
+Chart = Bars | Lines
+
+
+def build_charts(run: Run) -> list[Chart]:
+    """The main ratios and growth; what the run lacks is left out."""
+    charts: list[Chart] = [_ready(run), _imports(run), _disk(run), _sharing(run), *_mounting(run), *_growth(run)]
+    return [chart for chart in charts if chart.series]
+
+
+def _figures(run: Run, measure: str, pattern: str) -> Iterator[tuple[re.Match[str], Figure]]:
+    for figure in run.figures:
+        if figure.measure == measure and (match := re.fullmatch(pattern, figure.what)):
+            yield match, figure
+
+
+def _bars(run: Run, measure: str, pattern: str, *, is_ratio: bool = False) -> tuple[list[str], dict[str, list[float | None]]]:
+    """Groups and series of medians, or of medians of ratios; groups are named by the pattern's first group."""
+    found = [(match[1], figure) for match, figure in _figures(run, measure, pattern)]
+    contenders = dict.fromkeys(name for _, figure in found for name in figure.values)
+    return [name for name, _ in found], {name: [_value(figure, name, is_ratio) for _, figure in found] for name in contenders}
+
+
+def _value(figure: Figure, contender: str, is_ratio: bool) -> float | None:
+    if contender not in figure.values:
+        return None
+    if not is_ratio:
+        return figure.spread(contender).median
+    ratio = figure.ratio(contender)
+    return ratio.median if ratio else None
+
+
+def _ready(run: Run) -> Bars:
+    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))")
+    return Bars("ready", "From nothing, wheels known to the host", "seconds", [name.replace(": ", ":\n") for name in groups], series)
+
+
+def _imports(run: Run) -> Bars:
+    groups, series = _bars(run, "imports", r"(.*, (?:first|again|cold))", is_ratio=True)
+    return Bars("imports", "Import of a work, by the time that native files take", "ratio", groups, series)
+
+
+def _disk(run: Run) -> Bars:
+    groups, series = _bars(run, "disk", r"((?:second|tenth) environment of .*): bytes")
+    return Bars("disk", "Disk that one more environment takes", "bytes", groups, series, is_log=True)
+
+
+def _sharing(run: Run) -> Bars:
+    groups, series = _bars(run, "sharing", r"files, (each further environment, .*)")
+    return Bars("sharing", "Page cache that one more environment takes once numpy is imported", "bytes", groups, series, is_log=True)
+
+
+def _mounting(run: Run) -> Iterator[Lines]:
+    """Time by number of distributions, a line for each way and command."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for match, figure in _figures(run, "mounting", r"(mount|rollback|umount), ([\d,]+) distributions?"):
+        for contender in figure.values:
+            x, y = series.setdefault(f"{match[1]}, {contender}", ([], []))
+            x.append(float(match[2].replace(",", "")))
+            y.append(figure.spread(contender).median)
+    lines = {name: Points(x, y) for name, (x, y) in series.items()}
+    yield Lines("mounting", "Mount, swap and unmount as the environment grows", "distributions", "seconds", lines)
+
+
+def _growth(run: Run) -> Iterator[Lines]:
+    """Time and memory by number of blobs; the model's points come last."""
+    for unit, axis in {"s": "seconds", "B": "bytes"}.items():
+        measured = {figure.what: figure for _, figure in _figures(run, "growth", r"[^,]*, [^,]*") if figure.unit == unit}
+        models = {match[1]: figure for match, figure in _figures(run, "growth", r"(.*), model")}
+        lines = {}
+        for what, figure in measured.items():
+            modelled = models[what].values if what in models else {}
+            x = [_count(name) for name in (*figure.values, *modelled)]
+            y = [figure.spread(name).median for name in figure.values] + [values[0] for values in modelled.values()]
+            lines[what] = Points(x, y, len(modelled))
+        yield Lines(f"growth-{axis}", "As the pool grows (dashed: a model, not measured)", "blobs in the pool", axis, lines)
+
+
+def _count(contender: str) -> float:
+    """The number in a contender's name."""
+    return float("".join(filter(str.isdecimal, contender)))

@@ -1,0 +1,59 @@
+"""From nothing to an interpreter that is ready, and to the first import done: casfs against what people use."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from scripts.bench.bench import Bench, settle
+from scripts.bench.figures import Figure
+from scripts.bench.peers import Peer, make_peers
+from scripts.bench.processes import run
+from scripts.bench.rounds import Turn
+from scripts.bench.works import import_from
+
+_ALLOWED_S = {"small": 25, "web": 40, "science": 75, "deep": 150}
+_PEERS = ("casfs", "uv, hard links", "uv, hard links, --compile-bytecode", "symlink farm", "pip", "uvl-fuse")
+
+_KNOWN = (
+    "The host knows the wheels: they were added before to casfs's store and to uv's cache, pip has no cache of local wheels, the farm's are"
+    " unpacked. All is in the page cache. casfs syncs what it writes to disk, the others do not"
+)
+_READY = (
+    f"the commands that make an environment which is not there, and a first `python -c pass` in it. casfs: `add` and `mount`, which starts"
+    f" the daemon. {_KNOWN}"
+)
+_IMPORTED = (
+    "the same, and then a process that imports the work. pip and `--compile-bytecode` compile everything beforehand, casfs's pool has"
+    " bytecode if `casfs add` makes it by default; the others compile what the import needs. What Python writes there is as by default"
+)
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Small, web and science; the small one if it must be quick."""
+    works = ["small"] if bench.is_quick else ["small", "web", "science"]
+    for work in [*works, *(["deep"] if bench.is_large else [])]:
+        with bench.scratch(f"ready-{work}") as folder:
+            wheels = bench.wheels(work)
+            import_from(bench.native(work), work, {**bench.env, "PYTHONDONTWRITEBYTECODE": "1"})  # libraries' caches, such as of fonts
+            peers = make_peers(bench, folder, _PEERS)
+            for peer in peers.values():
+                peer.learn(wheels)
+            turns: dict[str, Turn] = {name: partial(_take, bench, work, peer, folder / f"env-{name[:3]}") for name, peer in peers.items()}
+            rounds = bench.take_turns(turns, _ALLOWED_S[work])
+        yield rounds.figure("ready", "ready", f"{work}: interpreter ready", "s", _READY)
+        yield rounds.figure("ready", "imported", f"{work}: first import done", "s", _IMPORTED)
+
+
+def _take(bench: Bench, work: str, peer: Peer, path: Path, number: int) -> Mapping[str, float]:
+    path = path.with_name(f"{path.name}-{number}")
+    settle()
+    made = peer.make(path)
+    environment = peer.environment(path)
+    ready = made + run([str(environment / "bin/python"), "-c", "pass"], bench.env).seconds
+    imported = ready + import_from(environment, work, bench.env)
+    peer.leave(path)
+    shutil.rmtree(path)
+    return {"ready": ready, "imported": imported}

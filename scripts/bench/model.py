@@ -1,0 +1,29 @@
+"""A model of growth: a line through measured points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """So much at the start, and so much for each one."""
+
+    start: float
+    slope: float
+
+    def at(self, size: float) -> float:
+        return self.start + self.slope * size
+
+
+def fit_line(sizes: Sequence[float], values: Sequence[float]) -> Line:
+    """Least squares of relative errors: points of sizes far apart count alike. It never falls. Raises ValueError."""
+    if len(sizes) != len(values) or len(set(sizes)) < 2 or min(values) <= 0:
+        raise ValueError("a line needs two points of different sizes, and values above nothing")
+    weights = [1 / value**2 for value in values]
+    total = sum(weights)
+    size, value = (sum(w * x for w, x in zip(weights, xs, strict=True)) / total for xs in (sizes, values))
+    above = sum(w * (x - size) * (y - value) for w, x, y in zip(weights, sizes, values, strict=True))
+    slope = max(0.0, above / sum(w * (x - size) ** 2 for w, x in zip(weights, sizes, strict=True)))
+    return Line(value - slope * size, slope)

@@ -1,0 +1,53 @@
+"""Draws charts: `python plots.py FOLDER`, with a JSON list of [kind, chart] on standard input; writes FOLDER/NAME.svg for each.
+
+It runs with an interpreter that has Matplotlib, and imports nothing of the benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]
+from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
+
+_STYLE = {"svg.hashsalt": "casfs", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+"""A fixed salt: the same values make the same file."""
+
+
+def draw(kind: str, chart: dict[str, Any], folder: str) -> None:
+    """Write one chart."""
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    (_draw_bars if kind == "Bars" else _draw_lines)(axes, chart)
+    axes.set_title(chart["title"], loc="left")
+    axes.grid(visible=True, axis="y" if kind == "Bars" else "both", linewidth=0.4)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(os.path.join(folder, f"{chart['name']}.svg"), metadata={"Date": None}, facecolor="white")
+
+
+def _draw_bars(axes: Any, chart: dict[str, Any]) -> None:
+    width = 0.84 / len(chart["series"])
+    for number, (name, values) in enumerate(chart["series"].items()):
+        places = [group + (number - (len(chart["series"]) - 1) / 2) * width for group in range(len(values))]
+        axes.bar(places, [value or 0 for value in values], width, label=name)
+    axes.set_xticks(range(len(chart["groups"])), chart["groups"])
+    axes.set_ylabel(chart["axis"])
+    axes.set_yscale("log" if chart["is_log"] else "linear")
+
+
+def _draw_lines(axes: Any, chart: dict[str, Any]) -> None:
+    for name, line in chart["series"].items():
+        known = len(line["x"]) - line["modelled"]
+        [drawn] = axes.plot(line["x"][:known], line["y"][:known], marker="o", markersize=3, label=name)
+        axes.plot(line["x"][known - 1 :], line["y"][known - 1 :], linestyle="--", color=drawn.get_color())
+    axes.set(xlabel=chart["x_axis"], ylabel=chart["y_axis"], xscale="log", yscale="log")
+
+
+if __name__ == "__main__":
+    mpl.rcParams.update(_STYLE)
+    for kind, chart in json.load(sys.stdin):
+        draw(kind, chart, sys.argv[1])

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.bench.charts import Bars, Lines, Points, build_charts
+from scripts.bench.figures import Figure, Run
+from scripts.bench.report import BEGIN, END, draw_charts, format_section, replace_section
+from scripts.bench.tools import REPOSITORY
+
+RUN = Run(
+    {"date": "2026-01-01T00:00+00:00", "processor": "abacus, 2 cores", "mode": "full, 7 rounds"},
+    (
+        Figure("ready", "small: interpreter ready", "s", "", {"casfs": [1.0, 1.0], "pip": [4.0, 6.0]}, loaded_rounds=(1,)),
+        Figure("ready", "web: interpreter ready", "s", "", {"casfs": [2.0], "uvl-fuse": [1.0]}),
+        Figure("imports", "web, again", "s", "", {"native": [2.0], "casfs, twins": [3.0]}),
+        Figure("imports", "web, requests of the first import, casfs, twins", "requests", "", {"all": [3.0]}, has_ratios=False),
+        Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, twins": [0.1]}),
+        Figure("mounting", "mount, 1,000 distributions", "s", "", {"casfs, twins": [0.3]}),
+        Figure("mounting", "mount, inside, 1,000 distributions", "s", "", {"casfs, twins": [0.2]}),
+        Figure("growth", "add, time", "s", "", {"1,000 blobs": [0.1], "10,000 blobs": [0.2]}),
+        Figure("growth", "add, time, model", "s", "", {"model: 10,000,000 blobs": [9.0]}, has_ratios=False),
+    ),
+)
+
+
+def chart(name: str) -> Bars | Lines:
+    return next(chart for chart in build_charts(RUN) if chart.name == name)
+
+
+def test_a_contender_without_a_figure_has_no_bar_there():
+    bars = chart("ready")
+    assert isinstance(bars, Bars)
+    assert list(bars.groups) == ["small:\ninterpreter ready", "web:\ninterpreter ready"]
+    assert bars.series == {"casfs": [1.0, 2.0], "pip": [5.0, None], "uvl-fuse": [None, 1.0]}
+
+
+def test_imports_are_drawn_as_ratios():
+    bars = chart("imports")
+    assert isinstance(bars, Bars)
+    assert bars.series == {"native": [1.0], "casfs, twins": [1.5]}
+
+
+def test_commands_are_drawn_by_the_number_of_distributions():
+    lines = chart("mounting")
+    assert isinstance(lines, Lines)
+    assert lines.series == {"mount, casfs, twins": Points([1.0, 1000.0], [0.1, 0.3])}
+
+
+def test_what_a_model_says_is_told_from_what_was_measured():
+    lines = chart("growth-seconds")
+    assert isinstance(lines, Lines)
+    assert lines.series == {"add, time": Points([1000.0, 10_000.0, 10_000_000.0], [0.1, 0.2, 9.0], modelled=1)}
+
+
+def test_what_a_run_lacks_is_not_drawn():
+    assert build_charts(Run({}, ())) == []
+
+
+def test_the_section_tells_date_machine_medians_ratios_and_load():
+    text = format_section(RUN, [("A title", "a/path.svg")])
+    assert "2026-01-01T00:00+00:00 (full, 7 rounds) on abacus, 2 cores" in text
+    assert "| small: interpreter ready † | 1 s   | 5 s (5) |" in text
+    assert "![A title](a/path.svg)" in text
+
+
+def test_only_what_is_between_the_marks_is_replaced():
+    readme = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    once = replace_section(readme, "new")
+    assert once == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert replace_section(once, "new") == once
+
+
+def test_readme_has_a_place_for_the_section():
+    text = (REPOSITORY / "README.md").read_text()
+    assert replace_section(text, "a section").count("a section") == 1
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END} {BEGIN}"])
+def test_marks_that_are_missing_are_told(text: str):
+    with pytest.raises(ValueError, match="there is no"):
+        replace_section(text, "new")
+
+
+@pytest.mark.network
+@pytest.mark.long
+def test_charts_are_drawn_the_same_each_time(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        draw_charts(build_charts(RUN), folder)
+    one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert one == two
+    assert one.keys() == {f"{chart.name}.svg" for chart in build_charts(RUN)}
+    assert b"casfs, twins" in one["imports.svg"]
