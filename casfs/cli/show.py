@@ -8,13 +8,15 @@ import stat
 from collections.abc import Iterator
 
 from casfs.cli.context import open_context
-from casfs.cli.output import format_size, say, say_json, say_table
+from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.cli.queries import size_of
+from casfs.digest import digest_file
 from casfs.errors import EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution
 from casfs.store.leases import iter_leases
 from casfs.store.manifests import ManifestFile, read_manifest
+from casfs.store.plain import OPEN_FLAGS
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import parse_project
@@ -32,6 +34,8 @@ def run_show(arguments: argparse.Namespace) -> None:
             say_json(facts)
         else:
             _say_facts(facts)
+            if "original-sha256" in facts:
+                note("the mount shows the copy in the upper layer, which was written there, in place of the original")
         return
     _show_distribution(open_context(arguments), arguments)
 
@@ -73,8 +77,8 @@ def _iter_files(environment: Environment, one: Distribution) -> Iterator[Manifes
 
 def _say_facts(facts: dict[str, object]) -> None:
     for name, value in facts.items():
-        if name == "bytes" and isinstance(value, int):
-            say(f"size: {format_size(value)}")
+        if name.endswith("bytes") and isinstance(value, int):
+            say(f"{name.removesuffix('bytes')}size: {format_size(value)}")
         elif isinstance(value, list):
             for item in value:
                 say(f"{name}: {item}")
@@ -83,29 +87,49 @@ def _say_facts(facts: dict[str, object]) -> None:
 
 
 def _describe_file(store: Store, path: str) -> dict[str, object]:
-    """Where a file of a mount comes from. Raises EnvironmentRefused."""
-    environment, inside = _locate(store, os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
-    facts: dict[str, object] = {"path": path, "environment": environment.name, "is-written": _is_written(environment, inside)}
+    """Where a file of a mount comes from, and what it is as the mount shows it. Raises EnvironmentRefused."""
+    path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    environment, inside, has_upper = _locate(store, path)
+    is_written = has_upper and _is_written(environment, inside)
+    facts: dict[str, object] = {"path": path, "environment": environment.name, "is-written": is_written}
     tree, reader = Tree(environment.require()), LayerReader(store)
     entry = find_entry(tree, inside, reader.fill)
     if not isinstance(entry, FileEntry):
-        if not facts["is-written"]:
+        if not is_written:
             raise EnvironmentRefused(environment.name, f"{path} is no file of it")
-        return facts
+        return facts | _describe_written(path)
     node, one = read_file(tree, entry, reader.fill), tree.distribution(entry)
     facts |= {"distribution": one.name, "version": one.version} if one else {"distribution": None, "version": None}
-    return facts | {"bytes": node.size, "sha256": node.digest, "kind": node.kind.name.lower(), "blob": store.pool.path(node.digest)}
+    original = {"bytes": node.size, "sha256": node.digest, "kind": node.kind.name.lower(), "blob": store.pool.path(node.digest)}
+    if is_written:
+        return facts | _describe_written(path) | {f"original-{name}": value for name, value in original.items()}
+    return facts | original
 
 
-def _locate(store: Store, path: str) -> tuple[Environment, str]:
-    """The environment that is mounted above a path, and the path in it. Raises EnvironmentRefused."""
+def _describe_written(path: str) -> dict[str, object]:
+    """What the mount shows in place of the original."""
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        return {"kind": "symlink", "target": os.readlink(path)}
+    if not stat.S_ISREG(found.st_mode):
+        return {"kind": "other"}
+    with os.fdopen(os.open(path, OPEN_FLAGS), "rb") as file:
+        digest = digest_file(file)
+    return {"bytes": found.st_size, "sha256": digest, "kind": "executable" if found.st_mode & 0o111 else "file"}
+
+
+def _locate(store: Store, path: str) -> tuple[Environment, str, bool]:
+    """The environment that is mounted above a path, the path in it, and whether it is seen with what tools wrote.
+
+    Raises EnvironmentRefused.
+    """
     from casfs.mount.places import iter_places
 
-    mounts = [(lease.mountpoint, lease.environment) for lease in iter_leases(store) if lease.environment]
-    mounts += [(place.path, place.environment) for place in iter_places(store) if not place.namespace]
-    for mountpoint, name in sorted(mounts, reverse=True):
+    mounts = [(lease.mountpoint, lease.environment, False) for lease in iter_leases(store) if lease.environment]
+    mounts += [(place.path, place.environment, bool(place.overlay)) for place in iter_places(store) if not place.namespace]
+    for mountpoint, name, has_upper in sorted(mounts, reverse=True):
         if path.startswith(f"{mountpoint}/"):
-            return Environment(store, name), path.removeprefix(f"{mountpoint}/")
+            return Environment(store, name), path.removeprefix(f"{mountpoint}/"), has_upper
     raise EnvironmentRefused(path, "is in no mount of the store; `casfs status` lists them")
 
 
