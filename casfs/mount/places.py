@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 from casfs.digest import digest_bytes
 from casfs.mount.into import find_process, is_ours_in, namespace_of
+from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import is_ours, iter_mounts
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.records import write_record
@@ -43,6 +44,7 @@ class Place:
     data_path: str = ""  # what was asked for: KERNEL, PLAIN, or what the kernel allows
     is_read_only: bool = False  # was asked for
     why: str = ""  # why it is not the kernel's data path
+    mount: int = 0  # the identity of the mount, which it keeps when a directory above it is renamed
 
     def locate(self) -> Place | None:
         """The same with a process that is in the namespace now; None if the namespace is gone."""
@@ -100,7 +102,8 @@ def _read(path: str) -> Place | None:
 
 def remember_place(store: Store, place: Place) -> None:
     """Remember a place as it is now."""
-    write_record(_record_path(store, place.path, place.namespace), asdict(replace(place, home=here())))
+    mount = 0 if place.namespace else mount_identity(place.path)
+    write_record(_record_path(store, place.path, place.namespace), asdict(replace(place, home=here(), mount=mount)))
 
 
 def _record_path(store: Store, path: str, namespace: int) -> str:
@@ -112,6 +115,21 @@ def forget_place(store: Store, place: Place) -> None:
     """Remember a place no longer."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_record_path(store, place.path, place.namespace))
+
+
+def follow_places(store: Store) -> None:
+    """Remember places by the paths that they have now: somebody may have renamed a directory above one (rename(2) moves the mount along).
+
+    Call it with the places locked.
+    """
+    lost = {place.mount: place for place in iter_gone_places(store) if place.mount and not place.namespace}
+    if not lost:
+        return
+    known = {place.path for place in iter_places(store) if not place.namespace} - {place.path for place in lost.values()}
+    for path in {mount.path for mount in iter_mounts() if is_ours(mount)} - known:
+        if (place := lost.get(mount_identity(path))) is not None:
+            forget_place(store, place)
+            remember_place(store, replace(place, path=path))
 
 
 def forget_gone_places(store: Store) -> None:

@@ -1,0 +1,56 @@
+"""A directory above a mount is renamed, as people rename projects: the mount goes along, and so does what casfs knows of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fuse.harness import Casfs, iter_mountpoints, site_packages
+
+
+@pytest.fixture(params=["", "fuse"], ids=["default", "fuse"])
+def renamed(request: pytest.FixtureRequest, casfs: Casfs) -> Path:
+    """Where the mount is now."""
+    casfs.add(casfs.wheel("demo"))
+    casfs.mount(name="project/.venv", data_path=request.param)
+    os.rename(casfs.directory / "project", casfs.directory / "new name")
+    return casfs.directory / "new name" / ".venv"
+
+
+def test_a_mount_is_listed_where_it_was_moved_to(casfs: Casfs, renamed: Path) -> None:
+    assert [mount["mountpoint"] for mount in casfs.status()] == [str(renamed)]
+
+
+def test_a_change_is_seen_where_the_mount_was_moved_to(casfs: Casfs, renamed: Path) -> None:
+    casfs.add(casfs.wheel("other", files={"other.py": b"VALUE = 2\n"}))
+    assert (site_packages(renamed) / "other.py").read_bytes() == b"VALUE = 2\n"
+    assert list(iter_mountpoints(casfs.directory)) == [renamed]
+
+
+def test_a_mount_is_ended_where_it_was_moved_to(casfs: Casfs, renamed: Path) -> None:
+    os.rename(renamed.parent, casfs.directory / "third")
+    casfs.umount(casfs.directory / "third" / ".venv")
+    assert casfs.status() == []
+    assert not list(iter_mountpoints(casfs.directory))
+
+
+def test_another_mount_may_take_the_old_path(casfs: Casfs, renamed: Path) -> None:
+    casfs.run("--env", "second", "add", casfs.wheel("other"))
+    casfs.run("--env", "second", "mount", casfs.directory / "project" / ".venv")
+    assert {mount["mountpoint"]: mount["environment"] for mount in casfs.status()} == {
+        str(renamed): "default",
+        str(casfs.directory / "project" / ".venv"): "second",
+    }
+
+
+def test_after_the_death_of_all_processes_it_comes_back_where_it_was_moved_to(casfs: Casfs, renamed: Path) -> None:
+    [mount] = casfs.status()
+    os.rename(renamed.parent, casfs.directory / "third")
+    for process in (mount["supervisor"], mount["worker"]):
+        os.kill(process, 19)
+    for process in (mount["supervisor"], mount["worker"]):
+        os.kill(process, 9)
+    assert [mount["mountpoint"] for mount in casfs.status()] == [str(casfs.directory / "third" / ".venv")]
+    assert (site_packages(casfs.directory / "third" / ".venv") / "demo-1.0.dist-info" / "RECORD").read_bytes()
