@@ -41,8 +41,8 @@ _SECTIONS = (
     _Section("Disk", "disk", ("second", "tenth")),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
-    _Section("Metadata of 7,000 files of Django", "metadata", ("",), _WAYS),
-    _Section("Reading one file of 500 MB", "reads", ("",), _WAYS),
+    _Section("Metadata of the many files of Django", "metadata", ("",), _WAYS),
+    _Section("Reading one large file", "reads", ("",), _WAYS),
     _Section("Ingest, unpacked bytes", "ingest", ("",)),
     _Section("Growth of the pool", "growth", ("",)),
 )

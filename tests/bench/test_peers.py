@@ -3,11 +3,58 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from scripts.bench import farm
+from scripts.bench.__main__ import working_folder
+from scripts.bench.bench import Bench
 from scripts.bench.measures.reads import time_reads
+from scripts.bench.peers import make_peers
+from scripts.bench.processes import adopting_orphans, run
+from scripts.bench.rounds import Pace
 from scripts.bench.synthetic import make_blob_wheels, make_large_wheel, make_wheels
+from scripts.bench.tools import Tools
+
+NAMES = (
+    "casfs",
+    "uv, hard links",
+    "uv, hard links, --compile-bytecode",
+    "uv, copies",
+    "symlink farm",
+    "pip",
+    "pip, --no-compile",
+)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Iterator[Bench]:
+    """Its uv and pip are those beside casfs; there is no uvl-fuse."""
+    own = Path(sys.executable)
+    tools = Tools(str(own.with_name("casfs")), str(own), Tools.base_python(), str(own.with_name("uv")), str(own))
+    with adopting_orphans(), working_folder(tmp_path_factory.mktemp("bench")) as folder:
+        yield Bench(folder, folder, tools, pace=Pace(1, 1), is_quick=True, is_large=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_peer_makes_environments_that_work_and_leaves_them(bench: Bench, name: str):
+    with bench.scratch(f"peer-{NAMES.index(name)}") as folder:
+        [peer] = make_peers(bench, folder, [name]).values()
+        peer.learn(make_wheels(folder, 1))
+        for number in range(2):
+            path = folder / f"environment-{number}"
+            assert peer.make(path) > 0
+            code = "import bench_00000; print(bench_00000.VALUE_1)"
+            assert run([str(peer.environment(path) / "bin/python"), "-c", code], bench.env).output == "('bench_00000', 1)\n"
+            peer.leave(path)
+        assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_without_uvl_nothing_else_is_missing(bench: Bench):
+    with bench.scratch("all-peers") as folder:
+        assert tuple(make_peers(bench, folder)) == NAMES
 
 
 def run_farm(kind: str, *words: Path | str) -> None:
