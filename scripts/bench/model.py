@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scripts.bench.figures import build_spread
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -15,6 +17,13 @@ class Line:
 
     def at(self, size: float) -> float:
         return self.start + self.slope * size
+
+
+def predict(sizes: Sequence[float], values: Sequence[Sequence[float]], target: float) -> list[float]:
+    """By round, given the rounds' values for each size in rising order: what a line says, or the last one's if there is no clear growth."""
+    if build_spread(values[0]).overlaps(build_spread(values[-1])):
+        return list(values[-1])
+    return [fit_line(sizes, points).at(target) for points in zip(*values, strict=True)]
 
 
 def fit_line(sizes: Sequence[float], values: Sequence[float]) -> Line:

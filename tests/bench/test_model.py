@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.bench.model import fit_line
+from scripts.bench.model import fit_line, predict
 
 
 def test_points_on_a_line_give_that_line():
@@ -15,6 +15,14 @@ def test_points_on_a_line_give_that_line():
 def test_small_points_count_as_much_as_large_ones():
     line = fit_line([1, 2, 1000], [10, 10, 11_000])
     assert line.at(1) < 15
+
+
+def test_each_round_has_a_prediction_of_its_own():
+    assert predict([10, 20], [[1.0, 1.1], [2.0, 2.2]], 100) == pytest.approx([10.0, 11.0])
+
+
+def test_noise_is_not_taken_for_growth():
+    assert predict([10, 20], [[1.0, 2.0], [1.1, 2.2]], 1_000_000) == [1.1, 2.2]
 
 
 @given(st.lists(st.floats(0.001, 1e9), min_size=3, max_size=3))

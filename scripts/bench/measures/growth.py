@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from scripts.bench.bench import Bench, read_all, settle
-from scripts.bench.figures import Figure, quantile
-from scripts.bench.model import fit_line
+from scripts.bench.figures import Figure
+from scripts.bench.model import predict
 from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_blob_wheels, make_wheels
@@ -27,8 +27,8 @@ _WHAT = {
     "fsck, peak": ("B", "the largest resident size of that process"),
 }
 _MODEL = (
-    f"NOT measured: a straight line through the medians of the measured points, by least squares of relative errors, taken to {_TARGET:,}"
-    " blobs. It knows nothing of a cache that gets too small"
+    f"NOT measured: a straight line through each round's measured points, by least squares of relative errors, taken to {_TARGET:,} blobs;"
+    " a level one where the spreads of the smallest and the largest pool overlap. It knows nothing of a cache that gets too small"
 )
 
 
@@ -43,9 +43,10 @@ def measure(bench: Bench) -> Iterator[Figure]:
         rounds = bench.take_turns(turns, _ALLOWED_S)
     for metric, (unit, conditions) in _WHAT.items():
         yield rounds.figure("growth", metric, metric, unit, f"{conditions}; {_TINY}")
-        medians = [quantile(rounds.values[metric][_name(size)], 0.5) for size in sizes]
-        values = {f"model: {_name(_TARGET)}": [fit_line(sizes, medians).at(_TARGET)]}
-        yield Figure("growth", f"{metric}, model", unit, _MODEL, values, has_ratios=False)
+        if not bench.is_quick:  # sizes that hardly differ tell more of noise than of growth
+            predicted = predict(sizes, [rounds.values[metric][_name(size)] for size in sizes], _TARGET)
+            loaded = rounds.loaded if unit == "s" else ()
+            yield Figure("growth", f"{metric}, model", unit, _MODEL, {f"model: {_name(_TARGET)}": predicted}, False, loaded)
 
 
 def _name(size: int) -> str:
