@@ -11,7 +11,7 @@ from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import store_directory
 from casfs.cli.hosts import END_WAIT_S, log_to_file, mount_again, require_host, revive, stop_daemon
 from casfs.cli.mounts import serve_here, unmount_all
-from casfs.cli.output import say
+from casfs.cli.output import note, say
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, locked_places
@@ -53,11 +53,19 @@ def run_logs(arguments: argparse.Namespace) -> None:
 def run_upgrade(arguments: argparse.Namespace) -> None:
     """casfs daemon upgrade"""
     store = open_store(store_directory(arguments))
-    for lease in iter_leases(store):
+    leases = list(iter_leases(store))
+    if not leases:
+        note("no daemon runs, so there is nothing to upgrade")
+    for lease in leases:
         before = ask_daemon(store, lease, Request("status")).worker
         raise_problem(lease, ask_daemon(store, lease, Request("upgrade")))
         _wait_for_another(store, lease, before)
-        say(f"upgraded: {lease.mountpoint}")
+        say(f"upgraded: {_describe(store, lease)}")
+
+
+def _describe(store: Store, lease: Lease) -> str:
+    """A daemon as a user knows it: a host's own mountpoint is private."""
+    return f"the daemon of {lease.mountpoint if lease.environment else store.root}"
 
 
 def _wait_for_another(store: Store, lease: Lease, worker: int) -> None:
@@ -68,7 +76,7 @@ def _wait_for_another(store: Store, lease: Lease, worker: int) -> None:
             if ask_daemon(store, lease, Request("status")).worker != worker:
                 return
         time.sleep(_AGAIN_S)
-    raise MountRefused(lease.mountpoint, "is still served by the old program; `casfs daemon logs` may say why")
+    raise MountRefused(_describe(store, lease), "is still served by the old program; `casfs daemon logs` may say why")
 
 
 def run_stop(arguments: argparse.Namespace) -> None:

@@ -43,22 +43,23 @@ def run_mount(arguments: argparse.Namespace) -> None:
 def _mount_many(arguments: argparse.Namespace) -> None:
     """Mount what the lines of a file say. One that fails keeps no other. Raises MountRefused that names those that did."""
     refused = []
-    for number, line in enumerate(_read_lines(arguments.list), 1):
-        name, _, path = line.strip().partition(" ")
-        if not path.strip():
-            raise MountRefused(arguments.list, f"line {number} is no environment and path: {line.strip()!r}")
+    for name, path in _read_list(arguments.list):
         try:
-            run_mount(argparse.Namespace(**{**vars(arguments), "env": name, "mountpoint": path.strip(), "list": None}))
+            run_mount(argparse.Namespace(**{**vars(arguments), "env": name, "mountpoint": path, "list": None}))
         except CasfsError as error:
             refused.append(str(error))
     if refused:
         raise MountRefused(arguments.list, *refused)
 
 
-def _read_lines(path: str) -> list[str]:
-    """Lines that say something."""
+def _read_list(path: str) -> list[tuple[str, str]]:
+    """(environment, path) of each line that says something. Raises MountRefused that names those of another form."""
     with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape", closefd=path != "-") as file:
-        return [line for line in file if line.strip() and not line.startswith("#")]
+        lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
+    said = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if wrong := [f"line {number} is no environment and path: {line!r}" for number, line in said if len(line.split()) < 2]:
+        raise MountRefused(path, *wrong)
+    return [(name, where) for name, where in (line.split(None, 1) for _, line in said)]
 
 
 def _target(arguments: argparse.Namespace) -> tuple[str, int]:

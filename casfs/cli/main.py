@@ -29,6 +29,8 @@ _EXAMPLE = """example:
 
 _ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
 
+_LIST_HELP = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
+
 _RUN_DESCRIPTION = """Run a command in the environment, or in one of some wheels that vanishes afterwards.
 
 The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
@@ -124,6 +126,13 @@ class _Commands:
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        _add_places(parser, argparse.SUPPRESS)
+        parser.set_defaults(run=run)
+        return parser
+
+    def add_hidden(self, name: str, run: str) -> argparse.ArgumentParser:
+        """A command that casfs gives itself: no help names it."""
+        parser = self._subparsers.add_parser(name)
         _add_places(parser, argparse.SUPPRESS)
         parser.set_defaults(run=run)
         return parser
@@ -247,15 +256,14 @@ def _add_daemon_commands(commands: _Commands) -> None:
     install = actions.add("install", "service:run_install", "write a systemd unit for the daemon", "casfs daemon install")
     install.add_argument("--user", action="store_true", help="a unit for mounts of a plain user, one for each path")
     install.add_argument("--directory", type=Path, metavar="DIR", help="where to write it (default: where systemd looks)")
-    adopt = actions.add("adopt", "daemons:run_adopt", "take over from a supervisor that ended (not for people)", "casfs daemon upgrade")
-    adopt.add_argument("handover", help=argparse.SUPPRESS)
+    actions.add_hidden("adopt", "daemons:run_adopt").add_argument("handover")
 
 
 def _add_mount_commands(commands: _Commands) -> None:
     mount = commands.add("mount", "into:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
     where = mount.add_mutually_exclusive_group(required=True)
     where.add_argument("mountpoint", nargs="?", metavar="PATH", help="an empty directory; it is made if it is absent")
-    where.add_argument("--list", metavar="FILE", help="many at once: lines of an environment's name and a path; - is standard input")
+    where.add_argument("--list", metavar="FILE", help=_LIST_HELP)
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
@@ -272,7 +280,7 @@ def _add_mount_commands(commands: _Commands) -> None:
     umount = commands.add("umount", "into:run_umount", "end a mount", "casfs umount ~/project/.venv")
     what = umount.add_mutually_exclusive_group(required=True)
     what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
-    what.add_argument("--all", action="store_true", help="every mount of the store")
+    what.add_argument("--all", action="store_true", help="every mount of the store; one that is in use stays and is named, the others end")
     umount.add_argument("--into", type=int, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
-import pwd
 import sys
 import time
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import choose_interpreter, open_context, store_directory
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, log_to_file, mount_again, require_host, start_process
 from casfs.cli.output import note
+from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
@@ -89,7 +90,7 @@ def _differs(environment: Environment, place: Place, arguments: argparse.Namespa
         return "writable"
     if arguments.data_path and arguments.data_path != (KERNEL if place.overlay else PLAIN):
         return f"on the data path {KERNEL if place.overlay else PLAIN!r}"
-    if arguments.owner is not None and _owner_ids(environment, arguments.owner) != (place.uid, place.gid):
+    if arguments.owner is not None and owner_ids(environment, arguments.owner) != (place.uid, place.gid):
         return f"as the files of user {place.uid}"
     return ""
 
@@ -111,30 +112,19 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
         raise
     if not made.overlay and not arguments.data_path:
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
+    if arguments.owner is not None and not namespace:
+        warn_of_useless_mount(arguments.owner, made.uid, made.gid, mountpoint, environment.require().interpreter.executable)
 
 
 def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
     store = environment.store
     with locked_places(store):
         host = require_host(store)
-        uid, gid = _owner_ids(environment, arguments.owner)
+        uid, gid = owner_ids(environment, arguments.owner)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         wish, is_read_only = arguments.data_path or "", arguments.read_only
         place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
         return make_place(store, host, place)
-
-
-def _owner_ids(environment: Environment, owner: str | None) -> tuple[int, int]:
-    """User and group to whom the files shall belong: as asked, else as the environment's."""
-    if owner is None:
-        return environment.owner_ids()
-    try:
-        user = pwd.getpwuid(int(owner)) if owner.isdecimal() else pwd.getpwnam(owner)
-    except KeyError:
-        if owner.isdecimal():
-            return int(owner), int(owner)
-        raise MountRefused(environment.name, f"there is no user {owner!r}") from None
-    return user.pw_uid, user.pw_gid
 
 
 def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None, after: str = "") -> None:
@@ -187,13 +177,15 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
     """End every mount of a store; one that is busy keeps no other. Raises MountRefused that names those that were."""
     if store is not None:
         bury_dead_daemons(store)
-        for place in [place for place in iter_places(store) if place.namespace]:
-            end_place_inside(store, place, is_lazy=is_lazy)
-        paths = [place.path for place in iter_places(store)] + [lease.mountpoint for lease in iter_leases(store) if lease.environment]
+        inside = [place for place in iter_places(store) if place.namespace]
+        paths = [place.path for place in iter_places(store) if not place.namespace]
+        paths += [lease.mountpoint for lease in iter_leases(store) if lease.environment]
+        ends = [functools.partial(end_place_inside, store, place, is_lazy=is_lazy) for place in inside]
+        ends += [functools.partial(_unmount_one, store, path, is_lazy=is_lazy) for path in paths]
         refused: list[MountRefused] = []
-        for path in paths:
+        for end in ends:
             try:
-                _unmount_one(store, path, is_lazy=is_lazy)
+                end()
             except MountRefused as error:
                 refused.append(error)
         _tidy(store, paths, is_lazy=is_lazy)

@@ -55,6 +55,8 @@ json.dump({
 """
 """Runs on every Python 3, so that one that is too old can say so."""
 
+_LAST_LINE = _PROGRAM.splitlines()[-1]
+
 _COMMAND = ("-I", "-S", "-B", "-c", _PROGRAM)
 
 _TIMEOUT_S = 30.0  # a first start from a cold network disk takes seconds
@@ -125,4 +127,6 @@ def _run(executable: str, timeout_s: float) -> bytes:
 def _failure(status: int, complaint: bytes) -> str:
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2][-_MAX_COMPLAINT:]
     end = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
+    if _LAST_LINE in last:  # it took our program for something else, such as the name of a file
+        return f"does not answer as a Python interpreter does: {end}"
     return f"{end}: {last}" if last else end

@@ -12,7 +12,7 @@ import pytest
 from casfs import __version__
 from tests.fuse.harness import Casfs
 
-COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run")
+COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run", "env")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -186,3 +186,9 @@ def listing(casfs: Casfs) -> list[str]:
     return sorted(
         str(path.relative_to(casfs.store)) for path in casfs.store.rglob("*") if path.is_file() and "interpreters" not in path.parts
     )
+
+
+def test_no_help_names_what_casfs_tells_itself(casfs: Casfs) -> None:
+    said = casfs.run("daemon", "--help").stdout
+    assert "upgrade" in said
+    assert "adopt" not in said

@@ -335,6 +335,15 @@ def install_by_hand(mountpoint: Path) -> None:
 
 
 @with_both
+def test_owner_who_can_do_nothing_with_the_mount_is_told_in_one_line(scene: Scene) -> None:
+    closed = scene.casfs.directory / "closed"
+    closed.mkdir(mode=0o700)
+    said = scene.casfs.run("mount", "--owner", "1001", closed / "venv").stderr
+    [line] = [line for line in said.splitlines() if line.startswith("casfs: warning: ")]
+    assert line.startswith(f"casfs: warning: user 1001 can't reach {closed / 'venv'} (/")
+    assert scene.casfs.run("mount", "--owner", "0", scene.casfs.directory / "roots", code=1).stderr.count("warning") == 0
+
+
 def test_absorb_empties_the_upper_layer_of_a_mounted_environment_and_nobody_sees_a_difference(scene: Scene) -> None:
     mountpoint = scene.mount()
     install_by_hand(mountpoint)

@@ -116,6 +116,19 @@ def test_one_path_may_be_a_mount_here_and_there(casfs: Casfs, inside: Container,
     assert not casfs.leases()
 
 
+def test_a_busy_place_in_a_container_keeps_no_other_when_all_are_to_end(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+    busy, other = tmp_path / "busy", tmp_path / "other"
+    into(casfs, inside, busy)
+    casfs.run("mount", other)
+    with inside.path(busy / "pyvenv.cfg").open("rb"):
+        done = casfs.run("umount", "--all", code=1)
+    assert str(busy) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [(one["mountpoint"], one["into"]) for one in casfs.status()] == [(str(busy), inside.pid)]
+    casfs.run("umount", "--all")
+    assert casfs.status() == []
+
+
 def test_a_place_in_a_namespace_that_is_gone_is_forgotten(casfs: Casfs, tmp_path: Path) -> None:
     with container() as one:
         into(casfs, one, tmp_path / "venv")

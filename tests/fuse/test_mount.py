@@ -252,6 +252,13 @@ def test_a_busy_mount_keeps_no_other_when_all_are_to_end(casfs: Casfs, mounted: 
     assert not os.path.ismount(other)
 
 
+def test_upgrade_names_the_daemon_as_a_user_knows_it(casfs: Casfs) -> None:
+    assert casfs.run("daemon", "upgrade").stderr == "no daemon runs, so there is nothing to upgrade\n"
+    mountpoint = casfs.mount(data_path="")
+    known = casfs.store if os.geteuid() == 0 else mountpoint
+    assert casfs.run("daemon", "upgrade").stdout == f"upgraded: the daemon of {known}\n"
+
+
 def test_a_list_mounts_many_and_names_all_that_fail(casfs: Casfs) -> None:
     (casfs.directory / "full").mkdir()
     (casfs.directory / "full/file").touch()
@@ -260,5 +267,14 @@ def test_a_list_mounts_many_and_names_all_that_fail(casfs: Casfs) -> None:
     done = casfs.run("mount", "--list", "-", input=listed, code=1)
     assert [str(path) in done.stderr for path in paths] == [False, False, True, True]
     assert {one["mountpoint"]: one["environment"] for one in casfs.status()} == {str(paths[0]): "env0", str(paths[1]): "env1"}
-    (casfs.directory / "list").write_text("lonely\n")
-    assert "line 1 is no environment and path: 'lonely'" in casfs.run("mount", "--list", casfs.directory / "list", code=1).stderr
+
+
+def test_a_list_with_a_line_that_makes_no_sense_mounts_nothing_and_names_it_by_its_number(casfs: Casfs) -> None:
+    path = casfs.directory / "list"
+    path.write_text(f"# a comment\n  # another\n\nenv {casfs.directory / 'one'}\nlonely\n")
+    said = f"casfs: {path}: line 5 is no environment and path: 'lonely'\n"
+    assert casfs.run("mount", "--list", path, code=1).stderr == said
+    assert casfs.status() == []
+    path.write_text(f"  # a comment\n\tenv\t{casfs.directory / 'one'}\n")
+    casfs.run("mount", "--list", path)
+    assert [(one["mountpoint"], one["environment"]) for one in casfs.status()] == [(str(casfs.directory / "one"), "env")]

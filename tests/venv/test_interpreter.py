@@ -86,6 +86,7 @@ def test_the_directory_of_a_free_threaded_python_is_its_own(tmp_path: Path):
         ("""echo '{"version": "3.11", "release": [3, 11], "implementation": "cpython"}'""", "does not answer as a Python interpreter does"),
         ("echo first >&2; echo Unknown option: -I >&2; exit 2", "failed with status 2: Unknown option: -I"),
         ("exit 127", "failed with status 127"),
+        ('echo "no file $5" >&2; exit 2', "does not answer as a Python interpreter does: failed with status 2"),
         ("kill -KILL $$", "was ended by signal 9"),
     ],
 )
