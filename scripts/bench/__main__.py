@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure, Run, format_run
+from scripts.bench.load import read_times
 from scripts.bench.machine import describe_machine, describe_revision
 from scripts.bench.measures import MEASURES
 from scripts.bench.processes import adopting_orphans, end_descendants
@@ -99,7 +100,7 @@ def _take_all(bench: Bench, names: Sequence[str]) -> tuple[tuple[Figure, ...], t
     figures: list[Figure] = []
     failures = []
     for name in names:
-        began = time.monotonic()
+        before = read_times()
         try:
             figures += MEASURES[name](bench)
         except Exception as error:  # noqa: BLE001  # shown, counted, and the next measure gets its turn
@@ -107,7 +108,8 @@ def _take_all(bench: Bench, names: Sequence[str]) -> tuple[tuple[Figure, ...], t
             failures.append(f"{name}: {error}")
         finally:
             _clean(bench.folder)
-        say(f"{name} took {time.monotonic() - began:.0f} s")
+        after = read_times()
+        say(f"{name} took {after.now - before.now:.0f} s, and {after.own - before.own:.0f} s of the processor")
     return tuple(figures), tuple(failures)
 
 

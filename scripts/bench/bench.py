@@ -86,17 +86,17 @@ class Bench:
 
     def native(self, name: str) -> Path:
         """A set as plain files, without bytecode: the limit. In the page cache; made once for the run, so leave it as it is."""
-        path = self._prepared / f"native-{name}"
+        path = self.prepared / f"native-{name}"
         if not path.exists():
             self.new_venv(path)
-            self.uv_install(path, self.wheels(name), self._prepared / "cache", "copy")
-            shutil.rmtree(self._prepared / "cache")
+            self.uv_install(path, self.wheels(name), self.prepared / "cache", "copy")
+            shutil.rmtree(self.prepared / "cache")
         read_all([path])
         return path
 
     def store(self, name: str) -> Store:
         """A store that has a set's wheels in the environment of its name, without bytecode. In the page cache; made once for the run."""
-        path = self._prepared / f"store-{name}"
+        path = self.prepared / f"store-{name}"
         if path.exists():
             store = Store(self.tools, path, self.env)
         else:
@@ -106,7 +106,7 @@ class Bench:
         return store
 
     @property
-    def _prepared(self) -> Path:
+    def prepared(self) -> Path:
         """What measures share, until the run ends."""
         path = self.folder / "prepared"
         path.mkdir(exist_ok=True)

@@ -74,7 +74,9 @@ def _value(figure: Figure, contender: str, is_ratio: bool) -> float | None:
 
 def _ready(run: Run) -> Bars:
     groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))")
-    return Bars("ready", "From nothing, wheels known to the host", "seconds", [name.replace(": ", ":\n") for name in groups], series)
+    return Bars(
+        "ready", "From nothing, wheels known to the host", "seconds", [name.replace(": ", ":\n") for name in groups], series, is_log=True
+    )
 
 
 def _imports(run: Run) -> Bars:
@@ -83,12 +85,12 @@ def _imports(run: Run) -> Bars:
 
 
 def _disk(run: Run) -> Bars:
-    groups, series = _bars(run, "disk", r"((?:second|tenth) environment of .*): bytes")
+    groups, series = _bars(run, "disk", r"(.*): bytes of one more environment")
     return Bars("disk", "Disk that one more environment takes", "bytes", groups, series, is_log=True)
 
 
 def _sharing(run: Run) -> Bars:
-    groups, series = _bars(run, "sharing", r"files, (each further environment, .*)")
+    groups, series = _bars(run, "sharing", r"files, (each further environment)")
     return Bars("sharing", "Page cache that one more environment takes once numpy is imported", "bytes", groups, series, is_log=True)
 
 

@@ -5,13 +5,14 @@ Each has a folder of its own, in which it keeps what is common to its environmen
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from scripts.bench.bench import Bench, site_packages
+from scripts.bench.bench import Bench, read_all, site_packages
 from scripts.bench.processes import CommandFailed, run
 from scripts.bench.stores import Store, detach_below
 from scripts.bench.synthetic import make_wheels
@@ -21,15 +22,15 @@ _FARM = str(Path(__file__).with_name("farm.py"))
 
 
 class Peer(Protocol):
-    """One way. `learn` comes first; whoever calls `make` calls `leave`, and removes the path then."""
+    """One way. `learn` comes first, once for a folder; whoever calls `make` calls `leave`, and removes the path then."""
 
     @property
     def top(self) -> Path:
         """The folder that has everything."""
         ...
 
-    def learn(self, wheels: Sequence[str]) -> None:
-        """What a host does once."""
+    def learn(self) -> None:
+        """What a host does once: get to know the wheels."""
         ...
 
     def make(self, path: Path) -> float:
@@ -51,10 +52,10 @@ class _Plain:
 
     bench: Bench
     top: Path
-    wheels: Sequence[str] = ()
+    wheels: Sequence[str]
 
-    def learn(self, wheels: Sequence[str]) -> None:
-        self.wheels = wheels
+    def learn(self) -> None:
+        """There is nothing to know."""
 
     def environment(self, path: Path) -> Path:
         return path
@@ -70,12 +71,13 @@ class _Plain:
 class Casfs(_Plain):
     """casfs add, and casfs mount."""
 
-    store: Store = field(init=False)
+    @property
+    def store(self) -> Store:
+        return Store(self.bench.tools, self.top / "store", self.bench.env)
 
-    def learn(self, wheels: Sequence[str]) -> None:
-        self.wheels = wheels
-        self.store = self.bench.new_store(self.top / "store")
-        self.store.add_by_default("first", wheels)
+    def learn(self) -> None:
+        self.bench.new_store(self.top / "store")
+        self.store.add_by_default("first", self.wheels)
 
     def make(self, path: Path) -> float:
         added = self.store.add_by_default(path.name, self.wheels)
@@ -92,9 +94,11 @@ class Uv(_Plain):
     link_mode: str = "hardlink"
     words: tuple[str, ...] = ()
 
-    def learn(self, wheels: Sequence[str]) -> None:
-        self.wheels = wheels
-        self.bench.uv_install(self.bench.new_venv(self.top / "first"), wheels, self.top / "cache", self.link_mode)
+    def learn(self) -> None:
+        if not (self.top / "cache").exists():
+            venv = self.bench.new_venv(self.top / "first")
+            self.bench.uv_install(venv, self.wheels, self.top / "cache", self.link_mode)
+            shutil.rmtree(venv)
 
     def make(self, path: Path) -> float:
         made = self.bench.uv("venv", "--python", self.bench.tools.python, str(path)).seconds
@@ -116,9 +120,9 @@ class Pip(_Plain):
 class Farm(_Plain):
     """uv venv, and symbolic links into a pool of unpacked wheels."""
 
-    def learn(self, wheels: Sequence[str]) -> None:
+    def learn(self) -> None:
         (self.top / "pool").mkdir()
-        self._farm("unpack", *wheels)
+        self._farm("unpack", *self.wheels)
 
     def make(self, path: Path) -> float:
         made = self.bench.uv("venv", "--python", self.bench.tools.python, str(path)).seconds
@@ -132,18 +136,20 @@ class Farm(_Plain):
 class Uvl(_Plain):
     """uv venv, and uv pip install under uvl-fuse, which moves the files to its store and mounts them, read-only."""
 
-    def learn(self, wheels: Sequence[str]) -> None:
-        self.wheels = wheels
+    words: tuple[str, ...] = ()
+
+    def learn(self) -> None:
         (self.top / "home").mkdir()
         self._uvl(self.top, "--fuse", "uv", "--mnt", ".venv")
         self.make(self.top / "first")
         self.leave(self.top / "first")
+        shutil.rmtree(self.top / "first")
 
     def make(self, path: Path) -> float:
         path.mkdir()
         made = self.bench.uv("venv", "--python", self.bench.tools.python, str(path / ".venv")).seconds
-        words = ("uv", "pip", "install", "--quiet", "--no-deps", "--python", ".venv/bin/python", "--link-mode", "hardlink", *self.wheels)
-        return made + self._uvl(path, *words)
+        words = ("uv", "pip", "install", "--quiet", "--no-deps", "--python", ".venv/bin/python", "--link-mode", "hardlink")
+        return made + self._uvl(path, *words, *self.words, *self.wheels)
 
     def environment(self, path: Path) -> Path:
         return path / ".venv"
@@ -157,41 +163,65 @@ class Uvl(_Plain):
         return run([self.bench.tools.uvl, *words], {**env, **own}, str(folder)).seconds
 
 
-def make_peers(bench: Bench, folder: Path, names: Sequence[str] = ()) -> dict[str, Peer]:
-    """Those of some names, or all, by name, casfs first; they know nothing yet."""
-
-    def top(key: str) -> Path:
-        (path := folder / key).mkdir(parents=True)
-        return path
-
-    found: dict[str, Callable[[], Peer]] = {
-        "casfs": lambda: Casfs(bench, top("casfs")),
-        "uv, hard links": lambda: Uv(bench, top("uv-hardlink")),
-        "uv, hard links, --compile-bytecode": lambda: Uv(bench, top("uv-compile"), words=("--compile-bytecode",)),
-        "uv, copies": lambda: Uv(bench, top("uv-copy"), link_mode="copy"),
-        "symlink farm": lambda: Farm(bench, top("farm")),
-        "pip": lambda: Pip(bench, top("pip")),
-        "pip, --no-compile": lambda: Pip(bench, top("pip-no-compile"), words=("--no-compile",)),
-        "uvl-fuse": lambda: Uvl(bench, top("uvl")),
+def make_peers(bench: Bench, folder: Path, wheels: Sequence[str], names: Sequence[str] = ()) -> dict[str, Peer]:
+    """Those of some names, or all, by name, casfs first. They know the wheels, by what is in the folder."""
+    kinds: dict[str, tuple[str, Callable[[Path], Peer]]] = {
+        "casfs": ("casfs", lambda top: Casfs(bench, top, wheels)),
+        "uv, hard links": ("uv", lambda top: Uv(bench, top, wheels)),
+        "uv, hard links, --compile-bytecode": ("uv", lambda top: Uv(bench, top, wheels, words=("--compile-bytecode",))),
+        "uv, copies": ("uv", lambda top: Uv(bench, top, wheels, link_mode="copy")),
+        "symlink farm": ("farm", lambda top: Farm(bench, top, wheels)),
+        "pip": ("pip", lambda top: Pip(bench, top, wheels)),
+        "pip, --no-compile": ("pip", lambda top: Pip(bench, top, wheels, words=("--no-compile",))),
+        "uvl-fuse": ("uvl", lambda top: Uvl(bench, top, wheels)),
+        "uvl-fuse, --compile-bytecode": ("uvl", lambda top: Uvl(bench, top, wheels, words=("--compile-bytecode",))),
     }
     if not uvl_works(bench):
-        del found["uvl-fuse"]
-    return {name: make() for name, make in found.items() if not names or name in names}
+        kinds = {name: kind for name, kind in kinds.items() if not name.startswith("uvl-fuse")}
+    peers = {}
+    for name in names or kinds:
+        if name in kinds:
+            key, make = kinds[name]
+            peers[name] = _ready(make(folder / key))
+    return peers
+
+
+def _ready(peer: Peer) -> Peer:
+    """Let it learn, unless one has done so in its folder."""
+    if not peer.top.exists():
+        peer.top.mkdir(parents=True)
+        peer.learn()
+    return peer
+
+
+def peers_of(bench: Bench, work: str, names: Sequence[str] = ()) -> dict[str, Peer]:
+    """The same for a work, made once for the run; all that they have is in the page cache."""
+    folder = bench.prepared / f"peers-{work}"
+    peers = make_peers(bench, folder, bench.wheels(work), names)
+    read_all([peer.top for peer in peers.values()])
+    return peers
 
 
 def uvl_works(bench: Bench) -> bool:
-    """Whether uvl-fuse is installed, and shows what it should; if not, it is said."""
+    """Whether uvl-fuse is installed, and shows what it should; if not, it is said. Looked at once for the run."""
     if not bench.tools.uvl:
         return False
+    answer = bench.prepared / "uvl-works"
+    if not answer.exists():
+        answer.write_text(_try_uvl(bench), encoding="utf-8")
+    return not answer.read_text(encoding="utf-8")
+
+
+def _try_uvl(bench: Bench) -> str:
+    """What is wrong with it."""
     with bench.scratch("uvl-probe") as probe:
-        peer = Uvl(bench, probe)
         try:
-            peer.learn(make_wheels(probe, 1))
+            peer = _ready(Uvl(bench, probe / "uvl", make_wheels(probe, 1)))
             peer.make(probe / "second")
             run([str(peer.environment(probe / "second") / "bin/python"), "-c", "import bench_00000"], bench.env)
             peer.leave(probe / "second")
         except CommandFailed as failure:
             say(f"uvl-fuse is left out: {failure}")
             detach_below(probe)
-            return False
-    return True
+            return str(failure)
+    return ""

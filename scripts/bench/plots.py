@@ -36,7 +36,10 @@ def _draw_bars(axes: Any, chart: dict[str, Any]) -> None:
         axes.bar(places, [value or 0 for value in values], width, label=name)
     axes.set_xticks(range(len(chart["groups"])), chart["groups"])
     axes.set_ylabel(chart["axis"])
-    axes.set_yscale("log" if chart["is_log"] else "linear")
+    if chart["is_log"]:
+        axes.set(yscale="log", ylabel=f"{chart['axis']}, logarithmic")
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter("")
 
 
 def _draw_lines(axes: Any, chart: dict[str, Any]) -> None:
@@ -45,6 +48,9 @@ def _draw_lines(axes: Any, chart: dict[str, Any]) -> None:
         [drawn] = axes.plot(line["x"][:known], line["y"][:known], marker="o", markersize=3, label=name)
         axes.plot(line["x"][known - 1 :], line["y"][known - 1 :], linestyle="--", color=drawn.get_color())
     axes.set(xlabel=chart["x_axis"], ylabel=chart["y_axis"], xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter("")
 
 
 if __name__ == "__main__":

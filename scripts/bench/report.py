@@ -38,7 +38,7 @@ _WAYS = ("native", "uv, hard links", "symlink farm", "casfs, twins", "casfs, FUS
 _SECTIONS = (
     _Section("From nothing; the host knows the wheels", "ready", ("",)),
     _Section("Importing, a whole process", "imports", ("web, first", "web, again", "web, cold", "science, "), _WAYS),
-    _Section("Disk", "disk", ("second", "tenth")),
+    _Section("Disk", "disk", ("",)),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
     _Section("Metadata of the many files of Django", "metadata", ("",), _WAYS),

@@ -41,8 +41,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_peer_makes_environments_that_work_and_leaves_them(bench: Bench, name: str):
     with bench.scratch(f"peer-{NAMES.index(name)}") as folder:
-        [peer] = make_peers(bench, folder, [name]).values()
-        peer.learn(make_wheels(folder, 1))
+        [peer] = make_peers(bench, folder / "peers", make_wheels(folder, 1), [name]).values()
         for number in range(2):
             path = folder / f"environment-{number}"
             assert peer.make(path) > 0
@@ -52,9 +51,13 @@ def test_each_peer_makes_environments_that_work_and_leaves_them(bench: Bench, na
         assert str(folder) not in Path("/proc/self/mountinfo").read_text()
 
 
-def test_without_uvl_nothing_else_is_missing(bench: Bench):
+def test_peers_that_know_the_wheels_learn_nothing_again(bench: Bench):
     with bench.scratch("all-peers") as folder:
-        assert tuple(make_peers(bench, folder)) == NAMES
+        wheels = make_wheels(folder, 1)
+        assert tuple(make_peers(bench, folder / "peers", wheels)) == NAMES
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        assert tuple(make_peers(bench, folder / "peers", wheels)) == NAMES
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def run_farm(kind: str, *words: Path | str) -> None:

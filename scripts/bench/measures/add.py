@@ -32,7 +32,8 @@ def measure(bench: Bench) -> Iterator[Figure]:
             [wheel] = bench.wheels(work)
             own = Path(shutil.copy2(wheel, folder))  # its times are changed below
             yield from _figures(bench.take_turns(_known_turns(bench, folder, own), allowed_s), f"{work}, known", _KNOWN)
-            yield from _figures(bench.take_turns(_new_turns(bench, folder, own), allowed_s), f"{work}, new", _NEW)
+            if work != "django":  # see `ingest`
+                yield from _figures(bench.take_turns(_new_turns(bench, folder, own), allowed_s), f"{work}, new", _NEW)
 
 
 def _figures(rounds: Rounds, what: str, conditions: str) -> Iterator[Figure]:
@@ -91,10 +92,14 @@ def _new_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
         shutil.rmtree(cache)
         return values
 
-    return {
+    turns: dict[str, Turn] = {
         "casfs, without bytecode": partial(casfs, False),
         "uv, hard links": partial(uv, ()),
         "pip, --no-compile": _pip_turn(bench, folder, wheels, "--no-compile"),
+    }
+    if bench.is_quick:  # compiling takes far longer than all the rest
+        return turns
+    return turns | {
         "casfs, with bytecode": partial(casfs, True),
         "uv, hard links, --compile-bytecode": partial(uv, ("--compile-bytecode",)),
         "pip": _pip_turn(bench, folder, wheels),

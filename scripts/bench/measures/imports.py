@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from scripts.bench.bench import Bench, read_all
 from scripts.bench.figures import Figure
 from scripts.bench.pagecache import can_drop, drop_caches
-from scripts.bench.peers import Farm
+from scripts.bench.peers import peers_of
 from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.tools import say, without_bytecode
@@ -19,9 +20,17 @@ from scripts.bench.works import import_from
 
 _ALLOWED_S = {"small": 20, "web": 45, "science": 60, "deep": 120}
 
+_PLAIN = {
+    "native": "uv, copies",
+    "uv, hard links": "uv, hard links",
+    "symlink farm": "symlink farm",
+    "uvl-fuse": "uvl-fuse, --compile-bytecode",
+}
+"""Contenders, and what they are made by."""
+
 _PROCESS = "a whole process. `native, again` is the same environment as `native`: its ratio is the noise"
 _WHAT = {
-    "first": f"{_PROCESS}. All files are in the page cache; each mount is new, with a daemon of its own: the kernel knows nothing of it",
+    "first": f"{_PROCESS}. All files are in the page cache. casfs's mounts and daemon are new each time, uvl-fuse's is made once",
     "again": f"{_PROCESS}. The second one on that mount",
     "cold": f"{_PROCESS}. All of the machine's caches are dropped (drop_caches, 3) before; mounts are made before that",
 }
@@ -59,28 +68,30 @@ def measure(bench: Bench) -> Iterator[Figure]:
     """Web and science; if it must be quick, the small one. Compiling takes far longer than importing: enough to see it once."""
     works = ["small"] if bench.is_quick else ["web", "science"]
     for work in [*works, *(["deep"] if bench.is_large else [])]:
-        with bench.scratch(f"imports-{work}") as folder:
-            yield from _measure(_make_scene(bench, work, folder))
+        with bench.scratch(f"imports-{work}") as folder, _scene(bench, work, folder) as scene:
+            yield from _measure(scene)
     if not bench.is_quick:
         with bench.scratch("imports-compiling") as folder:
             yield from _measure_compiling(bench, folder)
 
 
-def _make_scene(bench: Bench, work: str, folder: Path) -> _Scene:
-    wheels, store = bench.wheels(work), bench.new_store(folder / "store")
-    plain = {"native": bench.new_venv(folder / "native"), "uv, hard links": bench.new_venv(folder / "linked")}
-    bench.uv_install(plain["native"], wheels, folder / "cache", "copy")
-    bench.uv_install(plain["uv, hard links"], wheels, folder / "cache", "hardlink")
-    (folder / "farm").mkdir()
-    farm = Farm(bench, folder / "farm")
-    farm.learn(wheels)
-    farm.make(folder / "linked-farm")
+@contextmanager
+def _scene(bench: Bench, work: str, folder: Path) -> Iterator[_Scene]:
+    peers = peers_of(bench, work, ["casfs", *_PLAIN.values()])
+    plain = {}
+    for contender, name in _PLAIN.items():
+        if name in peers:
+            peers[name].make(folder / contender)
+            plain[contender] = peers[name].environment(folder / contender)
+    store = Store(bench.tools, peers["casfs"].top / "store", bench.env)
     ways = tuple(store.ways("bench-primer", folder / "mount"))
-    contenders = {"native": plain["native"], "native, again": plain["native"], **plain, "symlink farm": folder / "linked-farm"}
-    scene = _Scene(bench, work, folder, contenders, store, ways, bench.env)
+    scene = _Scene(bench, work, folder, {"native": plain["native"], "native, again": plain["native"], **plain}, store, ways, bench.env)
     for way in ways:
-        store.add_by_default(scene.environment(way), wheels)
-    return scene
+        store.add_by_default(scene.environment(way), bench.wheels(work))
+    yield scene
+    for contender, name in _PLAIN.items():
+        if name in peers:
+            peers[name].leave(folder / contender)
 
 
 def _measure(scene: _Scene) -> Iterator[Figure]:

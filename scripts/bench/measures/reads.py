@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts.bench.bench import Bench, settle, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.pagecache import can_drop, drop_caches
-from scripts.bench.peers import Uvl, uvl_works
+from scripts.bench.peers import make_peers, uvl_works
 from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_large_wheel
@@ -69,9 +69,7 @@ def _uvl_turns(bench: Bench, folder: Path, wheel: str, inside: Path) -> Iterator
     if not uvl_works(bench):
         yield {}
         return
-    (folder / "uvl").mkdir()
-    peer = Uvl(bench, folder / "uvl")
-    peer.learn([wheel])
+    [peer] = make_peers(bench, folder, [wheel], ["uvl-fuse"]).values()
     peer.make(folder / "uvl-mount")
     yield {"uvl-fuse": lambda number: time_reads(peer.environment(folder / "uvl-mount") / inside, has_cold=can_drop())}
     peer.leave(folder / "uvl-mount")

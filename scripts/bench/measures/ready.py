@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.bench.bench import Bench, settle
 from scripts.bench.figures import Figure
-from scripts.bench.peers import Peer, make_peers
+from scripts.bench.peers import Peer, peers_of
 from scripts.bench.processes import run
 from scripts.bench.rounds import Turn
 from scripts.bench.works import import_from
@@ -36,11 +36,8 @@ def measure(bench: Bench) -> Iterator[Figure]:
     works = ["small"] if bench.is_quick else ["small", "web", "science"]
     for work in [*works, *(["deep"] if bench.is_large else [])]:
         with bench.scratch(f"ready-{work}") as folder:
-            wheels = bench.wheels(work)
-            import_from(bench.native(work), work, {**bench.env, "PYTHONDONTWRITEBYTECODE": "1"})  # libraries' caches, such as of fonts
-            peers = make_peers(bench, folder, _PEERS)
-            for peer in peers.values():
-                peer.learn(wheels)
+            peers = peers_of(bench, work, _PEERS)
+            _take(bench, work, peers["uv, hard links"], folder / "before", 0)  # libraries write caches at home, such as of fonts
             turns: dict[str, Turn] = {name: partial(_take, bench, work, peer, folder / f"env-{name[:3]}") for name, peer in peers.items()}
             rounds = bench.take_turns(turns, _ALLOWED_S[work])
         yield rounds.figure("ready", "ready", f"{work}: interpreter ready", "s", _READY)

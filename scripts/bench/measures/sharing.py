@@ -13,18 +13,14 @@ from scripts.bench.figures import Figure
 from scripts.bench.pagecache import cached_bytes, can_count, evict, memory_of_machine
 from scripts.bench.processes import run
 from scripts.bench.rounds import Turn
-from scripts.bench.stores import WITHOUT_BYTECODE
-from scripts.bench.tools import say, without_bytecode
-from scripts.bench.ways import PLAIN, Way
+from scripts.bench.tools import say
+from scripts.bench.ways import Way
 
-_COUNT, _QUICK_COUNT = 200, 20
+_COUNT, _QUICK_COUNT = 200, 10
 _FEW = 5
 """Of plain environments: each costs what the one before did, and 200 of them would take 15 GB of disk."""
 
-_BYTECODE = {
-    "no bytecode": "nobody has bytecode (PYTHONDONTWRITEBYTECODE)",
-    "own bytecode": "Python's default: each environment gets its own __pycache__, which is written by the import",
-}
+_BYTECODE = "casfs has the bytecode that `casfs add` makes by default; where there is none, the import writes it, as Python does"
 _WHAT = {
     "files": "page cache of all files of the environments and of the store (cachestat(2)), which is empty before the first import",
     "machine": "growth of Cached and Buffers in /proc/meminfo, whoever caused it: noisy unless the machine is quiet",
@@ -40,7 +36,6 @@ class _Scene:
     bench: Bench
     folder: Path
     wheels: Sequence[str]
-    env: Mapping[str, str]
     count: int
 
 
@@ -61,28 +56,24 @@ def measure(bench: Bench) -> Iterator[Figure]:
             say("sharing: left out, for this kernel does not tell what is cached (Linux does since 6.5)")
             return
         count = _QUICK_COUNT if bench.is_quick else _COUNT
-        for bytecode in ["no bytecode"] if bench.is_quick else list(_BYTECODE):
-            env = without_bytecode(bench.env) if bytecode == "no bytecode" else bench.env
-            scene = _Scene(bench, folder / bytecode.split()[0], bench.wheels("numpy"), env, count)
-            yield from _measure(scene, bytecode)
+        yield from _measure(_Scene(bench, folder, bench.wheels("numpy"), count))
 
 
-def _measure(scene: _Scene, bytecode: str) -> Iterator[Figure]:
-    scene.folder.mkdir()
+def _measure(scene: _Scene) -> Iterator[Figure]:
     store = scene.bench.new_store(scene.folder / "store")
-    ways = [way for way in store.ways("bench-primer", scene.folder / "mount") if way != PLAIN]
+    way = store.ways("bench-primer", scene.folder / "mount")[0]
     turns: dict[str, Turn] = {
         "native copies": partial(_take_plain, scene, "copy"),
         "uv, hard links": partial(_take_plain, scene, "hardlink"),
-        **{way.name: partial(_take_mounts, scene, way) for way in ways},
+        way.name: partial(_take_mounts, scene, way),
     }
     rounds = scene.bench.take_once(turns)
-    said = f"{_BYTECODE[bytecode]}. casfs: {scene.count} environments, mounted at once; others: {_FEW}. Measured once"
+    said = f"{_BYTECODE}. casfs: {scene.count} environments, mounted at once; others: {_FEW}. Measured once"
     for what, includes in _WHAT.items():
         conditions = f"{includes}; each imports numpy once. Growth by environment from the second one on. {said}"
-        yield rounds.figure("sharing", what, f"{what}, each further environment, {bytecode}", "B", conditions)
+        yield rounds.figure("sharing", what, f"{what}, each further environment", "B", conditions)
     total = f"page cache of the files, the first environment included; plain ones are computed from {_FEW}, not measured. {said}"
-    yield rounds.figure("sharing", "all", f"files, {scene.count} environments, {bytecode}", "B", total)
+    yield rounds.figure("sharing", "all", f"files, {scene.count} environments", "B", total)
 
 
 def _take_plain(scene: _Scene, link_mode: str, number: int) -> Mapping[str, float]:
@@ -102,7 +93,7 @@ def _take_mounts(scene: _Scene, way: Way, number: int) -> Mapping[str, float]:
     top.mkdir()
     store = scene.bench.new_store(top / "store")
     python = ("--python", scene.bench.tools.python)
-    store.run_inside([["--env", f"e{one:03}", "add", *WITHOUT_BYTECODE, *python, *scene.wheels] for one in range(scene.count)])
+    store.run_inside([["--env", f"e{one:03}", "add", *python, *scene.wheels] for one in range(scene.count)])
 
     def enter(numbers: range) -> list[Path]:
         with store.twins_hidden(way):
@@ -120,7 +111,7 @@ def _take(scene: _Scene, tenants: _Tenants) -> dict[str, float]:
     sizes = []
     for numbers in (range(1), range(1, tenants.count)):
         for environment in tenants.enter(numbers):
-            run([str(environment / "bin/python"), "-c", "import numpy"], scene.env)
+            run([str(environment / "bin/python"), "-c", "import numpy"], scene.bench.env)
         sizes.append(_sizes(tenants))
     before, after = sizes
     further = {what: (after[what] - before[what]) / (tenants.count - 1) for what in after}
