@@ -5,6 +5,7 @@ Nothing of the machine is changed, so nothing has to be put back: the namespace 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -78,8 +79,10 @@ class PlainUser:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for pid in self._others():
-            os.kill(pid, 9)
+        while others := self._others():  # a daemon whose other half was killed starts another
+            for pid in others:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
         self._holder.communicate()
 
     def _others(self) -> list[int]:
