@@ -14,6 +14,7 @@ from scripts.bench.rounds import Pace, Rounds, Turn, take_turns
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools, clean_environment, download
+from scripts.bench.ways import DEFAULT, WAYS, Way
 
 _PRIMER = "bench-primer"
 
@@ -104,6 +105,15 @@ class Bench:
             store.add(name, self.wheels(name))
         read_all([path])
         return store
+
+    def ways(self) -> list[Way]:
+        """Those that are possible here for environments that are not very large; tried once for the run."""
+        answer = self.prepared / "ways"
+        if not answer.exists():
+            found = self.new_store(self.prepared / "store-of-ways").ways(_PRIMER, self.prepared / "mount-of-ways")
+            answer.write_text("\n".join(way.name for way in found), encoding="utf-8")
+        names = answer.read_text(encoding="utf-8").splitlines()
+        return [way for way in (*WAYS, DEFAULT) if way.name in names]
 
     @property
     def prepared(self) -> Path:

@@ -84,7 +84,7 @@ def _scene(bench: Bench, work: str, folder: Path) -> Iterator[_Scene]:
             peers[name].make(folder / contender)
             plain[contender] = peers[name].environment(folder / contender)
     store = Store(bench.tools, peers["casfs"].top / "store", bench.env)
-    ways = tuple(store.ways("bench-primer", folder / "mount"))
+    ways = tuple(bench.ways())
     scene = _Scene(bench, work, folder, {"native": plain["native"], "native, again": plain["native"], **plain}, store, ways, bench.env)
     for way in ways:
         store.add_by_default(scene.environment(way), bench.wheels(work))
@@ -104,7 +104,8 @@ def _measure(scene: _Scene) -> Iterator[Figure]:
     rounds = scene.bench.take_turns(_turns(scene), _ALLOWED_S[scene.work] * 0.6)
     for metric in rounds.values:
         yield rounds.figure("imports", metric, f"{scene.work}, {metric}", "s", f"{_WHAT[metric]}. {_BYTECODE}")
-    yield from _request_figures(scene)
+    if not scene.bench.is_quick:
+        yield from _request_figures(scene)
     if not can_drop():
         say("imports from a cold cache are left out: only root can drop caches")
         return
@@ -147,7 +148,7 @@ def _measure_compiling(bench: Bench, folder: Path) -> Iterator[Figure]:
             return {"first": import_from(folder / "mount", "web", env)}
 
     turns: dict[str, Turn] = {name: lambda number: {"first": import_from(native, "web", env)} for name in ("native", "native, again")}
-    turns |= {way.name: partial(mounted, way) for way in store.ways("web", folder / "mount")}
+    turns |= {way.name: partial(mounted, way) for way in bench.ways()}
     rounds = bench.take_turns(turns, 30)
     yield rounds.figure("imports", "first", "web, first, no bytecode", "s", f"{_WHAT['first']}. {_NO_BYTECODE}")
 

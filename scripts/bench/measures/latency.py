@@ -52,7 +52,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             return turn
 
         turns: dict[str, Turn] = {name: lambda number: time_operations(native, paths, count) for name in ("native", "native, again")}
-        turns |= {way.name: on_mount(partial(store.mounted, way=way)) for way in store.ways("django", folder / "mount")}
+        turns |= {way.name: on_mount(partial(store.mounted, way=way)) for way in bench.ways()}
         turns["casfs, plain FUSE, stock loop"] = on_mount(store.mounted_with_stock_loop)
         rounds = bench.take_turns(turns, _ALLOWED_S)
     for what, conditions in _WHAT.items():

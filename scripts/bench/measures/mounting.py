@@ -19,7 +19,7 @@ from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import without_bytecode
 from scripts.bench.ways import KERNEL_ON_FUSE, WAYS, Way
 
-_COUNTS, _QUICK_COUNTS = (1, 30, 300, 1000), (1, 100)
+_COUNTS, _QUICK_COUNTS = (1, 30, 300, 1000), (100,)
 _COMMANDS_S, _INSIDE_S = 13, 5  # for each count
 _INSIDE = str(Path(__file__).parents[1] / "inside.py")
 
@@ -57,7 +57,7 @@ class _Scene:
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """For environments of 1 to 1,000 small distributions; to 100 if it must be quick. An overlay takes about 240 of them as twins."""
+    """For environments of 1 to 1,000 small distributions; of 100 if it must be quick. An overlay takes about 240 of them as twins."""
     counts = _QUICK_COUNTS if bench.is_quick else _COUNTS
     with bench.scratch("mounting") as folder:
         (folder / "wheels").mkdir()

@@ -48,19 +48,19 @@ def measure(bench: Bench) -> Iterator[Figure]:
         with _uvl_turns(bench, folder, wheel, inside) as others:
             os.unlink(wheel)
             settle()
-            rounds = bench.take_turns({**_turns(store, folder, native, inside), **others}, _ALLOWED_S)
+            rounds = bench.take_turns({**_turns(bench, store, folder, native, inside), **others}, _ALLOWED_S)
     for metric in rounds.values:
         how, when = (_IN_ORDER if "in order" in metric else _AT_RANDOM), (_COLD if "cold" in metric else _WARM)
         yield rounds.figure("reads", metric, f"{size // 1_000_000} MB, {metric}", "B/s", f"{how}; {when}")
 
 
-def _turns(store: Store, folder: Path, native: Path, inside: Path) -> dict[str, Turn]:
+def _turns(bench: Bench, store: Store, folder: Path, native: Path, inside: Path) -> dict[str, Turn]:
     def mounted(way: Way, number: int) -> Mapping[str, float]:
         with store.mounted("large", folder / "mount", way=way):
             return time_reads(folder / "mount" / inside, has_cold=can_drop())
 
     plain: dict[str, Turn] = {name: lambda number: time_reads(native / inside, has_cold=can_drop()) for name in ("native", "native, again")}
-    return {**plain, **{way.name: partial(mounted, way) for way in store.ways("large", folder / "mount")}}
+    return {**plain, **{way.name: partial(mounted, way) for way in bench.ways()}}
 
 
 @contextmanager

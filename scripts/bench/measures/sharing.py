@@ -60,8 +60,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
 
 def _measure(scene: _Scene) -> Iterator[Figure]:
-    store = scene.bench.new_store(scene.folder / "store")
-    way = store.ways("bench-primer", scene.folder / "mount")[0]
+    way = scene.bench.ways()[0]
     turns: dict[str, Turn] = {
         "native copies": partial(_take_plain, scene, "copy"),
         "uv, hard links": partial(_take_plain, scene, "hardlink"),

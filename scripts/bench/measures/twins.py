@@ -25,8 +25,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     works = ["numpy"] if bench.is_quick else ["django", "numpy"]
     for work in [*works, *(["tensorflow"] if bench.is_large else [])]:
         with bench.scratch(f"twins-{work}") as folder:
-            store = bench.new_store(folder / "probe")
-            if TWINS not in store.ways("bench-primer", folder / "mount"):
+            if TWINS not in bench.ways():
                 say("twins: left out, for they can't be made here")
                 return
             wheels = bench.wheels(work)
