@@ -44,6 +44,7 @@ def _look_after(store: Store) -> None:
     if not dead and not has_places:
         return
     from casfs.mount.places import find_host, follow_places, iter_gone_places, locked_places
+    from casfs.mount.placing import end_unused_overlays
 
     if has_places and any(True for _ in iter_gone_places(store)):
         with locked_places(store):
@@ -52,6 +53,8 @@ def _look_after(store: Store) -> None:
         use_what_is_there(store, warn)
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)
+            if os.geteuid() == 0:
+                end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if has_places and (marks := find_unfinished(store)):

@@ -38,6 +38,7 @@ def run_start(arguments: argparse.Namespace) -> None:
         host = require_host(store, arguments.after)
         bury_dead_daemons(store)
         revive(store, host)  # a host that was started in the foreground does not do so by itself
+        end_unused_overlays(store)
     say(f"process {host.pid} serves {store.root}")
 
 

@@ -17,7 +17,7 @@ from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
-from casfs.mount.overlays import Overlay, iter_overlays
+from casfs.mount.overlays import Overlay, iter_remembered_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
 from casfs.mount.stacking import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
@@ -114,7 +114,7 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
         if lease.environment:
             why = "a daemon that serves one mount has no other way"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
-    overlays = {overlay.id: overlay for overlay in iter_overlays(store)}
+    overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
     for place in iter_places(store):
         if place.host in hosts:
             yield _show_place(place, *hosts[place.host], overlays.get(place.overlay))

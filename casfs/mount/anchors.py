@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import detach
 from casfs.store.store import Store
 
@@ -23,6 +24,15 @@ def make_anchor(store: Store, token: str) -> str:
         file.write(path)
     os.mkdir(path, 0o700)
     return path
+
+
+def is_attached(anchor: str) -> bool:
+    """Whether something is attached there: after a start of the machine leases/ speaks of anchors that are directories, or nothing at all.
+
+    Who takes one of these for a mount would show an empty directory, or make the whole file system below it read-only.
+    """
+    identity = mount_identity(anchor)
+    return identity != mount_identity(os.path.dirname(anchor)) if identity else os.path.ismount(anchor)
 
 
 def end_anchor(store: Store, token: str, anchor: str) -> None:

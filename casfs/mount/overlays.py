@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount import kernel
-from casfs.mount.anchors import end_anchor, iter_anchors, make_anchor
+from casfs.mount.anchors import end_anchor, is_attached, iter_anchors, make_anchor
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
 from casfs.store.environments import Environment
@@ -62,7 +62,12 @@ class Overlay:
 
 
 def iter_overlays(store: Store) -> Iterator[Overlay]:
-    """Every overlay that is remembered."""
+    """Every overlay."""
+    yield from filter(None, map(_find_attached, iter_remembered_overlays(store)))
+
+
+def iter_remembered_overlays(store: Store) -> Iterator[Overlay]:
+    """Every overlay that is remembered, also from before the machine was started anew, or in another mount namespace."""
     for name in sorted(os.listdir(store.path("leases"))):
         if name.startswith(_PREFIX) and (overlay := _read(store.path("leases", name))) is not None:
             yield overlay
@@ -70,7 +75,15 @@ def iter_overlays(store: Store) -> Iterator[Overlay]:
 
 def find_overlay(store: Store, environment: str) -> Overlay | None:
     """The overlay of an environment."""
-    return _read(_record_path(store, environment))
+    overlay = _read(_record_path(store, environment))
+    return overlay and _find_attached(overlay)
+
+
+def _find_attached(overlay: Overlay) -> Overlay | None:
+    """The overlay with those of the older ones that are still there; None if it is not there itself."""
+    if not is_attached(overlay.anchor):
+        return None
+    return replace(overlay, older=tuple((token, anchor) for token, anchor in overlay.older if is_attached(anchor)))
 
 
 def _read(path: str) -> Overlay | None:
@@ -107,7 +120,8 @@ def require_overlay(store: Store, host: Lease, environment: Environment, owner: 
 def _retire(store: Store, token: str, anchor: str) -> None:
     """Let a replaced overlay go. Who is in a directory of it still may not write there any more: `absorb` would lose that."""
     with contextlib.suppress(OSError):  # somebody has a file open for writing; that one is not lost before it is closed
-        kernel.freeze_file_system(anchor, is_read_only=True)
+        if is_attached(anchor):
+            kernel.freeze_file_system(anchor, is_read_only=True)
     end_anchor(store, token, anchor)
 
 
@@ -201,7 +215,7 @@ def heal_overlays(store: Store) -> None:
 
 def _end_lost(store: Store) -> None:
     """End overlays that were made but not remembered, or not ended when they were forgotten."""
-    known = {token for overlay in iter_overlays(store) for token, _ in overlay.anchors}
+    known = {token for overlay in iter_remembered_overlays(store) for token, _ in overlay.anchors}
     for token, anchor in list(iter_anchors(store)):
         if token not in known:
             end_anchor(store, token, anchor)

@@ -21,7 +21,7 @@ from casfs.mount.anchors import make_private_directory
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
-from casfs.mount.overlays import end_overlay, find_overlay, is_current, iter_overlays, require_overlay
+from casfs.mount.overlays import end_overlay, find_overlay, is_current, iter_overlays, iter_remembered_overlays, require_overlay
 from casfs.mount.places import KERNEL, PLAIN, Place, find_host, forget_place, here, iter_places, remember_place
 from casfs.mount.stacking import FUSE, explain
 from casfs.store.environments import Environment
@@ -146,7 +146,7 @@ def _swap(path: str, mount_fd: int) -> None:
 def end_unused_overlays(store: Store) -> None:
     """End the overlays that no place shows."""
     used = {place.environment for place in iter_places(store) if place.overlay}
-    for overlay in list(iter_overlays(store)):
+    for overlay in list(iter_remembered_overlays(store)):
         if overlay.environment not in used:
             end_overlay(store, overlay)
 
