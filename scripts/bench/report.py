@@ -18,6 +18,7 @@ from scripts.bench.tools import REPOSITORY, Tools, cache_folder, make_venv
 RESULTS = Path(__file__).with_name("results")
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
+_RESULTS_PATH = RESULTS.relative_to(REPOSITORY)
 _PLOTS = str(Path(__file__).with_name("plots.py"))
 _PLOTTER = "matplotlib>=3.10"
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     (RESULTS / "run.md").write_text(format_markdown(run), encoding="utf-8")
     draw_charts(charts, RESULTS)
     readme = REPOSITORY / "README.md"
-    pictures = [(chart.title, f"{RESULTS.relative_to(REPOSITORY)}/{chart.name}.svg") for chart in charts]
+    pictures = [(chart.title, f"{_RESULTS_PATH}/{chart.name}.svg") for chart in charts]
     readme.write_text(replace_section(readme.read_text(encoding="utf-8"), format_section(run, pictures)), encoding="utf-8")
 
 
@@ -93,6 +94,7 @@ def format_section(run: Run, pictures: Sequence[tuple[str, str]]) -> str:
     parts.append("Medians, and in brackets the ratio to the first column. † others used the processor meanwhile.")
     parts += [f"**{section.title}**\n\n{table}" for section in _SECTIONS if (table := _format_table(run, section))]
     parts += [f"![{title}]({path})" for title, path in pictures]
+    parts.append(f"[The whole run]({_RESULTS_PATH}/run.md), with what each figure includes.")
     return "\n\n".join(parts)
 
 

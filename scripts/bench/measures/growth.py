@@ -1,4 +1,4 @@
-"""Growth: what adding a wheel, mounting and checking take as the pool grows; measured to 100,000 blobs, and by a model to ten million."""
+"""Growth: what adding a wheel, mounting and checking take as the pool grows; measured to 50,000 blobs, and by a model to ten million."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_blob_wheels, make_wheels
 
-_BLOBS, _QUICK_BLOBS = (1_000, 10_000, 100_000), (1_000, 5_000)
+_BLOBS, _QUICK_BLOBS = (1_000, 7_000, 50_000), (1_000, 3_000)
 _TARGET = 10_000_000
 _ALLOWED_S = 30
 
