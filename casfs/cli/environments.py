@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from casfs.cli.context import DEFAULT_ENVIRONMENT, store_directory
-from casfs.cli.output import format_size, note, say, say_json, say_table
+from casfs.cli.output import format_size, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
-from casfs.mount.removal import iter_shown, remove_environment
+from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import iter_private_leases
 from casfs.store.private import own_environment
 from casfs.store.reliance import iter_environments
+from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store, open_store
 from casfs.store.uppers import current_upper
 from casfs.venv.written import Writings, WrittenKind
@@ -31,9 +32,16 @@ class _Listed:
     shown: list[str]  # where it is mounted
 
 
+def _open(arguments: argparse.Namespace) -> Store:
+    """The store, with those of its shared pools that can be used: an environment is listed and removed without them, too."""
+    store = open_store(store_directory(arguments))
+    use_what_is_there(store, warn)
+    return store
+
+
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs env list"""
-    store = open_store(store_directory(arguments))
+    store = _open(arguments)
     found = [one for environment in _iter_named(store) if (one := _describe(environment))]
     if arguments.json:
         say_json([_json(one) for one in found])
@@ -97,9 +105,10 @@ def _json(one: _Listed) -> dict[str, Any]:
 
 def run_remove(arguments: argparse.Namespace) -> None:
     """casfs env remove"""
-    store = open_store(store_directory(arguments))
+    store = _open(arguments)
     for name in dict.fromkeys(arguments.names):
         environment = Environment(store, name)
+        refuse_shown(environment)
         if not arguments.yes:
             _refuse_loss(environment)
         remove_environment(environment)

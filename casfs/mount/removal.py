@@ -32,15 +32,20 @@ def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
         yield lease.environment, f"casfs run (process {lease.pid})"
 
 
+def refuse_shown(environment: Environment) -> None:
+    """Raises EnvironmentRefused if somebody sees the environment, or if there is none."""
+    if not os.path.isdir(environment.directory):
+        raise EnvironmentRefused(environment.name, "there is no environment of this name; `casfs env list` lists them")
+    if shown := [where for name, where in iter_shown(environment.store) if name == environment.name]:
+        raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}; `casfs umount` comes first")
+
+
 def remove_environment(environment: Environment) -> None:
     """Remove the environment: all of it or, if this is refused, nothing. Raises EnvironmentRefused."""
     store = environment.store
-    if not os.path.isdir(environment.directory):
-        raise EnvironmentRefused(environment.name, "there is no environment of this name; `casfs env list` lists them")
     doomed = store.path("tmp", secrets.token_hex(8))
     with locked_places(store):
-        if shown := [where for name, where in iter_shown(store) if name == environment.name]:
-            raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}; `casfs umount` comes first")
+        refuse_shown(environment)
         if os.geteuid() == 0:
             end_unused_overlays(store)
             _refuse_used(environment)

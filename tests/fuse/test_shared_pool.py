@@ -151,6 +151,21 @@ def test_environment_of_a_pool_that_was_emptied_is_refused(casfs: Casfs) -> None
     (casfs.directory / "away").rename(casfs.store / "blobs")
 
 
+def test_environment_of_a_shared_pool_is_listed_and_removed_also_without_it(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, demo(casfs))
+    mountpoint = casfs.mount(data_path="")
+    (site_packages(mountpoint) / "mine.py").touch()
+    assert "is in use" in casfs.run("env", "remove", "default", code=1).stderr
+    casfs.umount(mountpoint)
+    assert "were written into its mounts would be lost" in casfs.run("env", "remove", "default", code=1).stderr
+    shared.rename(casfs.directory / "away")
+    done = casfs.run("env", "list")
+    assert "default" in done.stdout
+    assert f"warning: {shared}: can't be a shared pool" in done.stderr
+    casfs.run("env", "remove", "--yes", "default")
+    (casfs.directory / "away").rename(shared)
+
+
 # --- a plain user, who may not write to it ---
 
 
