@@ -109,14 +109,11 @@ def _mounting(run: Run) -> Iterator[Lines]:
 def _growth(run: Run) -> Iterator[Lines]:
     """Time and memory by number of blobs; the model's points come last."""
     for unit, axis in {"s": "seconds", "B": "bytes"}.items():
-        measured = {figure.what: figure for _, figure in _figures(run, "growth", r"[^,]*, [^,]*") if figure.unit == unit}
-        models = {match[1]: figure for match, figure in _figures(run, "growth", r"(.*), model")}
         lines = {}
-        for what, figure in measured.items():
-            modelled = models[what].values if what in models else {}
-            x = [_count(name) for name in (*figure.values, *modelled)]
-            y = [figure.spread(name).median for name in figure.values] + [values[0] for values in modelled.values()]
-            lines[what] = Points(x, y, len(modelled))
+        for match, figure in _figures(run, "growth", r"(.*)"):
+            if figure.unit == unit:
+                modelled = sum(name.startswith("model") for name in figure.values)
+                lines[match[1]] = Points(list(map(_count, figure.values)), [figure.spread(name).median for name in figure.values], modelled)
         yield Lines(f"growth-{axis}", "As the pool grows (dashed: a model, not measured)", "blobs in the pool", axis, lines)
 
 
