@@ -1,4 +1,7 @@
-"""Growth: what adding a wheel, mounting and checking take as the pool grows (nothing collects garbage yet); measured to 50,000 blobs, and by a model to ten million."""
+"""Growth: what adding a wheel, mounting and checking take as the pool grows; measured to 50,000 blobs, and by a model to ten million.
+
+Nothing is removed from a pool yet, so there is no collection to time.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,9 @@ _WHAT = {
     "fsck, peak": ("B", "the largest resident size of that process"),
 }
 _MODEL = (
-    f"The model is NOT measured: a straight line through each round's measured points, by least squares of relative errors, taken to"
-    f" {_TARGET:,} blobs; a level one where the spreads of the smallest and the largest pool overlap. It knows nothing of a cache that gets too small"
+    "The model is NOT measured: a straight line through each round's measured points, by least squares of relative errors, taken to"
+    f" {_TARGET:,} blobs; a level one where the spreads of the smallest and the largest pool overlap. It knows nothing of a cache that"
+    " gets too small"
 )
 
 
