@@ -26,7 +26,7 @@ import pyfuse3
 import trio
 
 from casfs import __version__
-from casfs.errors import CasfsError
+from casfs.errors import CasfsError, reason_of
 from casfs.mount import kernel
 from casfs.mount.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.mount.descriptors import Descriptors
@@ -148,8 +148,11 @@ class _Worker:
         while True:
             log.error("the supervisor died; another one is started")
             command = self._post.replace_supervisor()
-            process = subprocess.Popen(command, cwd="/", pass_fds=self._post.inherited, start_new_session=True)
-            await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)  # one that succeeds kills us
+            try:
+                process = subprocess.Popen(command, cwd="/", pass_fds=self._post.inherited, start_new_session=True)
+                await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)  # one that succeeds kills us
+            except OSError as error:  # no process or no memory to be had: we go on serving
+                log.error("another supervisor can't be started: %s", reason_of(error))
             await trio.sleep(_AGAIN_S)
 
     async def _tell_supervisor(self, command: str) -> None:
