@@ -64,11 +64,7 @@ class Store:
         return run([self.tools.casfs, "--store", str(self.path), *arguments], self.env)
 
     def add(self, environment: str, wheels: Sequence[str]) -> Usage:
-        """casfs add, without bytecode"""
-        return run(self.words_of_add(environment, wheels), self.env)
-
-    def add_by_default(self, environment: str, wheels: Sequence[str]) -> Usage:
-        """casfs add, as it is by default"""
+        """casfs add"""
         return self.casfs("--env", environment, "add", "--python", self.tools.python, *wheels)
 
     def words_of_add(self, environment: str, wheels: Sequence[str]) -> list[str]:
@@ -112,6 +108,11 @@ class Store:
             return True
         say(f"{way.name} is left out for {environment}: {found['why'] or 'it is not possible here'}")
         return False
+
+    def add_by_default(self, environment: str, wheels: Sequence[str]) -> Usage:
+        """casfs add, as it is for a user who asks for nothing: with bytecode."""
+        words = ["--env", environment, "add"]
+        return self.casfs(*words, "--python", self.tools.python, *wheels)
 
     def umount(self, mounted: Mounted) -> Usage:
         """casfs umount"""
