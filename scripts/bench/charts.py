@@ -57,23 +57,26 @@ def _figures(run: Run, measure: str, pattern: str) -> Iterator[tuple[re.Match[st
 
 
 def _bars(run: Run, measure: str, pattern: str, *, is_ratio: bool = False) -> tuple[list[str], dict[str, list[float | None]]]:
-    """Groups and series of medians, or of medians of ratios; groups are named by the pattern's first group."""
-    found = [(match[1], figure) for match, figure in _figures(run, measure, pattern)]
-    contenders = dict.fromkeys(name for _, figure in found for name in figure.values)
-    return [name for name, _ in found], {name: [_value(figure, name, is_ratio) for _, figure in found] for name in contenders}
+    """Groups and series of medians, or of medians of ratios. Figures for which the pattern's first group is the same are one group."""
+    found: dict[str, list[Figure]] = {}
+    for match, figure in _figures(run, measure, pattern):
+        found.setdefault(match[1], []).append(figure)
+    contenders = dict.fromkeys(name for figures in found.values() for figure in figures for name in figure.values)
+    series = {name: [_value(figures, name, is_ratio) for figures in found.values()] for name in contenders}
+    return list(found), series
 
 
-def _value(figure: Figure, contender: str, is_ratio: bool) -> float | None:
-    if contender not in figure.values:
-        return None
-    if not is_ratio:
-        return figure.spread(contender).median
+def _value(figures: Sequence[Figure], contender: str, is_ratio: bool) -> float | None:
+    """Of the first figure that has the contender."""
+    figure = next((figure for figure in figures if contender in figure.values), None)
+    if figure is None or not is_ratio:
+        return figure.spread(contender).median if figure else None
     ratio = figure.ratio(contender)
     return ratio.median if ratio else None
 
 
 def _ready(run: Run) -> Bars:
-    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))")
+    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))(?:, with pip, once)?")
     return Bars(
         "ready", "From nothing, wheels known to the host", "seconds", [name.replace(": ", ":\n") for name in groups], series, is_log=True
     )

@@ -14,6 +14,7 @@ RUN = Run(
     (
         Figure("ready", "small: interpreter ready", "s", "", {"casfs": [1.0, 1.0], "pip": [4.0, 6.0]}, loaded_rounds=(1,)),
         Figure("ready", "web: interpreter ready", "s", "", {"casfs": [2.0], "uvl-fuse": [1.0]}),
+        Figure("ready", "web: interpreter ready, with pip, once", "s", "", {"casfs": [9.0], "pip": [7.0]}),
         Figure("imports", "web, again", "s", "", {"native": [2.0], "casfs, twins": [3.0]}),
         Figure("imports", "web, requests of the first import, casfs, twins", "requests", "", {"all": [3.0]}, has_ratios=False),
         Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, twins": [0.1]}),
@@ -32,7 +33,7 @@ def test_a_contender_without_a_figure_has_no_bar_there():
     bars = chart("ready")
     assert isinstance(bars, Bars)
     assert list(bars.groups) == ["small:\ninterpreter ready", "web:\ninterpreter ready"]
-    assert bars.series == {"casfs": [1.0, 2.0], "pip": [5.0, None], "uvl-fuse": [None, 1.0]}
+    assert bars.series == {"casfs": [1.0, 2.0], "pip": [5.0, 7.0], "uvl-fuse": [None, 1.0]}
 
 
 def test_imports_are_drawn_as_ratios():

@@ -11,10 +11,13 @@ from scripts.bench.bench import Bench, settle
 from scripts.bench.figures import Figure
 from scripts.bench.peers import Peer, peers_of
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn
+from scripts.bench.rounds import Rounds, Turn
 from scripts.bench.works import import_from
 
 _ALLOWED_S = {"small": 25, "web": 40, "science": 75, "deep": 150}
+_SMALL = ("small", "web")
+"""Works for which pip takes a turn in every round. With the others it takes as long as everybody else together."""
+
 _PEERS = ("casfs", "uv, hard links", "uv, hard links, --compile-bytecode", "symlink farm", "pip", "uvl-fuse")
 
 _KNOWN = (
@@ -32,16 +35,26 @@ _IMPORTED = (
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """Small, web and science; the small one if it must be quick."""
+    """Small, web and science; the small one if it must be quick. For large works pip has one turn."""
     works = ["small"] if bench.is_quick else ["small", "web", "science"]
     for work in [*works, *(["deep"] if bench.is_large else [])]:
         with bench.scratch(f"ready-{work}") as folder:
             peers = peers_of(bench, work, _PEERS)
             _take(bench, work, peers["uv, hard links"], folder / "before", 0)  # libraries write caches at home, such as of fonts
-            turns: dict[str, Turn] = {name: partial(_take, bench, work, peer, folder / f"env-{name[:3]}") for name, peer in peers.items()}
-            rounds = bench.take_turns(turns, _ALLOWED_S[work])
-        yield rounds.figure("ready", "ready", f"{work}: interpreter ready", "s", _READY)
-        yield rounds.figure("ready", "imported", f"{work}: first import done", "s", _IMPORTED)
+            slow = {} if work in _SMALL else {"pip": peers.pop("pip")}
+            yield from _figures(bench.take_turns(_turns(bench, work, peers, folder / "often"), _ALLOWED_S[work]), work, "")
+            if slow:
+                once = _turns(bench, work, {"casfs": peers["casfs"], **slow}, folder / "once")
+                yield from _figures(bench.take_once(once), work, ", with pip, once")
+
+
+def _figures(rounds: Rounds, work: str, when: str) -> Iterator[Figure]:
+    yield rounds.figure("ready", "ready", f"{work}: interpreter ready{when}", "s", _READY)
+    yield rounds.figure("ready", "imported", f"{work}: first import done{when}", "s", _IMPORTED)
+
+
+def _turns(bench: Bench, work: str, peers: Mapping[str, Peer], path: Path) -> dict[str, Turn]:
+    return {name: partial(_take, bench, work, peer, path.with_name(f"{path.name}-{name[:3]}")) for name, peer in peers.items()}
 
 
 def _take(bench: Bench, work: str, peer: Peer, path: Path, number: int) -> Mapping[str, float]:
