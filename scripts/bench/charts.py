@@ -76,7 +76,7 @@ def _value(figures: Sequence[Figure], contender: str, is_ratio: bool) -> float |
 
 
 def _ready(run: Run) -> Bars:
-    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))(?:, with pip, once)?")
+    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))(?:, slow ones, once)?")
     return Bars(
         "ready", "From nothing, wheels known to the host", "seconds", [name.replace(": ", ":\n") for name in groups], series, is_log=True
     )

@@ -14,7 +14,7 @@ RUN = Run(
     (
         Figure("ready", "small: interpreter ready", "s", "", {"casfs": [1.0, 1.0], "pip": [4.0, 6.0]}, loaded_rounds=(1,)),
         Figure("ready", "web: interpreter ready", "s", "", {"casfs": [2.0], "uvl-fuse": [1.0]}),
-        Figure("ready", "web: interpreter ready, with pip, once", "s", "", {"casfs": [9.0], "pip": [7.0]}),
+        Figure("ready", "web: interpreter ready, slow ones, once", "s", "", {"casfs": [9.0], "pip": [7.0]}),
         Figure("imports", "web, again", "s", "", {"native": [2.0], "casfs, twins": [3.0]}),
         Figure("imports", "web, requests of the first import, casfs, twins", "requests", "", {"all": [3.0]}, has_ratios=False),
         Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, twins": [0.1]}),

@@ -15,8 +15,8 @@ from scripts.bench.rounds import Rounds, Turn
 from scripts.bench.works import import_from
 
 _ALLOWED_S = {"small": 25, "web": 40, "science": 75, "deep": 150}
-_SMALL = ("small", "web")
-"""Works for which pip takes a turn in every round. With the others it takes as long as everybody else together."""
+_SLOW = {"web": ("uvl-fuse",), "science": ("pip", "uvl-fuse"), "deep": ("pip", "uvl-fuse")}
+"""Contenders that have one turn with a work: in every round, they would take as long as everybody else together."""
 
 _PEERS = ("casfs", "uv, hard links", "uv, hard links, --compile-bytecode", "symlink farm", "pip", "uvl-fuse")
 
@@ -35,17 +35,17 @@ _IMPORTED = (
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """Small, web and science; the small one if it must be quick. For large works pip has one turn."""
+    """Small, web and science; the small one if it must be quick. Who is slow with a work has one turn."""
     works = ["small"] if bench.is_quick else ["small", "web", "science"]
     for work in [*works, *(["deep"] if bench.is_large else [])]:
         with bench.scratch(f"ready-{work}") as folder:
             peers = peers_of(bench, work, _PEERS)
             _take(bench, work, peers["uv, hard links"], folder / "before", 0)  # libraries write caches at home, such as of fonts
-            slow = {} if work in _SMALL else {"pip": peers.pop("pip")}
+            slow = {name: peers.pop(name) for name in _SLOW.get(work, ()) if name in peers}
             yield from _figures(bench.take_turns(_turns(bench, work, peers, folder / "often"), _ALLOWED_S[work]), work, "")
             if slow:
                 once = _turns(bench, work, {"casfs": peers["casfs"], **slow}, folder / "once")
-                yield from _figures(bench.take_once(once), work, ", with pip, once")
+                yield from _figures(bench.take_once(once), work, ", slow ones, once")
 
 
 def _figures(rounds: Rounds, work: str, when: str) -> Iterator[Figure]:
