@@ -65,12 +65,16 @@ def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
         store.add(f"again-{number}", wheels)  # and casfs gets to know the file as it was
         return values
 
-    return {
+    turns: dict[str, Turn] = {
         "casfs, file unchanged": unchanged,
         "casfs, file touched": touched,
         "uv, hard links": _uv_turn(bench, folder, wheels, cache, "hardlink"),
         "uv, copies": _uv_turn(bench, folder, wheels, cache, "copy"),
         "pip, --no-compile": _pip_turn(bench, folder, wheels, "--no-compile"),
+    }
+    if bench.is_quick:  # compiling takes far longer than all the rest
+        return turns
+    return turns | {
         "casfs, with bytecode": lambda number: _timed(lambda: store.add_by_default(f"default-{number}", wheels)),
         "uv, hard links, --compile-bytecode": _uv_turn(bench, folder, wheels, cache, "hardlink", "--compile-bytecode"),
         "pip": _pip_turn(bench, folder, wheels),
@@ -97,7 +101,7 @@ def _new_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
         "uv, hard links": partial(uv, ()),
         "pip, --no-compile": _pip_turn(bench, folder, wheels, "--no-compile"),
     }
-    if bench.is_quick:  # compiling takes far longer than all the rest
+    if bench.is_quick:
         return turns
     return turns | {
         "casfs, with bytecode": partial(casfs, True),
