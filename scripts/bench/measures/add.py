@@ -26,7 +26,7 @@ _NEW = (
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """Few large files, many small ones, and a very large wheel."""
-    works = {"numpy": 30.0} if bench.is_quick else {"django": 20.0, "numpy": 20.0}
+    works = {"numpy": 25.0} if bench.is_quick else {"django": 12.0, "numpy": 20.0}
     for work, allowed_s in {**works, **({"tensorflow": 60.0} if bench.is_large else {})}.items():
         with bench.scratch(f"add-{work}") as folder:
             [wheel] = bench.wheels(work)

@@ -71,7 +71,7 @@ def _measure_mounts(bench: Bench, store: Store, folder: Path, names: Sequence[st
         store.umount_all()
         return {"first mount": seconds[0], f"mount number {late + 1}": seconds[late], f"all {len(names)} mounts": sum(seconds)}
 
-    rounds = bench.take_turns({"casfs mount, a command": commands, "in a process": inside}, 25)
+    rounds = bench.take_turns({"casfs mount, a command": commands, "in a process": inside}, 15)
     for what in rounds.values:
         yield rounds.figure("host", what, what, "s", _FIRST if what == "first mount" else _MOUNTS)
 
@@ -113,7 +113,7 @@ def _measure_answers(bench: Bench, store: Store, folder: Path) -> Iterator[Figur
 
         return turn
 
-    rounds = bench.take_turns({"nobody else": answers(), "one hashes, one imports": answers("hash", "import")}, 25)
+    rounds = bench.take_turns({"nobody else": answers(), "one hashes, one imports": answers("hash", "import")}, 15)
     for what in rounds.values:
         yield rounds.figure("host", what, what, "s", _ASKED)
 

@@ -18,7 +18,7 @@ from scripts.bench.tools import say, without_bytecode
 from scripts.bench.ways import Way
 from scripts.bench.works import import_from
 
-_ALLOWED_S = {"small": 20, "web": 45, "science": 60, "deep": 120}
+_ALLOWED_S = {"small": 20, "web": 30, "science": 45, "deep": 120}
 
 _PLAIN = {
     "native": "uv, copies",
@@ -149,7 +149,7 @@ def _measure_compiling(bench: Bench, folder: Path) -> Iterator[Figure]:
 
     turns: dict[str, Turn] = {name: lambda number: {"first": import_from(native, "web", env)} for name in ("native", "native, again")}
     turns |= {way.name: partial(mounted, way) for way in bench.ways()}
-    rounds = bench.take_turns(turns, 30)
+    rounds = bench.take_turns(turns, 15)
     yield rounds.figure("imports", "first", "web, first, no bytecode", "s", f"{_WHAT['first']}. {_NO_BYTECODE}")
 
 

@@ -28,7 +28,7 @@ _NATIVE = "Plain files have everything in the kernel's cache. With what Python t
 _KINDS = "what the daemon says of each kind of request (`casfs status --json`), of those above: its own work, not the kernel's"
 
 _SHARES = {"p50": 0.5, "p99": 0.99}
-_ALLOWED_S = 35
+_ALLOWED_S = 25
 _DAEMON = "daemon: "
 _OFTEN = 100
 """Requests, below which a p99 says nothing."""

@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 return sizes | _sizes(mounted, "after find")
 
         turns: dict[str, Turn] = {way.name: partial(take, way) for way in bench.ways()}
-        rounds = bench.take_turns(turns, 30)
+        rounds = bench.take_turns(turns, 15)
         for what in rounds.values:
             yield rounds.figure("memory", what, what, "B", f"of the two processes that serve the mount, {_PSS if 'PSS' in what else _RSS}")
 

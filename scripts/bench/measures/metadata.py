@@ -21,7 +21,7 @@ _COMMANDS = {
 }
 _STORM = "stat storm"
 _STORMS = 5
-_ALLOWED_S = 30
+_ALLOWED_S = 25
 
 _FIRST = "on a mount that is new, with a daemon of its own. Blobs and plain files are in the page cache"
 _WHAT = {

@@ -20,7 +20,7 @@ from scripts.bench.tools import without_bytecode
 from scripts.bench.ways import KERNEL_ON_FUSE, WAYS, Way
 
 _COUNTS, _QUICK_COUNTS = (1, 30, 300, 1000), (100,)
-_COMMANDS_S, _INSIDE_S = 13, 5  # for each count
+_COMMANDS_S, _INSIDE_S = 11, 4  # for each count
 _INSIDE = str(Path(__file__).parents[1] / "inside.py")
 
 _WHAT = {

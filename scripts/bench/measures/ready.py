@@ -14,7 +14,7 @@ from scripts.bench.processes import run
 from scripts.bench.rounds import Rounds, Turn
 from scripts.bench.works import import_from
 
-_ALLOWED_S = {"small": 25, "web": 40, "science": 75, "deep": 150}
+_ALLOWED_S = {"small": 15, "web": 30, "science": 45, "deep": 150}
 _SLOW = {"web": ("uvl-fuse",), "science": ("pip", "uvl-fuse"), "deep": ("pip", "uvl-fuse")}
 """Contenders that have one turn with a work: in every round, they would take as long as everybody else together."""
 

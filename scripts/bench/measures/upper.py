@@ -55,7 +55,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             f"{tool}, plain environment": partial(_take_plain, bench, folder, install) for tool, install in installs.items()
         }
         turns |= {f"{tool}, in a mount": partial(_take_mount, store, folder, tool, install) for tool, install in installs.items()}
-        rounds = bench.take_turns(turns, 25)
+        rounds = bench.take_turns(turns, 15)
     for metric, (what, unit, conditions) in _WHAT.items():
         yield rounds.figure("upper", metric, f"requests: {what}", unit, f"{conditions}. {_WORK}")
 
