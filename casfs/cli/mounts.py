@@ -43,6 +43,8 @@ def run_mount(arguments: argparse.Namespace) -> None:
         return
     if f"{mountpoint}/".startswith(f"{os.path.realpath(environment.store.root)}/"):
         raise MountRefused(mountpoint, "is in the store itself")
+    if arguments.owner is not None and os.geteuid() != 0:
+        raise MountRefused(mountpoint, "only root can let the files of a mount belong to somebody (--owner)")
     prepare_mountpoint(mountpoint)
     require_generation(environment, arguments.python)
     if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):

@@ -37,7 +37,18 @@ def find_absent(store: Store, generation: Generation) -> str:
 def _is_there(store: Store, layer: Layer) -> bool:
     """Whether a pool has the manifest. Where that comes from a shared pool, so do its blobs."""
     digest = layer.manifest
-    return any(os.path.lexists(f"{root}/manifests/{digest[:2]}/{digest[2:]}") for root in (store.root, *store.shared))
+    return any(_may_exist(f"{root}/manifests/{digest[:2]}/{digest[2:]}") for root in (store.root, *store.shared))
+
+
+def _may_exist(path: str) -> bool:
+    """Whether a file is there; what is kept from us is told to whoever reads it."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _has_all(store: Store, layer: Layer) -> bool:
