@@ -36,9 +36,11 @@ class _Section:
 
 _WAYS = ("native", "uv, hard links", "symlink farm", "casfs, twins", "casfs, FUSE metadata", "casfs, plain FUSE", "uvl-fuse")
 
+_IMPORTED = [f"{work}, {when}" for work in ("web", "science", "deep") for when in ("first", "again", "cold")]
+
 _SECTIONS = (
     _Section("From nothing; the host knows the wheels", "ready", ("",)),
-    _Section("Importing, a whole process", "imports", ("web, first", "web, again", "web, cold", "science, "), _WAYS),
+    _Section("Importing, a whole process", "imports", _IMPORTED, _WAYS),
     _Section("Disk", "disk", ("",)),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
@@ -100,7 +102,8 @@ def format_section(run: Run, pictures: Sequence[tuple[str, str]]) -> str:
 
 def _format_table(run: Run, section: _Section) -> str:
     """Empty if the run has none of it."""
-    figures = [figure for figure in run.figures if figure.measure == section.measure and figure.what.startswith(tuple(section.beginnings))]
+    beginnings = tuple(section.beginnings)
+    figures = [figure for figure in run.figures if figure.measure == section.measure and figure.what.startswith(beginnings)]
     present = dict.fromkeys(name for figure in figures for name in figure.values)
     columns = [name for name in (section.contenders or present) if name in present]
     return format_table(("", *columns), (_row(figure, columns) for figure in figures)) if columns else ""

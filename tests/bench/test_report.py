@@ -63,6 +63,7 @@ def test_the_section_tells_date_machine_medians_ratios_and_load():
     assert "2026-01-01T00:00+00:00 (full, 7 rounds) on abacus, 2 cores" in text
     assert "| small: interpreter ready † | 1 s | 5 s (5) |" in " ".join(text.split())
     assert "![A title](a/path.svg)" in text
+    assert "requests of the first import" not in text
 
 
 def test_only_what_is_between_the_marks_is_replaced():
