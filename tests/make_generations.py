@@ -26,6 +26,7 @@ INTERPRETER = Interpreter(
     executable=BASE.executable,
     version=BASE.version,
     cache_tag=BASE.cache_tag,
+    magic="a70d0d0a",
     python_directory=BASE.directory,
     bits=64,
     tags=("py3-none-any",),

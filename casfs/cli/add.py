@@ -7,7 +7,6 @@ import os
 
 from casfs.cli.changes import change_and_show, refuse_unrecordable
 from casfs.cli.context import choose_interpreter, open_context
-from casfs.venv.changes import AddOptions
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar", ".zip")
 
@@ -25,7 +24,7 @@ def run_add(arguments: argparse.Namespace) -> None:
         refuse_unrecordable(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
-    change_and_show(environment, interpreter, arguments.what, AddOptions(arguments.strict, arguments.allow_record_mismatch))
+    change_and_show(arguments, environment, interpreter, arguments.what)
 
 
 def is_wheel_file(word: str) -> bool:

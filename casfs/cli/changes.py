@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
+from functools import partial
 
+from casfs.cli.bytecode import make_or_warn, note_bytecode
 from casfs.cli.context import open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import WheelRefused
@@ -15,23 +17,38 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Description
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
+from casfs.venv.bytecode import BytecodeMaker, Made, target_of
 from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, parse_project, remove_distributions, roll_back
 from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
 
 _ROLLBACK = "rollback to "
 
 
-def change_and_show(environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions) -> Change:
-    """Add wheels, let the mounts show it, and tell what changed."""
+def change_and_show(
+    arguments: argparse.Namespace,
+    environment: Environment,
+    interpreter: Interpreter,
+    wheels: Sequence[str | Arrival],
+    *,
+    command: str = "",
+    only: frozenset[str] | None = None,
+) -> None:
+    """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions."""
+    options = AddOptions(arguments.strict, arguments.allow_record_mismatch, command=command, only=only)
     with changing(environment.store):
-        change = add_fitting(environment, interpreter, wheels, options)
-        _show(environment)
-    _say_added(change, is_brief=options.only is not None)
-    return change
+        change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
+        show_in_mounts(environment)
+    _say_added(change, is_brief=only is not None)
+    note_bytecode(made)
 
 
-def add_fitting(environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions) -> Change:
-    """Add wheels that fit the interpreter, and show how far that is. Raises WheelRefused."""
+def add_fitting(
+    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions, *, is_compiled: bool
+) -> tuple[Change, Made]:
+    """Add wheels that fit the interpreter, and show how far that is. Bytecode that the store has is taken; the rest is made if wanted.
+
+    Raises WheelRefused.
+    """
     for one in wheels:
         refuse_unrecordable(one.origin if isinstance(one, Arrival) else one)
 
@@ -39,7 +56,10 @@ def add_fitting(environment: Environment, interpreter: Interpreter, wheels: Sequ
         _refuse_misfit(interpreter, path, about)
 
     with progress_of_wheels() as progress:
-        return add_wheels(environment, interpreter, wheels, check, dataclasses.replace(options, progress=progress))
+        maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
+        make = partial(make_or_warn, maker) if is_compiled else maker.take_known
+        options = dataclasses.replace(options, progress=progress, make_bytecode=make)
+        return add_wheels(environment, interpreter, wheels, check, options), maker.made
 
 
 def refuse_unrecordable(path: str) -> None:
@@ -72,7 +92,7 @@ def _say_added(change: Change, *, is_brief: bool = False) -> None:
     note(f"{format_count(files, 'file')}, {format_size(size)}; new to the pool: {new}")
 
 
-def _show(environment: Environment) -> None:
+def show_in_mounts(environment: Environment) -> None:
     """Let the mounts show the current generation, and no bytecode of what went with the one before."""
     tell_daemons(environment)
     if current_upper(environment) is None or os.geteuid() != 0:
@@ -93,7 +113,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     projects = [parse_project(name) for name in arguments.names]
     with changing(environment.store):
         change = remove_distributions(environment, projects)
-        _show(environment)
+        show_in_mounts(environment)
     say_difference(change.before, change.after)
 
 
@@ -102,7 +122,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments)
     with changing(environment.store):
         change = roll_back(environment, arguments.generation)
-        _show(environment)
+        show_in_mounts(environment)
     say_difference(change.before, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
 

@@ -16,7 +16,7 @@ from casfs.cli.output import say, warn
 from casfs.errors import LockRefused
 from casfs.store.generations import Generation
 from casfs.store.manifests import read_manifest
-from casfs.venv.changes import AddOptions, Arrival
+from casfs.venv.changes import Arrival
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.locks import Choice, Form, Locked, format_preferences, format_pylock, read_lock
 from casfs.venv.requirements import read_asked, refuse_other_hashes
@@ -35,10 +35,10 @@ def run_sync(arguments: argparse.Namespace) -> None:
         locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
         wanted = [one for one in locked if not _is_built_already(before, one)]
         with obtaining(environment, interpreter, reach, wanted, scratch.directory) as arrivals:
-            options = AddOptions(arguments.strict, arguments.allow_record_mismatch, command=f"sync {os.path.basename(path)}")
             projects = frozenset(one.project for one in locked)
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
-            change_and_show(environment, interpreter, arrivals, replace(options, only=projects))
+            command = f"sync {os.path.basename(path)}"
+            change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
 
 
 def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Sequence[Locked]:

@@ -147,7 +147,13 @@ def _add_change_commands(commands: _Commands) -> None:
     add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(add)
-    _add_strictness(add)
+    _add_manner(add)
+    compile_ = commands.add(
+        "compile", "bytecode:run_compile", "compile the environment's sources to bytecode, once for the store", "casfs compile --optimize 1"
+    )
+    compile_.add_argument(
+        "--optimize", type=int, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"
+    )
     _add_lock_commands(commands)
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
@@ -164,17 +170,22 @@ def _add_lock_commands(commands: _Commands) -> None:
     sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
     sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
     _add_shared_pool(sync)
-    _add_strictness(sync)
+    _add_manner(sync)
     add_index_options(sync)
     lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
 
 
-def _add_strictness(parser: argparse.ArgumentParser) -> None:
+def _add_manner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse two distributions that claim one path with different contents")
     parser.add_argument(
         "--allow-record-mismatch", action="store_true", help="take a wheel whose RECORD disagrees with its files, and remember that it does"
     )
+    _add_no_compile(parser)
+
+
+def _add_no_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; what the pool has is used all the same")
 
 
 def _add_upper_commands(commands: _Commands) -> None:

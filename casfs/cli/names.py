@@ -20,7 +20,7 @@ from casfs.fetch.obtain import Means, obtain
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
-from casfs.venv.changes import AddOptions, Arrival, create_environment
+from casfs.venv.changes import Arrival, create_environment
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.locks import Locked, format_preferences, pin_moved, read_lock
 from casfs.venv.requirements import read_asked, refuse_other_hashes
@@ -62,7 +62,7 @@ def add_names(arguments: argparse.Namespace) -> None:
                 replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
                 for one, locked in zip(arrivals, missing, strict=True)
             ]
-            _add(environment, interpreter, arrivals, AddOptions(arguments.strict, arguments.allow_record_mismatch))
+            _add(arguments, environment, interpreter, arrivals)
     for one in locked:
         if one not in missing and one.project in asked.projects:
             say(f"= {one.project} {one.version}")
@@ -88,9 +88,9 @@ def _resolve(
     return locked
 
 
-def _add(environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival], options: AddOptions) -> None:
+def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
     if arrivals:
-        change_and_show(environment, interpreter, arrivals, options)
+        change_and_show(arguments, environment, interpreter, arrivals)
     else:
         create_environment(environment, interpreter)
 

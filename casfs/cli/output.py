@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 _SLOW_BYTES = 50 << 20
 """A wheel that unpacks to less takes under a second: a bar for it would only flash."""
 
+_SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
+
 
 def say(text: str = "") -> None:
     """A line of the result."""
@@ -64,8 +66,10 @@ def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
     with contextlib.ExitStack() as stack:
 
         def show(name: str, done: int, total: int) -> None:
-            if total >= _SLOW_BYTES:
+            if total >= (_SLOW_SOURCES if name == "bytecode" else _SLOW_BYTES):
                 if name not in bars:
+                    stack.close()  # one bar at a time: two would write over each other
+                    bars.clear()
                     bars[name] = stack.enter_context(_bar(name, total))
                 bars[name](done)
 

@@ -100,7 +100,7 @@ def _fill(environment: Environment, wheels: Sequence[str], python: str | None) -
     from casfs.cli.changes import add_fitting
     from casfs.venv.changes import AddOptions
 
-    add_fitting(environment, choose_interpreter(environment, python), wheels, AddOptions())
+    add_fitting(environment, choose_interpreter(environment, python), wheels, AddOptions(), is_compiled=False)
 
 
 def _start(environment: Environment, lease: HeldLease, command: list[str], umask: int) -> Foreground:

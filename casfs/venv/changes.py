@@ -1,4 +1,4 @@
-"""Changes: what `add`, `remove` and `rollback` make of an environment. Each plans a generation and publishes it while it holds the lock."""
+"""Changes: what `add`, `remove`, `compile` and `rollback` make of an environment. Each plans a generation and publishes it while it holds the lock."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
 from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
-from casfs.store.manifests import Description
+from casfs.store.manifests import Description, read_manifest
 from casfs.store.store import Store
+from casfs.venv.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreter import Interpreter
@@ -44,6 +45,7 @@ class AddOptions:
     progress: Progress = lambda name, done, total: None
     only: frozenset[str] | None = None  # projects that may stay; all others go
     command: str = ""  # what the generation says made it (default: "add" and what was added)
+    make_bytecode: MakeBytecode = leave_as_they_are
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,13 @@ def add_wheels(
     request = Request(check, options.allow_record_mismatch, options.progress)
     ingested = ingest_wheels(environment.store, [one.wheel for one in arrivals], request)
     _refuse_twins(ingested)
+    files = options.make_bytecode([(one.manifest, one.content, one.number) for one in ingested])
     with environment.locked():
         before = environment.current()
         base = before or _first(environment, interpreter)
         present = {one.project: one for one in base.distributions}
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
-        added = _install(environment.store, [*zip(ingested, arrivals, strict=True)], present, base.interpreter)
+        added = _install(environment.store, [*zip(ingested, arrivals, files, strict=True)], present, base.interpreter)
         changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
         gone = [one.project for one in base.distributions if one not in kept]
         if before and not changed and not gone:
@@ -111,14 +114,17 @@ def _facts(one: Distribution | None) -> object:
     return one and (one.wheel, one.files.manifest, one.installation.manifest, one.requested)
 
 
-_Pair = tuple[Ingested, Arrival]
+_Coming = tuple[Ingested, Arrival, Stored]
+"""A wheel, what is to be remembered of it, and its files with what bytecode they have."""
 
 
-def _install(store: Store, pairs: Sequence[_Pair], present: Mapping[str, Distribution], base: BaseInterpreter) -> list[Distribution]:
+def _install(store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
-    pairs = [(one, _still_requested(arrival, present.get(one.content.description.project))) for one, arrival in pairs]
-    made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival in pairs])
-    return [_distribution(*pair, build_layer(digest, number, manifest)) for pair, (digest, manifest, number) in zip(pairs, made, strict=True)]
+    coming = [(one, _still_requested(arrival, present.get(one.content.description.project)), files) for one, arrival, files in coming]
+    made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival, _ in coming])
+    return [
+        _distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)
+    ]
 
 
 def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
@@ -134,9 +140,13 @@ def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpr
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 
-def _distribution(one: Ingested, arrival: Arrival, installation: Layer) -> Distribution:
+def _layer(stored: Stored) -> Layer:
+    digest, manifest, number = stored
+    return build_layer(digest, number, manifest)
+
+
+def _distribution(one: Ingested, arrival: Arrival, files: Layer, installation: Layer) -> Distribution:
     about = one.content.description
-    files = build_layer(one.manifest, one.number, one.content)
     facts = (about.project, about.name, about.version, one.wheel, one.wheel_size, arrival.origin, arrival.is_requested)
     return Distribution(*facts, files, installation)
 
@@ -194,6 +204,27 @@ def roll_back(environment: Environment, number: int | None) -> Change:
         after = next_generation(environment, wanted, f"rollback to {number}", wanted.distributions)
         environment.publish(after)
     return Change(before, after)
+
+
+def compile_distributions(environment: Environment, make_bytecode: MakeBytecode) -> Change:
+    """Publish a generation in which every distribution has the bytecode that is made here; none if all have it. Each keeps its place."""
+    _with_bytecode(environment, environment.require(), make_bytecode)  # before the lock is held, under which all of it is known
+    with environment.locked():
+        before = environment.require()
+        distributions = _with_bytecode(environment, before, make_bytecode)
+        changed = [one.project for one, other in zip(distributions, before.distributions, strict=True) if one != other]
+        if not changed:
+            return Change(before, before)
+        refuse_touched(environment, before, changed)
+        after = next_generation(environment, before, "compile", distributions)
+        environment.publish(after)
+    return Change(before, after)
+
+
+def _with_bytecode(environment: Environment, generation: Generation, make_bytecode: MakeBytecode) -> tuple[Distribution, ...]:
+    layers = [one.files for one in generation.distributions]
+    made = make_bytecode([(layer.manifest, read_manifest(environment.store, layer.manifest), layer.number) for layer in layers])
+    return tuple(dataclasses.replace(one, files=_layer(files)) for one, files in zip(generation.distributions, made, strict=True))
 
 
 def next_generation(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from casfs.digest import Digest
 from casfs.store.generations import Distribution
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.written import is_bytecode
 
 ReadLayers = Callable[[Tree, list[int]], None]
 """Reads these layers and gives the tree what they hold."""
@@ -103,7 +104,7 @@ class Conflict:
 
 
 def iter_conflicts(tree: Tree, read: ReadLayers) -> Iterator[Conflict]:
-    """Every path that two distributions dispute, below directories that two distributions share."""
+    """Every path that two distributions dispute, below directories that two distributions share. Bytecode differs where sources do."""
     waiting = [tree.root]
     while waiting:
         directory = waiting.pop()
@@ -129,7 +130,7 @@ def _conflicts_in(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> Ite
         for name, row in files.items():
             claims.setdefault(prefix + name, []).append((part.layer, FileEntry(part.layer, row, part.row)))
     for path, claimants in claims.items():
-        if len(claimants) > 1 and any(entry for _, entry in claimants):
+        if len(claimants) > 1 and any(entry for _, entry in claimants) and not is_bytecode(path):
             yield from _disputes(tree, path, claimants, read)
 
 

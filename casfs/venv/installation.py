@@ -23,6 +23,7 @@ from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind, Manifest, NewFile
 from casfs.venv.launchers import build_launcher, rewrite_script
 from casfs.venv.tree import show_path
+from casfs.venv.written import is_bytecode
 
 INSTALLER = b"casfs\n"
 
@@ -93,18 +94,23 @@ def format_direct_url(origin: str, wheel: Digest) -> bytes:
 
 
 def format_record(manifest: Manifest, made: Iterable[NewFile], record: str, python_directory: str) -> bytes:
-    """The installed RECORD, in pip's order: each file relative to site-packages with hash and size, RECORD itself with neither."""
+    """The installed RECORD, in pip's order: each file relative to site-packages with hash and size, RECORD itself with neither.
+
+    Nor has a wheel's own bytecode, as the specification allows: ours may take its place. Ours is not listed.
+    """
     found: dict[str, tuple[Digest, int]] = {file.path: (file.digest, file.size) for file in manifest.iter_files()}
     found |= {file.path: (digest_bytes(file.content), len(file.content)) for file in made}
-    rows = [_format_row(_record_path(path, python_directory), *facts) for path, facts in found.items()]
+    rows = [_format_row(path, _record_path(path, python_directory), *facts) for path, facts in found.items()]
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(sorted([*rows, (record, "", "")]))
     return text.getvalue().encode()
 
 
-def _format_row(path: str, digest: Digest, size: int) -> RecordRow:
+def _format_row(path: str, shown: str, digest: Digest, size: int) -> RecordRow:
+    if is_bytecode(path):
+        return shown, "", ""
     encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
-    return path, f"sha256={encoded}", str(size)
+    return shown, f"sha256={encoded}", str(size)
 
 
 def _record_path(path: str, python_directory: str) -> str:

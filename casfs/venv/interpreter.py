@@ -21,6 +21,7 @@ class Interpreter:
     executable: str  # absolute, with no symlink in it
     version: str  # in full: "3.11.7", "3.14.0rc1"
     cache_tag: str  # "cpython-311"
+    magic: str  # of its bytecode, in hexadecimal digits: "a70d0d0a"
     python_directory: str  # "python3.11"; "python3.13t" for a free-threaded one
     bits: int  # 64 or 32
     tags: tuple[str, ...]  # of wheels that it can use, best first
@@ -44,7 +45,7 @@ class Interpreter:
 def parse_interpreter(values: Mapping[str, Any]) -> Interpreter:
     """What `to_json` gave. Raises InvalidValue for anything else."""
     try:
-        fields = {name: str(values[name]) for name in ("executable", "version", "cache_tag", "python_directory")}
+        fields = {name: str(values[name]) for name in ("executable", "version", "cache_tag", "magic", "python_directory")}
         markers = tuple(sorted((str(name), str(value)) for name, value in values["markers"].items()))
         return Interpreter(**fields, bits=int(values["bits"]), tags=tuple(map(str, values["tags"])), markers=markers)
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -63,6 +64,7 @@ def ask_interpreter(executable: str) -> Interpreter:
         executable=facts.executable,
         version=facts.version,
         cache_tag=facts.cache_tag,
+        magic=facts.magic,
         python_directory=os.path.basename(facts.library),
         bits=facts.bits,
         tags=compute_tags(facts),

@@ -12,7 +12,7 @@ from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store
 from casfs.venv.interpreter import Interpreter, ask_interpreter, parse_interpreter
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def know_interpreter(store: Store, executable: str) -> Interpreter:

@@ -16,6 +16,7 @@ OLDEST = (3, 8)
 
 _PROGRAM = """\
 import json, os, struct, sys, sysconfig
+from _frozen_importlib_external import MAGIC_NUMBER
 def glibc():
     try:
         return os.confstr("CS_GNU_LIBC_VERSION").split()[1]
@@ -44,6 +45,7 @@ json.dump({
     "release": list(sys.version_info[:3]),
     "executable": getattr(sys, "_base_executable", None) or sys.executable,
     "cache_tag": sys.implementation.cache_tag or "",
+    "magic": "".join("%02x" % byte for byte in MAGIC_NUMBER),
     "library": sysconfig.get_path("stdlib"),
     "platform": sysconfig.get_platform(),
     "bits": struct.calcsize("P") * 8,
@@ -72,6 +74,7 @@ class Facts:
     release: tuple[int, int, int]
     executable: str  # in a virtual environment that one's base, as far as this Python knows it
     cache_tag: str
+    magic: str  # of its bytecode, in hexadecimal digits
     library: str  # directory of the standard library
     platform: str  # "linux-x86_64", of the kernel: a 32-bit Python may run on it
     bits: int

@@ -26,6 +26,7 @@ def fake_answer(executable: Path | str, version: str = "3.11.7", **changes: Any)
         "release": [int(number) for number in numbers],
         "executable": str(executable),
         "cache_tag": f"cpython-{numbers[0]}{numbers[1]}",
+        "magic": "a70d0d0a",
         "library": f"/usr/lib/python{short}{'t' if changes.get('free_threaded') else ''}",
         "platform": "linux-x86_64",
         "bits": 64,
