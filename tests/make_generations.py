@@ -14,6 +14,7 @@ from casfs.store.generations import BaseInterpreter, Distribution, Generation, L
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, build_manifest, format_manifest
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import AddOptions, Change, add_wheels
+from casfs.venv.check_bytecode import check_bytecode
 from casfs.venv.check_twins import check_twins
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
@@ -138,4 +139,4 @@ def open_workshop(directory: Path) -> Iterator[Workshop]:
     wheels = directory / "wheels"
     wheels.mkdir()
     yield Workshop(store, Environment(store, "test"), wheels)
-    assert check_store(store, check_twins=check_twins).damages == ()
+    assert check_store(store, check_twins=check_twins, check_bytecode=check_bytecode).damages == ()

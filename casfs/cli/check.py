@@ -15,6 +15,7 @@ from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
 from casfs.store.repair import repair
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
+from casfs.venv.check_bytecode import check_bytecode
 from casfs.venv.check_twins import check_twins
 
 _FOUND_DAMAGE = 3
@@ -29,7 +30,8 @@ def run_fsck(arguments: argparse.Namespace) -> int:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     with progress_of_wheels() as progress:
-        report = check_store(store, is_fast=arguments.fast, progress=functools.partial(progress, "blobs"), check_twins=check_twins)
+        shown = functools.partial(progress, "blobs")
+        report = check_store(store, is_fast=arguments.fast, progress=shown, check_twins=check_twins, check_bytecode=check_bytecode)
     for damage in report.damages:
         say(_describe(damage))
     _note_totals(report.totals)
@@ -65,8 +67,9 @@ def _note_totals(totals: Totals) -> None:
         format_count(totals.wheels, "wheel"),
         f"{format_count(totals.generations, 'generation')} of {format_count(totals.environments, 'environment')}",
     )
+    compiled = (format_count(totals.sources, "compiled source"),) if totals.sources else ()
     twins = (format_count(totals.twins.twins, "twin"),) if totals.twins.twins else ()
-    note(f"checked {', '.join([*checked, *twins])}")
+    note(f"checked {', '.join([*checked, *compiled, *twins])}")
     if totals.twins.unused:
         note(f"{format_count(totals.twins.unused, 'twin')} that nothing uses: no damage, and may be deleted while nothing is mounted")
     orphans = totals.orphan_blobs + totals.orphan_manifests

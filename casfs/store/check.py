@@ -24,6 +24,7 @@ from casfs.store.plain import describe_kind, read_plain_file
 from casfs.store.store import DIRECTORIES, FORMAT, Store
 
 CheckTwins = Callable[[Store, Findings, ManifestTable], TwinTotals]
+CheckBytecode = Callable[[Store, Findings, ManifestTable], int]
 
 
 def check_store(
@@ -32,11 +33,12 @@ def check_store(
     is_fast: bool = False,
     progress: Progress = lambda done, total: None,
     check_twins: CheckTwins = lambda store, findings, table: TwinTotals(),
+    check_bytecode: CheckBytecode = lambda store, findings, table: 0,
 ) -> Report:
     """All that is damaged in a store.
 
     All data is read. `is_fast` compares blobs that a manifest mentions with its XXH3-128, which finds bit rot at a tenth of the work, but
-    not what somebody forged. What twins must be like only trees know, so their check is given to this one.
+    not what somebody forged. What twins and bytecode must be like only `casfs.venv` knows, so their checks are given to this one.
     """
     findings = Findings()
     for path, reason in _iter_layout_problems(store):
@@ -48,6 +50,7 @@ def check_store(
     numbers.run()
     environments = EnvironmentsCheck(store, findings, table, numbers)
     environments.run()
+    sources = check_bytecode(store, findings, table)
     twins = check_twins(store, findings, table)
     pool = PoolCheck(store, findings, table, is_fast=is_fast)
     pool.run(progress)
@@ -57,6 +60,7 @@ def check_store(
         manifests=len(table),
         wheels=wheels,
         numbers=numbers.count,
+        sources=sources,
         environments=environments.environments,
         generations=environments.generations,
         orphan_blobs=pool.orphans,

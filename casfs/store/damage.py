@@ -28,6 +28,7 @@ class DamageKind(enum.StrEnum):
     MARKER = "marker"  # the entry that says which numbers a project has
     ENVIRONMENT = "environment"  # a generation, or which one is current
     INDEX = "index"
+    BYTECODE = "bytecode"  # the record that says what a manifest or a source becomes
     TWIN = "twin"  # a manifest laid out as a directory, which mounts show
 
 
@@ -58,6 +59,7 @@ class Totals:
     manifests: int = 0
     wheels: int = 0
     numbers: int = 0
+    sources: int = 0  # that were compiled, for each interpreter and level
     environments: int = 0
     generations: int = 0
     orphan_blobs: int = 0  # no manifest mentions them

@@ -193,5 +193,6 @@ _ACTIONS: dict[DamageKind, Callable[[Store, Report, Damage], str | None]] = {
     DamageKind.NUMBER: _mend_number,
     DamageKind.MARKER: _move,
     DamageKind.INDEX: _move,
+    DamageKind.BYTECODE: _move,
     DamageKind.TWIN: _move,  # it goes on to serve the overlays that show it: a directory may be moved under them, but not change
 }

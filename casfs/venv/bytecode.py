@@ -216,11 +216,11 @@ class BytecodeMaker:
         facts: dict[Digest, Facts | None] = {row.digest: blob_facts(self._store.pool.path(row.digest)) for row in self._rows.values()}
         for root in (self._store.root, *self._store.shared):
             if stamps := read_blob_stamps(root, digest):
-                facts |= {manifest.digest(row): known for row in range(len(manifest.names)) if (known := stamps.facts(row)) != UNKNOWN}
+                facts |= {manifest.digest(row): one for row in range(len(manifest.names)) if (one := stamps.facts(row)) != UNKNOWN}
         stamps = new_stamps()
         for row in range(len(compiled.names)):
-            if known := facts.get(compiled.digest(row)):
-                stamps.remember(row, known)
+            if found := facts.get(compiled.digest(row)):
+                stamps.remember(row, found)
         write_blob_stamps(self._store, compiled_digest, stamps)
 
 
