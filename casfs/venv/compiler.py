@@ -94,11 +94,12 @@ class _Process:
             raise InterpreterRefused(executable, f"can't be run: {(error.strerror or str(error)).lower()}") from None
         try:
             self._limit()
-            greeting = self._read(4, _START_S) + self._read(len(target.cache_tag) + 1, _START_S)
+            is_right = self._read(4, _START_S) == bytes.fromhex(target.magic)
+            is_right = is_right and self._read(len(target.cache_tag) + 1, _START_S) == target.cache_tag.encode() + b"\n"
         except _Ended:
-            greeting = b""
-        if greeting != bytes.fromhex(target.magic) + target.cache_tag.encode() + b"\n":
-            self.kill()
+            is_right = False
+        if not is_right:
+            self.close()
             raise InterpreterRefused(executable, f"does not make bytecode for {target.cache_tag}, magic number {target.magic}")
 
     def _limit(self) -> None:
@@ -147,7 +148,8 @@ class _Process:
     def kill(self) -> None:
         """End it. May be called while another thread waits for it, and more than once."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
+            if self._process.returncode is None:
+                os.killpg(self._process.pid, signal.SIGKILL)  # a wrapper script has started others
         self._process.wait()
 
     def close(self) -> None:
