@@ -1,0 +1,141 @@
+"""fsck on bytecode: what a mount would show wrongly is damage, what readers would not believe is none, and repair leaves it right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casfs.digest import digest_bytes
+from casfs.store.check import check_store
+from casfs.store.damage import Damage, DamageKind
+from casfs.store.repair import repair
+from casfs.venv.bytecode import BytecodeMaker, target_of
+from casfs.venv.changes import AddOptions, add_wheels
+from casfs.venv.check_bytecode import check_bytecode
+from casfs.venv.interpreter import Interpreter
+from tests.make_generations import Workshop, accept_any
+from tests.make_wheels import make_wheel
+
+WHEELS = (make_wheel({"demo/__init__.py": b"VALUE = 1\n", "demo/bad.py": b"print 'x'\n"}), make_wheel({"other/__init__.py": b"x = 2\n"}, "other"))
+
+
+@pytest.fixture
+def root(workshop: Workshop, own_interpreter: Interpreter) -> Path:
+    """What a store knows of one target."""
+    fill(workshop, own_interpreter)
+    return Path(workshop.store.path("bytecode", str(target_of(own_interpreter))))
+
+
+def fill(workshop: Workshop, interpreter: Interpreter) -> int:
+    maker = BytecodeMaker(workshop.store, interpreter.executable, target_of(interpreter))
+    paths = [str(wheel.write_to(workshop.wheels)) for wheel in WHEELS]
+    add_wheels(workshop.environment, interpreter, paths, accept_any, AddOptions(make_bytecode=maker.make))
+    return maker.made.files
+
+
+def damages(workshop: Workshop) -> list[Damage]:
+    return list(check_store(workshop.store, check_bytecode=check_bytecode).damages)
+
+
+def sources(root: Path) -> dict[str, Path]:
+    """Link of each source, by its target's kind."""
+    links = sorted(root.glob("sources/*/*"))
+    return {"bad": next(link for link in links if os.readlink(link) == "-"), **{str(n): x for n, x in enumerate(links) if os.readlink(x) != "-"}}
+
+
+def replace_link(path: Path, target: str) -> Path:
+    path.unlink()
+    path.symlink_to(target)
+    return path
+
+
+def a_link_to_other_bytecode(root: Path) -> Path:
+    one, other = [path for kind, path in sources(root).items() if kind != "bad"]
+    return replace_link(one, os.readlink(other))
+
+
+def a_link_to_elsewhere(root: Path) -> Path:
+    return replace_link(sources(root)["bad"], "/etc/passwd")
+
+
+def a_file_in_place_of_a_link(root: Path) -> Path:
+    path = sources(root)["bad"]
+    path.unlink()
+    path.write_bytes(b"-")
+    return path
+
+
+def records(root: Path) -> list[Path]:
+    """Records of manifests that become other ones."""
+    return [path for path in sorted(root.glob("manifests/*/*")) if path.read_text().strip() != path.parent.name + path.name]
+
+
+def rewrite(path: Path, content: str) -> Path:
+    path.chmod(0o644)
+    path.write_text(content)
+    return path
+
+
+def a_record_of_another_manifest(root: Path) -> Path:
+    one, other = records(root)
+    return rewrite(one, other.read_text())
+
+
+def a_record_of_nonsense(root: Path) -> Path:
+    return rewrite(records(root)[0], "nonsense\n")
+
+
+def a_stranger(root: Path) -> Path:
+    path = root.parent / "what"
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [a_link_to_other_bytecode, a_link_to_elsewhere, a_file_in_place_of_a_link, a_record_of_another_manifest, a_record_of_nonsense, a_stranger],
+)
+def test_damage_is_found_and_repair_sets_it_aside(
+    workshop: Workshop, own_interpreter: Interpreter, root: Path, damage: Callable[[Path], Path]
+):
+    assert damages(workshop) == []
+    path = damage(root)
+    [found] = damages(workshop)
+    assert found.path == str(path)
+    assert found.kind == (DamageKind.STRANGER if damage is a_stranger else DamageKind.BYTECODE)
+    repair(workshop.store, check_store(workshop.store, check_bytecode=check_bytecode))
+    assert damages(workshop) == []
+    assert fill(workshop, own_interpreter) == 2
+
+
+def test_what_nobody_would_believe_is_no_damage(workshop: Workshop, root: Path):
+    rewrite(records(root)[0], f"{digest_bytes(b'gone')}\n")
+    one = sources(root)["bad"]
+    replace_link(one, f"{'A' * 43}.10")
+    assert damages(workshop) == []
+
+
+def test_a_manifest_with_bytecode_is_not_one_that_nothing_refers_to(workshop: Workshop, root: Path):
+    report = check_store(workshop.store, check_bytecode=check_bytecode)
+    assert (report.totals.orphan_manifests, report.totals.orphan_blobs, report.totals.sources) == (0, 0, 3)
+
+
+def test_bytecode_that_rots_is_a_damaged_blob_and_is_made_again(workshop: Workshop, own_interpreter: Interpreter, root: Path):
+    generation = workshop.environment.require()
+    digest = os.readlink(next(path for kind, path in sources(root).items() if kind != "bad"))
+    from casfs.store.bytecode import Compiled, parse_outcome
+
+    outcome = parse_outcome(digest)
+    assert isinstance(outcome, Compiled)
+    path = Path(workshop.store.pool.path(outcome.digest))
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.chmod(0o444)
+    assert [one.kind for one in damages(workshop)] == [DamageKind.BLOB]
+    repair(workshop.store, check_store(workshop.store, check_bytecode=check_bytecode))
+    assert fill(workshop, own_interpreter) == 2
+    assert damages(workshop) == []
+    assert workshop.environment.require() == generation
