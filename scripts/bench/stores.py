@@ -65,7 +65,7 @@ class Store:
 
     def add(self, environment: str, wheels: Sequence[str]) -> Usage:
         """casfs add"""
-        return self.casfs("--env", environment, "add", "--python", self.tools.python, *wheels)
+        return self.casfs("--env", environment, "add", "--no-compile", "--python", self.tools.python, *wheels)
 
     def words_of_add(self, environment: str, wheels: Sequence[str]) -> list[str]:
         """The command of `add`."""

@@ -98,7 +98,7 @@ class Maker:
         mounted.root.parent.mkdir()
         self._make_native(native, interpreter, steps)
         for wheels in steps:
-            self._casfs(name, "add", "--python", interpreter, *wheels)
+            self._casfs(name, "add", "--no-compile", "--python", interpreter, *wheels)
         self._casfs(name, "mount", "--read-only", mounted.root)
         return native, mounted
 

@@ -129,7 +129,7 @@ def make_scene(casfs: Casfs, workplace: Workplace, version: str, metadata: str, 
     wheels = [[workplace.wheels[one] for one in base]]
     native, mounted = Maker(workplace.tools, casfs, workplace.directory).install("default", version, wheels)
     casfs.umount(mounted.root)
-    casfs.run("--env", "neighbour", "add", "--python", find_python(version), *wheels[0])
+    casfs.run("--env", "neighbour", "add", "--no-compile", "--python", find_python(version), *wheels[0])
     mount(casfs, workplace.directory / "neighbour", metadata, "neighbour")
     scene = Scene(casfs, workplace, Pair(native, mounted, dict(workplace.wheels)), workplace.directory / "neighbour", metadata)
     scene.mount()
