@@ -112,7 +112,7 @@ def test_bytecode_of_what_is_removed_goes_with_it(casfs: Casfs, writable: Path, 
     """Its directory alone would let `import` find an empty package."""
     for name in ("demo", "other"):
         cache = site_packages(writable) / name / "__pycache__"
-        cache.mkdir()
+        cache.mkdir(exist_ok=True)
         (cache / "__init__.cpython-311.pyc").write_bytes(b"bytecode")
     if not is_mounted:
         casfs.umount(writable)
