@@ -145,6 +145,11 @@ class _Process:
             content += chunk
         return bytes(content)
 
+    @property
+    def took_too_long(self) -> bool:
+        """Whether its timer ended it."""
+        return self._process.returncode == -signal.SIGPROF
+
     def kill(self) -> None:
         """End it. May be called while another thread waits for it, and more than once."""
         with contextlib.suppress(ProcessLookupError):
@@ -193,13 +198,15 @@ class Compiler:
             threads.shutdown(cancel_futures=True)
 
     def _compile(self, source: bytes, name: str) -> bytes | None:
-        """Once more in a new process, if one ends: it may be the system's fault."""
+        """Once more in a new process, if one ends and did not take too long: it may be the system's fault."""
         for _ in range(2):
             process = self._take()
             try:
                 result = process.compile(source, name, self._target.level)
             except _Ended:
                 self._drop(process)
+                if process.took_too_long:
+                    return None
             else:
                 self._idle.put(process)
                 return result
