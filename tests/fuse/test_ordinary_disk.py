@@ -43,7 +43,7 @@ class Twins:
 
     def __init__(self, casfs: Casfs, directory: Path) -> None:
         self.casfs = casfs
-        casfs.add(casfs.wheel("demo", files=FILES | CROWD, executable=EXECUTABLE))
+        casfs.add("--no-compile", casfs.wheel("demo", files=FILES | CROWD, executable=EXECUTABLE))
         self.mountpoint = casfs.mount()
         self.shown = site_packages(self.mountpoint) / "demo"
         self.crowd = site_packages(self.mountpoint) / "crowd"
