@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -177,8 +178,7 @@ class BytecodeMaker:
         done, total = 0, sum(source.size for source in sources)
         small = [source for source in sources if source.size <= _MAX_SOURCE]
         processes = min(len(os.sched_getaffinity(0)), 1 + len(small) // 16)
-        with Compiler(self._executable, self._target, processes) as compiler:
-            results = compiler.run(small, self._read)
+        with Compiler(self._executable, self._target, processes) as compiler, closing(compiler.run(small, self._read)) as results:
             outcomes: dict[Digest, Outcome] = {source.digest: NOT_COMPILED for source in sources if source.size > _MAX_SOURCE}
             while True:
                 with self._store.batch() as batch:

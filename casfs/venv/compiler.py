@@ -17,7 +17,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
@@ -186,8 +186,8 @@ class Compiler:
         for process in self._all:
             process.close()
 
-    def run(self, jobs: Sequence[Job], read: Callable[[Job], tuple[bytes, str]]) -> Iterator[tuple[Job, bytes | None]]:
-        """Each job with the code, None if it does not compile. `read` gives a source and the name that its code shall have."""
+    def run(self, jobs: Sequence[Job], read: Callable[[Job], tuple[bytes, str]]) -> Generator[tuple[Job, bytes | None], None, None]:
+        """Each job with the code, None if it does not compile. Whoever stops before the end closes it. `read` gives a source and the name that its code shall have."""
         threads = ThreadPoolExecutor(self._count)
         try:
             for start in range(0, len(jobs), _AT_ONCE):

@@ -16,7 +16,7 @@ from tests.faults.scene import Scene
 
 _PAGE = 4096
 
-MADE_OF_CONTENT = ("blobs/", "manifests/", "wheels/", "numbers/", "interpreters/")
+MADE_OF_CONTENT = ("blobs/", "manifests/", "wheels/", "numbers/", "interpreters/", "stamps/", "bytecode/")
 """What an add that failed may leave there is whole and durable, and refers to nothing that is not there."""
 
 
