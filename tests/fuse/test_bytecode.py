@@ -138,7 +138,7 @@ def test_compiling_all_in_the_mount_writes_only_what_is_missing(casfs: Casfs, wr
 
 
 def test_pip_uninstalls_a_distribution_with_its_bytecode(casfs: Casfs, writable: Path) -> None:
-    words = [sys.executable, "-m", "pip", "--python", writable / "bin/python", "uninstall", "-y", "demo"]
+    words: list[str | Path] = [sys.executable, "-m", "pip", "--python", writable / "bin/python", "uninstall", "-y", "demo"]
     subprocess.run(words, env=clean_environ(), check=True, capture_output=True, timeout=60)
     assert not (site_packages(writable) / "demo").exists()
     assert run_python(writable, "import importlib.util; print(importlib.util.find_spec('demo'))").strip() == "None"
