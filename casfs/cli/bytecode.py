@@ -8,8 +8,20 @@ from collections.abc import Sequence
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.errors import CasfsError, reason_of
+from casfs.store.environments import Environment
+from casfs.store.ingest import Progress
 from casfs.store.unfinished import changing
 from casfs.venv.bytecode import BytecodeMaker, Made, Stored, target_of
+
+
+def find_maker(environment: Environment, progress: Progress) -> BytecodeMaker | None:
+    """What gives an environment's distributions their bytecode; None, after a warning, if its interpreter is not there any more."""
+    try:
+        interpreter = choose_interpreter(environment, None)
+    except CasfsError as error:
+        warn(f"nothing is compiled: {error}")
+        return None
+    return BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
 
 
 def make_or_warn(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Sequence[Stored]:

@@ -191,9 +191,8 @@ def _add_no_compile(parser: argparse.ArgumentParser) -> None:
 def _add_upper_commands(commands: _Commands) -> None:
     diff = commands.add("diff", "uppers:run_diff", "show what was written into the mounts of the environment", "casfs diff --json")
     diff.add_argument("--json", action="store_true", help="print JSON")
-    commands.add(
-        "absorb", "uppers:run_absorb", "keep what pip, uv or Poetry installed in a mount, as part of the environment", "casfs absorb"
-    )
+    text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
+    _add_no_compile(commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
     reset.add_argument("--yes", action="store_true", help="without asking")
 

@@ -7,16 +7,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 
+from casfs.cli.bytecode import find_maker, make_or_warn, note_bytecode
 from casfs.cli.changes import say_difference
 from casfs.cli.context import open_context, tell_daemons
-from casfs.cli.output import format_count, format_size, note, say, say_json, warn
-from casfs.errors import EnvironmentRefused
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
+from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper, make_current, next_upper
-from casfs.venv.absorb import absorb_upper
+from casfs.venv.absorb import absorb_upper, prepare_absorption
+from casfs.venv.bytecode import leave_as_they_are
 from casfs.venv.merged import MergedView
 from casfs.venv.reading import LayerReader
 from casfs.venv.summary import ProjectSummary, Summary, WrittenFile, summarise
@@ -65,8 +68,14 @@ def run_diff(arguments: argparse.Namespace) -> None:
 def run_absorb(arguments: argparse.Namespace) -> None:
     """casfs absorb"""
     environment = open_context(arguments)
+    environment.require()
+    with progress_of_wheels() as progress:
+        maker = find_maker(environment, progress)
+        if maker and not arguments.no_compile:
+            with contextlib.suppress(CasfsError, OSError):  # people write meanwhile; what is still wrong below is told there
+                prepare_absorption(environment, _mountpoints(environment), partial(make_or_warn, maker))
     with changing(environment.store), _frozen(environment):
-        done = absorb_upper(environment, _mountpoints(environment))
+        done = absorb_upper(environment, _mountpoints(environment), maker.take_known if maker else leave_as_they_are)
         tell_daemons(environment)
     _sweep(environment)
     if done is None:
@@ -77,6 +86,8 @@ def run_absorb(arguments: argparse.Namespace) -> None:
         warn(f"{refused}; it stays in the upper layer")
     for conflict in done.conflicts:
         warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
+    if maker:
+        note_bytecode(maker.made)
     note(f"upper layer: {format_size(done.size_before)} before, {format_size(done.size_after)} now")
     if (left := summarise_upper(environment)) is not None:
         _say_what_stays(left)

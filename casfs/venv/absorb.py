@@ -18,9 +18,11 @@ from casfs.errors import EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Kind
+from casfs.store.store import Store
 from casfs.store.uppers import Upper, current_upper, make_current, next_upper
 from casfs.venv.absorbed import Absorbed, absorb_installed, interpreter_prefix, launcher_names
-from casfs.venv.changes import next_generation, replace_distributions
+from casfs.venv.bytecode import MakeBytecode, leave_as_they_are
+from casfs.venv.changes import next_generation, replace_distributions, with_bytecode
 from casfs.venv.copying import build_upper
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installed import Installed, read_installed, site_packages, written_dist_infos
@@ -55,13 +57,32 @@ class _Decision:
     gone: dict[str, Distribution]
     refused: list[EnvironmentRefused]
 
+    def give_bytecode(self, store: Store, make_bytecode: MakeBytecode) -> None:
+        made = with_bytecode(store, [one.distribution for one in self.absorbed.values()], make_bytecode)
+        self.absorbed = {one.project: replace(self.absorbed[one.project], distribution=one) for one in made}
+
     def refuse(self, project: str, subject: str, reason: str) -> None:
         self.absorbed.pop(project, None)
         self.gone.pop(project, None)
         self.refused.append(EnvironmentRefused(subject, reason))
 
 
-def absorb_upper(environment: Environment, prefixes: Collection[str] = ()) -> Absorption | None:
+def prepare_absorption(environment: Environment, prefixes: Collection[str], make_bytecode: MakeBytecode) -> None:
+    """Publish what `absorb_upper` would take over now, and its bytecode. Nothing refers to it yet, and people may go on to write.
+
+    What takes long is done then. Raises as `absorb_upper`.
+    """
+    generation = environment.require()
+    if (upper := current_upper(environment)) is not None:
+        with Writings(upper.files) as writings:
+            view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+            decision = _decide(environment, view, prefixes)
+            with_bytecode(environment.store, [one.distribution for one in decision.absorbed.values()], make_bytecode)
+
+
+def absorb_upper(
+    environment: Environment, prefixes: Collection[str] = (), make_bytecode: MakeBytecode = leave_as_they_are
+) -> Absorption | None:
     """Take over what tools did; None if nobody ever wrote into a mount. `prefixes` are paths where the environment is or was mounted.
 
     Nobody may write into the mounts meanwhile. Raises EnvironmentRefused, StoreDamaged, OSError; the mounts then show what they showed.
@@ -76,6 +97,7 @@ def absorb_upper(environment: Environment, prefixes: Collection[str] = ()) -> Ab
             view = MergedView(writings, Tree(before), reader.fill, environment.store.pool)
             _refuse_without_site(view, environment)
             decision = _decide(environment, view, prefixes)
+            decision.give_bytecode(environment.store, make_bytecode)
             after, tree = _settle(environment, before, view, reader, decision)
             conflicts = _conflicts(tree, reader, decision)
             if after is not before:

@@ -1,4 +1,4 @@
-"""Changes: what `add`, `remove`, `compile` and `rollback` make of an environment. Each plans a generation and publishes it while it holds the lock."""
+"""Changes: what `add`, `remove`, `compile` and `rollback` make of an environment. Each plans a generation, and publishes it under the lock."""
 
 from __future__ import annotations
 
@@ -208,10 +208,10 @@ def roll_back(environment: Environment, number: int | None) -> Change:
 
 def compile_distributions(environment: Environment, make_bytecode: MakeBytecode) -> Change:
     """Publish a generation in which every distribution has the bytecode that is made here; none if all have it. Each keeps its place."""
-    _with_bytecode(environment, environment.require(), make_bytecode)  # before the lock is held, under which all of it is known
+    with_bytecode(environment.store, environment.require().distributions, make_bytecode)  # before the lock is held, under which all of it is known
     with environment.locked():
         before = environment.require()
-        distributions = _with_bytecode(environment, before, make_bytecode)
+        distributions = with_bytecode(environment.store, before.distributions, make_bytecode)
         changed = [one.project for one, other in zip(distributions, before.distributions, strict=True) if one != other]
         if not changed:
             return Change(before, before)
@@ -221,10 +221,11 @@ def compile_distributions(environment: Environment, make_bytecode: MakeBytecode)
     return Change(before, after)
 
 
-def _with_bytecode(environment: Environment, generation: Generation, make_bytecode: MakeBytecode) -> tuple[Distribution, ...]:
-    layers = [one.files for one in generation.distributions]
-    made = make_bytecode([(layer.manifest, read_manifest(environment.store, layer.manifest), layer.number) for layer in layers])
-    return tuple(dataclasses.replace(one, files=_layer(files)) for one, files in zip(generation.distributions, made, strict=True))
+def with_bytecode(store: Store, distributions: Sequence[Distribution], make_bytecode: MakeBytecode) -> tuple[Distribution, ...]:
+    """The distributions with the bytecode that is made here. Raises StoreDamaged, and what making it raises."""
+    layers = [one.files for one in distributions]
+    made = make_bytecode([(layer.manifest, read_manifest(store, layer.manifest), layer.number) for layer in layers])
+    return tuple(dataclasses.replace(one, files=_layer(files)) for one, files in zip(distributions, made, strict=True))
 
 
 def next_generation(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
-from casfs.errors import InterpreterRefused
+from casfs.errors import InterpreterRefused, reason_of
 from casfs.store.bytecode import Target
 
 Job = TypeVar("Job")
@@ -91,7 +91,7 @@ class _Process:
                 start_new_session=True,  # Ctrl-C is for us, and we end it
             )
         except OSError as error:
-            raise InterpreterRefused(executable, f"can't be run: {(error.strerror or str(error)).lower()}") from None
+            raise InterpreterRefused(executable, f"can't be run: {reason_of(error)}") from None
         try:
             self._limit()
             is_right = self._read(4, _START_S) == bytes.fromhex(target.magic)
@@ -187,7 +187,10 @@ class Compiler:
             process.close()
 
     def run(self, jobs: Sequence[Job], read: Callable[[Job], tuple[bytes, str]]) -> Generator[tuple[Job, bytes | None], None, None]:
-        """Each job with the code, None if it does not compile. Whoever stops before the end closes it. `read` gives a source and the name that its code shall have."""
+        """Each job with the code, None if it does not compile. Whoever stops before the end closes it.
+
+        `read` gives a source and the name that its code shall have.
+        """
         threads = ThreadPoolExecutor(self._count)
         try:
             for start in range(0, len(jobs), _AT_ONCE):

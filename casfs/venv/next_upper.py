@@ -37,7 +37,9 @@ def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: C
     dropped |= {path for path in view.writings.entries if is_bytecode(path) and _is_stale(source_of(path), seen, dropped)}
     entries = view.writings.entries.values()
     files = [one for one in entries if one.kind not in {WrittenKind.DIRECTORY, WrittenKind.WHITEOUT} and one.path not in dropped]
-    whiteouts = [path for path in _iter_hidden(view, after, read) if find_entry(after, path, read) is not None]
+    caches = {f"{path.rpartition('/')[0]}/__pycache__" for path in absorbed if path.endswith(".py")}
+    hidden = (path for path in _iter_hidden(view, after, read) if not _is_bytecode_in(caches, path))
+    whiteouts = [path for path in hidden if find_entry(after, path, read) is not None]
     present = {one.path for one in entries if one.kind is WrittenKind.WHITEOUT}
     dropped |= present - {*whiteouts}
     directories = _kept_directories(seen, dropped, [*(one.path for one in files), *whiteouts])
@@ -55,6 +57,11 @@ def _is_copy(one: Written, seen: MergedView) -> bool:
 def _is_stale(source: str, seen: MergedView, dropped: Collection[str]) -> bool:
     """Whether bytecode of a source serves nobody: the source is gone, or its time changes with the layer that shows it."""
     return source in dropped or seen.find(source) is None
+
+
+def _is_bytecode_in(caches: Collection[str], path: str) -> bool:
+    """Whether a path is one of these directories, or bytecode in one: whoever removed that removed the source that was there before."""
+    return path in caches or (is_bytecode(path) and path.rpartition("/")[0] in caches)
 
 
 def _iter_hidden(view: MergedView, after: Tree, read: ReadLayers) -> Iterable[str]:
