@@ -1,4 +1,4 @@
-"""What commands that change an environment do, and tell; remove and rollback."""
+"""What commands that change an environment do, and tell; remove, compile and rollback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from casfs.cli.bytecode import make_or_warn, note_bytecode
-from casfs.cli.context import open_context, tell_daemons
+from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import WheelRefused
 from casfs.store.environments import Environment
@@ -18,7 +18,16 @@ from casfs.store.manifests import Description
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.bytecode import BytecodeMaker, Made, target_of
-from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, parse_project, remove_distributions, roll_back
+from casfs.venv.changes import (
+    AddOptions,
+    Arrival,
+    Change,
+    add_wheels,
+    compile_distributions,
+    parse_project,
+    remove_distributions,
+    roll_back,
+)
 from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
 
 _ROLLBACK = "rollback to "
@@ -115,6 +124,20 @@ def run_remove(arguments: argparse.Namespace) -> None:
         change = remove_distributions(environment, projects)
         show_in_mounts(environment)
     say_difference(change.before, change.after)
+
+
+def run_compile(arguments: argparse.Namespace) -> None:
+    """casfs compile"""
+    environment = open_context(arguments)
+    environment.require()
+    interpreter = choose_interpreter(environment, None)
+    with changing(environment.store), progress_of_wheels() as progress:
+        maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter, arguments.optimize), progress)
+        change = compile_distributions(environment, maker.make)
+        show_in_mounts(environment)
+    note_bytecode(maker.made)
+    said = "every source that compiles has bytecode" if change.after is change.before else f"generation {change.after.number}: compile"
+    note(said)
 
 
 def run_rollback(arguments: argparse.Namespace) -> None:

@@ -149,7 +149,7 @@ def _add_change_commands(commands: _Commands) -> None:
     _add_shared_pool(add)
     _add_manner(add)
     compile_ = commands.add(
-        "compile", "bytecode:run_compile", "compile the environment's sources to bytecode, once for the store", "casfs compile --optimize 1"
+        "compile", "changes:run_compile", "compile the environment's sources to bytecode, once for the store", "casfs compile --optimize 1"
     )
     compile_.add_argument(
         "--optimize", type=int, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"

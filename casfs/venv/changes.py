@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -91,7 +91,7 @@ def add_wheels(
         if before and not changed and not gone:
             refuse_changed_by_tools(environment, before, [one.project for one in added])
             return Change(before, before, tuple(ingested))
-        refuse_touched(environment, before, [*changed, *gone])
+        _refuse_touched(environment, before, added, [*changed, *gone])
         distributions = replace_distributions(kept, added)
         command = options.command or "add " + ", ".join(f"{one.name} {one.version}" for one in added)
         after = next_generation(environment, base, command, distributions)
@@ -112,6 +112,23 @@ def _refuse_twins(ingested: Sequence[Ingested]) -> None:
 def _facts(one: Distribution | None) -> object:
     """What makes an installed distribution the same."""
     return one and (one.wheel, one.files.manifest, one.installation.manifest, one.requested)
+
+
+def _refuse_touched(environment: Environment, before: Generation | None, wanted: Sequence[Distribution], changed: Collection[str]) -> None:
+    """Raises EnvironmentRefused if something of the projects that change was changed in a mount.
+
+    Bytecode may come and go beneath a source that somebody edited: it holds for the source that it was made from, and for no other.
+    """
+    if before is not None:
+        present = {one.project: one for one in before.distributions}
+        alike = {one.project for one in wanted if one.project in changed and _sources(one) == _sources(present.get(one.project))}
+        refuse_touched(environment, before, [project for project in changed if project not in alike])
+        refuse_changed_by_tools(environment, before, alike)
+
+
+def _sources(one: Distribution | None) -> object:
+    """What is the same of a distribution with and without bytecode. The RECORD that its installation has lists every file."""
+    return one and (one.version, one.wheel, one.installation.manifest, one.requested)
 
 
 _Coming = tuple[Ingested, Arrival, Stored]
@@ -200,7 +217,8 @@ def roll_back(environment: Environment, number: int | None) -> Change:
             raise EnvironmentRefused(environment.name, f"there is no generation {number}; `casfs generations` lists them")
         wanted = environment.read(number)
         projects = {one.project for one in (*before.distributions, *wanted.distributions)}
-        refuse_touched(environment, before, [one for one in projects if _facts(before.find(one)) != _facts(wanted.find(one))])
+        changed = [one for one in projects if _facts(before.find(one)) != _facts(wanted.find(one))]
+        _refuse_touched(environment, before, wanted.distributions, changed)
         after = next_generation(environment, wanted, f"rollback to {number}", wanted.distributions)
         environment.publish(after)
     return Change(before, after)
@@ -215,7 +233,7 @@ def compile_distributions(environment: Environment, make_bytecode: MakeBytecode)
         changed = [one.project for one, other in zip(distributions, before.distributions, strict=True) if one != other]
         if not changed:
             return Change(before, before)
-        refuse_touched(environment, before, changed)
+        _refuse_touched(environment, before, distributions, changed)
         after = next_generation(environment, before, "compile", distributions)
         environment.publish(after)
     return Change(before, after)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, Interpreter, clean_environ, run_python, site_packages
+from tests.fuse.harness import Casfs, Interpreter, clean_environ, site_packages
 
 TAG = sys.implementation.cache_tag
 DEMO = {
@@ -25,10 +25,22 @@ def demo(request: pytest.FixtureRequest, casfs: Casfs) -> Path:
     return casfs.mount(data_path=request.param)
 
 
-def python(mountpoint: Path, *words: str, **more: str) -> str:
-    environ = clean_environ(PYTHONDONTWRITEBYTECODE="1", **more)
+def python(mountpoint: Path, *words: str, writes: bool = False) -> str:
+    """What a process prints; it keeps the bytecode that it makes if `writes`."""
+    environ = clean_environ(PYTHONDONTWRITEBYTECODE="" if writes else "1")
     done = subprocess.run([mountpoint / "bin/python", *words], capture_output=True, text=True, check=True, env=environ, timeout=60)
     return done.stdout + done.stderr
+
+
+def run_python(mountpoint: Path, source: str) -> str:
+    """What a process prints that may write bytecode, as users have it."""
+    return python(mountpoint, "-c", source, writes=True).strip()
+
+
+def pip(mountpoint: Path, *words: str | Path) -> None:
+    """pip, as a user runs it on a mount."""
+    command = [sys.executable, "-m", "pip", "--python", mountpoint / "bin/python", *words]
+    subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=True, capture_output=True, timeout=60)
 
 
 def shown(mountpoint: Path) -> list[str]:
@@ -109,20 +121,80 @@ def writable(casfs: Casfs) -> Path:
     return casfs.mount(data_path="")
 
 
+def test_overlays_over_twins_show_the_bytecode(casfs: Casfs, writable: Path) -> None:
+    [mount] = casfs.status()
+    assert (mount["data_path"], mount["metadata"]) == ("kernel", "twins")
+    said = python(writable, "-v", "-c", "import demo, other")
+    for package, name in (("demo", "__init__"), ("demo", "more"), ("other", "__init__")):
+        directory = site_packages(writable) / package
+        assert f"# {directory}/__pycache__/{name}.{TAG}.pyc matches {directory}/{name}.py\n" in said
+    assert f"code object from {site_packages(writable)}" not in said
+
+
+def test_what_a_tenant_compiles_stays_with_that_tenant(casfs: Casfs) -> None:
+    wheel = casfs.wheel("demo", files=DEMO)
+    for name in ("one", "two"):
+        casfs.run("--env", name, "add", "--no-compile", "--python", sys.executable, wheel)
+    one, two = (casfs.mount("--env", name, data_path="") for name in ("one", "two"))
+    run_python(one, "import demo")
+    assert (shown(one), shown(two)) == ([f"__init__.{TAG}.pyc", f"more.{TAG}.pyc"], [])
+    assert len(list((casfs.store / "environments/one/upper").rglob("*.pyc"))) == 2
+    assert not (casfs.store / "bytecode").exists()
+    casfs.run("--env", "two", "compile")
+    assert shown(two) == shown(one)
+    assert len(list((casfs.store / "environments/one/upper").rglob("*.pyc"))) == 2
+    assert not (casfs.store / "environments/two/upper").exists() or not list((casfs.store / "environments/two/upper").rglob("*.pyc"))
+
+
+def test_bytecode_comes_beneath_an_edit_and_goes_again(casfs: Casfs) -> None:
+    casfs.run("add", "--no-compile", casfs.wheel("demo", files=DEMO))
+    writable = casfs.mount(data_path="")
+    path = site_packages(writable) / "demo/more.py"
+    path.write_bytes(path.read_bytes().replace(b"2 * x", b"3 * x"))
+    for words in (("compile",), ("rollback",), ("add", casfs.wheel("demo", files=DEMO))):
+        casfs.run(*words)
+        assert run_python(writable, "import demo; print(demo.twice(2))") == "6"
+    assert "a file of demo was edited" in casfs.run("remove", "demo", code=1).stderr
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_what_pip_installed_has_bytecode_of_the_pool_once_it_is_absorbed(casfs: Casfs, writable: Path, is_compiled: bool) -> None:
+    path = casfs.wheel("fresh", files={"fresh/__init__.py": b"VALUE = 7\n", "fresh/broken.py": b"print 'never'\n"})
+    pip(writable, "install", "--no-index", path)
+    done = casfs.run("absorb", *([] if is_compiled else ["--no-compile"]))
+    assert ("bytecode: 1 file, " in done.stderr and "1 source can't be compiled" in done.stderr) == is_compiled
+    assert not list((casfs.store / "environments/default/upper").rglob("*.pyc"))
+    assert len(list((site_packages(writable) / "fresh").rglob("*.pyc"))) == is_compiled
+    assert run_python(writable, "import fresh; print(fresh.VALUE)") == "7"
+    assert len(list((casfs.store / "environments/default/upper").rglob("*.pyc"))) == (not is_compiled)
+    casfs.run("rollback")
+    assert run_python(writable, "import importlib.util; print(importlib.util.find_spec('fresh'))") == "None"
+
+
+def test_a_wheel_that_is_installed_again_by_a_tool_keeps_its_bytecode(casfs: Casfs, writable: Path) -> None:
+    """Tools remove it with the sources; what hides it goes when the sources are absorbed."""
+    path = casfs.wheel("demo", files=DEMO)
+    pip(writable, "install", "--no-index", "--no-compile", "--force-reinstall", path)
+    assert shown(writable) == []
+    assert "bytecode" not in casfs.run("absorb").stderr
+    assert shown(writable) == [f"__init__.{TAG}.pyc", f"more.{TAG}.pyc"]
+    assert casfs.run("diff").stderr == "nothing was written into a mount of default\n"
+
+
 def test_an_edited_source_is_what_runs(casfs: Casfs, writable: Path) -> None:
     path = site_packages(writable) / "demo/more.py"
     path.write_bytes(path.read_bytes().replace(b"2 * x", b"3 * x"))
     for _ in range(2):
-        assert run_python(writable, "import demo; print(demo.twice(2))").strip() == "6"
+        assert run_python(writable, "import demo; print(demo.twice(2))") == "6"
     casfs.run("reset", "--yes")
-    assert run_python(writable, "import demo; print(demo.twice(2))").strip() == "4"
+    assert run_python(writable, "import demo; print(demo.twice(2))") == "4"
 
 
 def test_a_copy_of_a_package_that_is_edited_is_what_runs(writable: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", site_packages(writable) / "demo", tmp_path / "demo"], check=True)
     path = tmp_path / "demo/more.py"
     path.write_bytes(path.read_bytes().replace(b"2 * x", b"3 * x"))
-    assert run_python(writable, f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import demo; print(demo.twice(2))").strip() == "6"
+    assert run_python(writable, f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import demo; print(demo.twice(2))") == "6"
 
 
 def test_importing_writes_no_bytecode_into_the_mount(casfs: Casfs, writable: Path) -> None:
@@ -131,20 +203,18 @@ def test_importing_writes_no_bytecode_into_the_mount(casfs: Casfs, writable: Pat
 
 
 def test_compiling_all_in_the_mount_writes_only_what_is_missing(casfs: Casfs, writable: Path) -> None:
-    subprocess.run(
-        [writable / "bin/python", "-m", "compileall", "-q", site_packages(writable)], env=clean_environ(), check=False, capture_output=True
-    )
+    command = [writable / "bin/python", "-m", "compileall", "-q", site_packages(writable)]
+    subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=False, capture_output=True, timeout=60)
     assert not list((casfs.store / "environments/default/upper").rglob("*.pyc"))
 
 
 def test_pip_uninstalls_a_distribution_with_its_bytecode(casfs: Casfs, writable: Path) -> None:
-    words: list[str | Path] = [sys.executable, "-m", "pip", "--python", writable / "bin/python", "uninstall", "-y", "demo"]
-    subprocess.run(words, env=clean_environ(), check=True, capture_output=True, timeout=60)
+    pip(writable, "uninstall", "-y", "demo")
     assert not (site_packages(writable) / "demo").exists()
-    assert run_python(writable, "import importlib.util; print(importlib.util.find_spec('demo'))").strip() == "None"
+    assert run_python(writable, "import importlib.util; print(importlib.util.find_spec('demo'))") == "None"
     assert "demo" in casfs.run("absorb").stdout
     assert not (site_packages(writable) / "demo").exists()
-    assert run_python(writable, "import other; print(other.__cached__)").strip().endswith(f".{TAG}.pyc")
+    assert run_python(writable, "import other; print(other.__cached__)").endswith(f".{TAG}.pyc")
 
 
 def test_what_goes_takes_its_bytecode_with_it(casfs: Casfs, writable: Path) -> None:
@@ -156,4 +226,4 @@ def test_what_goes_takes_its_bytecode_with_it(casfs: Casfs, writable: Path) -> N
 def test_another_distribution_over_it_without_bytecode_is_what_runs(casfs: Casfs, writable: Path) -> None:
     files = {"demo/more.py": DEMO["demo/more.py"].replace(b"2 * x", b"5 * x"), "later/__init__.py": b""}
     casfs.run("add", "--no-compile", casfs.wheel("later", files=files))
-    assert run_python(writable, "import demo; print(demo.twice(2))").strip() == "10"
+    assert run_python(writable, "import demo; print(demo.twice(2))") == "10"
