@@ -1,4 +1,4 @@
-"""Changes: what `add`, `remove`, `compile` and `rollback` make of an environment. Each plans a generation, and publishes it under the lock."""
+"""Changes: what `add`, `remove`, `compile` and `rollback` make of an environment. Each publishes a generation, under the lock."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def roll_back(environment: Environment, number: int | None) -> Change:
 
 def compile_distributions(environment: Environment, make_bytecode: MakeBytecode) -> Change:
     """Publish a generation in which every distribution has the bytecode that is made here; none if all have it. Each keeps its place."""
-    with_bytecode(environment.store, environment.require().distributions, make_bytecode)  # before the lock is held, under which all of it is known
+    with_bytecode(environment.store, environment.require().distributions, make_bytecode)  # so that under the lock all of it is known
     with environment.locked():
         before = environment.require()
         distributions = with_bytecode(environment.store, before.distributions, make_bytecode)

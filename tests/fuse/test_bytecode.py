@@ -203,7 +203,7 @@ def test_importing_writes_no_bytecode_into_the_mount(casfs: Casfs, writable: Pat
 
 
 def test_compiling_all_in_the_mount_writes_only_what_is_missing(casfs: Casfs, writable: Path) -> None:
-    command = [writable / "bin/python", "-m", "compileall", "-q", site_packages(writable)]
+    command: list[str | Path] = [writable / "bin/python", "-m", "compileall", "-q", site_packages(writable)]
     subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=False, capture_output=True, timeout=60)
     assert not list((casfs.store / "environments/default/upper").rglob("*.pyc"))
 

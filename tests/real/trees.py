@@ -161,13 +161,14 @@ def comparable_rows(rows: list[Row]) -> list[Row]:
 
     - Scripts and INSTALLER differ as files, so their rows do.
     - pip knows no digest of the signature RECORD.jws, because the wheel's RECORD can't have one; casfs computes all digests itself.
+    - pip copies the digest of bytecode from the wheel's RECORD, and may then put other bytecode in its place; casfs gives none.
     - pip copies a digest in hexadecimal from the wheel's RECORD, where the specification asks for base64.
     """
     return [(name, "", "") if _differs(name) else (name, _in_base64(digest), size) for name, digest, size in rows]
 
 
 def _differs(name: str) -> bool:
-    return name.startswith("../../../bin/") or name.endswith((".dist-info/INSTALLER", ".dist-info/RECORD.jws"))
+    return name.startswith("../../../bin/") or name.endswith((".dist-info/INSTALLER", ".dist-info/RECORD.jws", ".pyc"))
 
 
 def _in_base64(digest: str) -> str:

@@ -21,8 +21,8 @@ def is_valid_bytecode(bytecode: Path) -> bool:
     return header[4:] == b"\0\0\0\0" + int(found.st_mtime).to_bytes(4, "little") + found.st_size.to_bytes(4, "little")
 
 
-def _is_dropped_bytecode(native: Path, mounted: Path) -> bool:
-    return not mounted.exists() or _are_valid_bytecode(native, mounted)
+def _is_valid_or_dropped(native: Path, mounted: Path) -> bool:
+    return not mounted.exists() or is_valid_bytecode(mounted)
 
 
 def _have_one_body(native: Path, mounted: Path) -> bool:
@@ -71,8 +71,12 @@ MEANT_AS_WRITTEN = (
 
 MEANT_AFTER_ABSORB = (
     *_OTHERS,
-    Meant("*.pyc", "absorb leaves bytecode out: it belongs to the times that its sources had", _is_dropped_bytecode),
-    Meant("*/__pycache__", "absorb leaves bytecode out", lambda native, mounted: native.is_dir() and not mounted.exists()),
+    Meant(
+        "*.pyc",
+        "absorb puts the pool's bytecode in the place of a tool's, which belongs to the times that its sources had",
+        _is_valid_or_dropped,
+    ),
+    Meant("*/__pycache__", "some tools compile and some do not; absorb does", lambda native, mounted: native.is_dir() != mounted.is_dir()),
     Meant("bin/*", "a launcher of casfs", _is_our_launcher),
     Meant("lib/*/site-packages/*.dist-info/INSTALLER", "names the installer", _name_an_installer),
     Meant("lib/*/site-packages/*.dist-info/RECORD", "is written anew, in order and without bytecode", _list_the_same_but_bytecode),

@@ -150,7 +150,8 @@ def test_bytecode_takes_the_place_of_nothing_else(path: str, tmp_path: Path, wor
 
 
 def test_only_what_can_be_imported_is_compiled(workshop: Workshop, own_interpreter: Interpreter):
-    change, maker = add(workshop, own_interpreter, make_wheel({"demo-1.0.data/scripts/tool.py": b"#!python\n", "demo-1.0.data/data/x.py": b""}))
+    wheel = make_wheel({"demo-1.0.data/scripts/tool.py": b"#!python\n", "demo-1.0.data/data/x.py": b""})
+    change, maker = add(workshop, own_interpreter, wheel)
     assert maker.made.files == 0
     assert change.after.distributions[0].files.manifest == change.ingested[0].manifest
 

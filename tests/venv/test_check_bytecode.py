@@ -19,7 +19,17 @@ from casfs.venv.interpreter import Interpreter
 from tests.make_generations import Workshop, accept_any
 from tests.make_wheels import make_wheel
 
-WHEELS = (make_wheel({"demo/__init__.py": b"VALUE = 1\n", "demo/bad.py": b"print 'x'\n"}), make_wheel({"other/__init__.py": b"x = 2\n"}, "other"))
+WHEELS = (
+    make_wheel({"demo/__init__.py": b"VALUE = 1\n", "demo/bad.py": b"print 'x'\n"}),
+    make_wheel({"other/__init__.py": b"x = 2\n"}, "other"),
+)
+DAMAGES: list[Callable[[Path], Path]] = []
+
+
+def a_damage(harm: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """One more that fsck must find."""
+    DAMAGES.append(harm)
+    return harm
 
 
 @pytest.fixture
@@ -43,7 +53,8 @@ def damages(workshop: Workshop) -> list[Damage]:
 def sources(root: Path) -> dict[str, Path]:
     """Link of each source, by its target's kind."""
     links = sorted(root.glob("sources/*/*"))
-    return {"bad": next(link for link in links if os.readlink(link) == "-"), **{str(n): x for n, x in enumerate(links) if os.readlink(x) != "-"}}
+    bad = next(link for link in links if os.readlink(link) == "-")
+    return {"bad": bad, **{str(number): link for number, link in enumerate(links) if link != bad}}
 
 
 def replace_link(path: Path, target: str) -> Path:
@@ -52,15 +63,18 @@ def replace_link(path: Path, target: str) -> Path:
     return path
 
 
+@a_damage
 def a_link_to_other_bytecode(root: Path) -> Path:
     one, other = [path for kind, path in sources(root).items() if kind != "bad"]
     return replace_link(one, os.readlink(other))
 
 
+@a_damage
 def a_link_to_elsewhere(root: Path) -> Path:
     return replace_link(sources(root)["bad"], "/etc/passwd")
 
 
+@a_damage
 def a_file_in_place_of_a_link(root: Path) -> Path:
     path = sources(root)["bad"]
     path.unlink()
@@ -79,25 +93,25 @@ def rewrite(path: Path, content: str) -> Path:
     return path
 
 
+@a_damage
 def a_record_of_another_manifest(root: Path) -> Path:
     one, other = records(root)
     return rewrite(one, other.read_text())
 
 
+@a_damage
 def a_record_of_nonsense(root: Path) -> Path:
     return rewrite(records(root)[0], "nonsense\n")
 
 
+@a_damage
 def a_stranger(root: Path) -> Path:
     path = root.parent / "what"
     path.write_bytes(b"")
     return path
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [a_link_to_other_bytecode, a_link_to_elsewhere, a_file_in_place_of_a_link, a_record_of_another_manifest, a_record_of_nonsense, a_stranger],
-)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_found_and_repair_sets_it_aside(
     workshop: Workshop, own_interpreter: Interpreter, root: Path, damage: Callable[[Path], Path]
 ):
