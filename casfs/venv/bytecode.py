@@ -41,7 +41,6 @@ from casfs.store.manifests import Kind, Manifest, ManifestFile, build_manifest, 
 from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch
 from casfs.store.store import Store
-from casfs.venv.compiler import Compiler
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.tree import time_from_content
 
@@ -175,6 +174,8 @@ class BytecodeMaker:
 
     def _compile(self, sources: Sequence[ManifestFile]) -> None:
         """Compile sources and publish what they become, so many at a time."""
+        from casfs.venv.compiler import Compiler  # most wheels that are added are known, and compiled
+
         done, total = 0, sum(source.size for source in sources)
         small = [source for source in sources if source.size <= _MAX_SOURCE]
         processes = min(len(os.sched_getaffinity(0)), 1 + len(small) // 16)
