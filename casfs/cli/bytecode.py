@@ -22,20 +22,21 @@ def find_maker(environment: Environment, progress: Progress) -> BytecodeMaker | 
     return BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
 
 
-def make_or_warn(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Sequence[Stored]:
-    """The manifests with bytecode; as they are, after a warning, if it can't be made: a wheel works without."""
+def make_if_possible(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Sequence[Stored]:
+    """The manifests with bytecode; as they are if it can't be made: a wheel works without, and `note_bytecode` tells why."""
     try:
         return maker.make(manifests)
     except CasfsError as error:
-        warn(f"nothing is compiled: {error}")
+        maker.made = Made(problem=str(error))
     except OSError as error:
-        warn(f"nothing is compiled: {error.filename or 'the system'}: {reason_of(error)}")
-    maker.made = Made()
+        maker.made = Made(problem=f"{error.filename or 'the system'}: {reason_of(error)}")
     return manifests
 
 
 def note_bytecode(made: Made) -> None:
     """A line about bytecode, if there was anything to do."""
-    if made.compiled or made.failed:
+    if made.problem:
+        warn(f"nothing is compiled: {made.problem}")
+    elif made.compiled or made.failed:
         failed = f"; {format_count(len(made.failed), 'source')} can't be compiled, such as {made.failed[0]}" if made.failed else ""
         note(f"bytecode: {format_count(made.files, 'file')}, {format_size(made.size)}; {made.compiled:,} compiled now{failed}")

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from casfs.cli.bytecode import make_or_warn, note_bytecode
+from casfs.cli.bytecode import make_if_possible, note_bytecode
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import WheelRefused
@@ -66,7 +66,7 @@ def add_fitting(
 
     with progress_of_wheels() as progress:
         maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
-        make = partial(make_or_warn, maker) if is_compiled else maker.take_known
+        make = partial(make_if_possible, maker) if is_compiled else maker.take_known
         options = dataclasses.replace(options, progress=progress, make_bytecode=make)
         return add_wheels(environment, interpreter, wheels, check, options), maker.made
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-from casfs.cli.bytecode import find_maker, make_or_warn, note_bytecode
+from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
 from casfs.cli.changes import say_difference
 from casfs.cli.context import open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
@@ -73,7 +73,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
         maker = find_maker(environment, progress)
         if maker and not arguments.no_compile:
             with contextlib.suppress(CasfsError, OSError):  # people write meanwhile; what is still wrong below is told there
-                prepare_absorption(environment, _mountpoints(environment), partial(make_or_warn, maker))
+                prepare_absorption(environment, _mountpoints(environment), partial(make_if_possible, maker))
     with changing(environment.store), _frozen(environment):
         done = absorb_upper(environment, _mountpoints(environment), maker.take_known if maker else leave_as_they_are)
         tell_daemons(environment)

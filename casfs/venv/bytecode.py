@@ -63,6 +63,7 @@ class Made:
     files: int = 0  # of bytecode in the manifests
     size: int = 0
     compiled: int = 0  # of them now
+    problem: str = ""  # why nothing could be compiled
     failed: list[str] = field(default_factory=list)  # paths of sources that were found not to compile now
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from casfs.cli.bytecode import note_bytecode
 from casfs.cli.changes import add_fitting
 from casfs.errors import StoreDamaged
 from casfs.venv.bytecode import BytecodeMaker, Stored
@@ -111,6 +112,7 @@ def test_compiling_that_fails_costs_the_bytecode_alone(
         change, made = add_fitting(workshop.environment, INTERPRETER, [path], AddOptions(), is_compiled=True)
         assert [one.project for one in change.after.distributions] == ["demo"]
         assert made.compiled == 0
+        note_bytecode(made)
     assert f"nothing is compiled: {said}\n" in capsys.readouterr().err
 
 
@@ -121,4 +123,5 @@ def test_an_interpreter_that_can_not_be_started_costs_the_bytecode_alone(tmp_pat
         change, made = add_fitting(workshop.environment, interpreter, [path], AddOptions(), is_compiled=True)
         assert [one.project for one in change.after.distributions] == ["demo"]
         assert made.files == 0
+        note_bytecode(made)
     assert f"nothing is compiled: {interpreter.executable}: can't be run: no such file or directory" in capsys.readouterr().err
