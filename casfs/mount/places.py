@@ -44,7 +44,7 @@ class Place:
     data_path: str = ""  # what was asked for: KERNEL, PLAIN, or what the kernel allows
     is_read_only: bool = False  # was asked for
     why: str = ""  # why it is not the kernel's data path
-    mount: int = 0  # the identity of the mount, which it keeps when a directory above it is renamed
+    mount: str = ""  # which mount it is (see `identify`)
 
     def locate(self) -> Place | None:
         """The same with a process that is in the namespace now; None if the namespace is gone."""
@@ -56,6 +56,14 @@ def here() -> str:
     """The mount namespace and the root directory of this process: elsewhere a path means something else."""
     root = os.stat("/")
     return f"{namespace_of(os.getpid())} {root.st_dev} {root.st_ino}"
+
+
+def identify(path: str) -> str:
+    """What tells the mount at `path` from every other one; it stays when a directory above is renamed. Empty if nothing does."""
+    if not (identity := mount_identity(path)):
+        return ""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # identities start anew with the machine (random(4))
+        return f"{identity} {file.read().strip()}"
 
 
 @contextlib.contextmanager
@@ -102,7 +110,7 @@ def _read(path: str) -> Place | None:
 
 def remember_place(store: Store, place: Place) -> None:
     """Remember a place as it is now."""
-    mount = 0 if place.namespace else mount_identity(place.path)
+    mount = "" if place.namespace else identify(place.path)
     write_record(_record_path(store, place.path, place.namespace), asdict(replace(place, home=here(), mount=mount)))
 
 
@@ -127,7 +135,7 @@ def follow_places(store: Store) -> None:
         return
     known = {place.path for place in iter_places(store) if not place.namespace} - {place.path for place in lost.values()}
     for path in {mount.path for mount in iter_mounts() if is_ours(mount)} - known:
-        if (place := lost.get(mount_identity(path))) is not None:
+        if (place := lost.get(identify(path))) is not None:
             forget_place(store, place)
             remember_place(store, replace(place, path=path))
 

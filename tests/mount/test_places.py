@@ -36,7 +36,7 @@ def remember(store: Store, *made: Place) -> None:
 
 def told(place: Place | None) -> Place | None:
     """All that whoever made a place said of it."""
-    return replace(place, home="", mount=0) if place else None
+    return replace(place, home="", mount="") if place else None
 
 
 def all_told(store: Store) -> set[Place | None]:
