@@ -53,14 +53,15 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
 
     current = environment.current()
     if current is None:
-        return know_interpreter(environment.store, _search(request))
+        return know_interpreter(environment.store, find_python(request))
     interpreter = know_base(environment.store, current.interpreter)
-    if request is not None and (wanted := _search(request)) != interpreter.executable:
+    if request is not None and (wanted := find_python(request)) != interpreter.executable:
         raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable} and can't be changed to {wanted}")
     return interpreter
 
 
-def _search(request: str | None) -> str:
+def find_python(request: str | None) -> str:
+    """Path of the interpreter that a user means, by default the `python3` of PATH. Raises InterpreterRefused."""
     from casfs.venv.search import find_interpreter
 
     return find_interpreter(request, os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))

@@ -228,14 +228,39 @@ def _add_environment_commands(commands: _Commands) -> None:
 
 
 def _add_pool_commands(commands: _Commands) -> None:
-    pool = commands.add("pool", "", "choose the shared pools that lie behind the store, read-only", "casfs pool add /srv/casfs")
+    pool = commands.add(
+        "pool", "", "choose the shared pools that lie behind the store, read-only; fill the store's own", "casfs pool add /srv/casfs"
+    )
     actions = _Commands(pool.add_subparsers(title="actions", metavar="ACTION", required=True))
     for name, text in (("add", "let another store lie behind this one"), ("remove", "do without a shared pool")):
         action = actions.add(name, f"pools:run_{name}", text, f"casfs pool {name} /srv/casfs")
         action.add_argument("directory", metavar="DIR", help="a store that this one may read")
         if name == "remove":
             action.add_argument("--force", action="store_true", help="even if an environment needs what only this pool has")
+    _add_warm(actions)
     actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list")
+
+
+def _add_warm(actions: _Commands) -> None:
+    text = "fill the pool ahead of users with what requirements need, each resolved by itself, and compile it"
+    warm = actions.add("warm", "warm:run_warm", text, "casfs pool warm -r popular.txt --python 3.12 --python 3.13")
+    warm.add_argument("what", nargs="*", metavar="WHAT", help="a requirement")
+    warm.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    warm.add_argument(
+        "--python", action="append", metavar="PYTHON", help="for this interpreter: a path, or a version such as 3.12 (repeatable)"
+    )
+    warm.add_argument(
+        "--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="so many at a time (default: one for each core)"
+    )
+    warm.set_defaults(usage_error=warm.error)
+    _add_no_compile(warm)
+    add_index_options(warm)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def _add_shared_pool(parser: argparse.ArgumentParser) -> None:

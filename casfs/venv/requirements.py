@@ -32,7 +32,7 @@ def read_asked(lines: Sequence[str], files: Sequence[str]) -> Asked:
 
     projects: set[str] = set()
     hashes: dict[str, set[str]] = {}
-    for line in (*lines, *(line for file in files for line in _iter_lines(file, []))):
+    for line in (*lines, *iter_requirements(files)):
         try:
             project = canonicalize_name(Requirement(re.split(r"\s--", line, maxsplit=1)[0].strip()).name)
         except InvalidRequirement:
@@ -41,6 +41,12 @@ def read_asked(lines: Sequence[str], files: Sequence[str]) -> Asked:
         if found := _HASH.findall(line):
             hashes.setdefault(project, set()).update(value.lower() for kind, value in found if kind.lower() == "sha256")
     return Asked(projects, hashes)
+
+
+def iter_requirements(files: Sequence[str]) -> Iterator[str]:
+    """Each requirement of some requirements files. Files that can't be read have none, and options are passed over."""
+    for file in files:
+        yield from _iter_lines(file, [])
 
 
 def _iter_lines(path: str, above: list[str]) -> Iterator[str]:

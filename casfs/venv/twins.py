@@ -17,7 +17,7 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from casfs.digest import Digest, digest_bytes
@@ -35,6 +35,9 @@ log = logging.getLogger("casfs")
 _MAX_LAYERS = 480  # an overlay takes 500 (OVL_MAX_STACK in fs/overlayfs/params.h), and the pools are among them
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_Plan = Callable[[], Iterable[TwinDirectory]]
+"""Tells what is in a twin."""
 
 
 def twin_path(store: Store, manifest: Digest, python_directory: str) -> str:
@@ -62,17 +65,7 @@ def build_stack(store: Store, generation: Generation) -> list[str] | None:
     stack = _list_stack(store, generation)
     if stack is None or all(map(is_twin, stack)):
         return stack
-    try:
-        _build_missing(store, generation)
-    except (CasfsError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise
-        log.info("no twins: %s", error)
-        return None
-    except (ValueError, TypeError, LookupError, OverflowError) as error:
-        log.warning("no twins, since a manifest makes no sense: %r", error)  # reading one checks its digest and its shape; fsck the rest
-        return None
-    return stack
+    return stack if _try_to_build(store, _plans(store, generation)) else None
 
 
 def _list_stack(store: Store, generation: Generation) -> list[str] | None:
@@ -82,10 +75,34 @@ def _list_stack(store: Store, generation: Generation) -> list[str] | None:
     return stack if is_possible else None
 
 
-def _build_missing(store: Store, generation: Generation) -> None:
+def build_twins(store: Store, manifests: Iterable[Digest], python_directory: str) -> None:
+    """Make the twins of manifests that have none yet, ahead of the environments that will have them.
+
+    Where twins can't be made nothing happens. Raises OSError for a full disk.
+    """
+    if "/" not in python_directory:
+        _try_to_build(store, {twin_path(store, one, python_directory): _plan(store, one, python_directory) for one in manifests})
+
+
+def _try_to_build(store: Store, plans: Mapping[str, _Plan]) -> bool:
+    """Whether all twins that were planned are there now."""
+    try:
+        _build(store, plans)
+    except (CasfsError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        log.info("no twins: %s", error)
+        return False
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        log.warning("no twins, since a manifest makes no sense: %r", error)  # reading one checks its digest and its shape; fsck the rest
+        return False
+    return True
+
+
+def _build(store: Store, plans: Mapping[str, _Plan]) -> None:
     with store.batch() as batch, _syncing(batch.directory) as sync:
         made: dict[str, str] = {}
-        for target, plan in _plans(store, generation).items():
+        for target, plan in plans.items():
             if not is_twin(target):
                 made[target] = f"{batch.directory}/twin{len(made)}"
                 with _about(target):
@@ -120,15 +137,16 @@ def _syncing(directory: str) -> Iterator[Callable[[], None]]:
         os.close(fd)
 
 
-def _plans(store: Store, generation: Generation) -> dict[str, Callable[[], Iterable[TwinDirectory]]]:
+def _plans(store: Store, generation: Generation) -> dict[str, _Plan]:
     """Each twin of a generation, and what tells what is in it."""
-
-    def plan(digest: Digest) -> Iterable[TwinDirectory]:
-        return iter_twin(digest, read_manifest(store, digest), python_directory)
-
     python_directory = generation.interpreter.directory
-    twins = {twin_path(store, layer.manifest, python_directory): partial(plan, layer.manifest) for layer in iter_upwards(generation)}
+    layers = [layer.manifest for layer in iter_upwards(generation)]
+    twins = {twin_path(store, one, python_directory): _plan(store, one, python_directory) for one in layers}
     return {top_path(store, generation): lambda: iter_top(generation, partial(read_layers, store)), **twins}
+
+
+def _plan(store: Store, manifest: Digest, python_directory: str) -> _Plan:
+    return lambda: iter_twin(manifest, read_manifest(store, manifest), python_directory)
 
 
 def read_layers(store: Store, tree: Tree, layers: list[int]) -> None:

@@ -1,0 +1,158 @@
+"""pool warm: fill the pool ahead of users. What each requirement needs, on each interpreter, is fetched, taken in and compiled."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Lock
+from typing import TypeVar
+
+from casfs.cli.bytecode import make_if_possible, note_bytecode
+from casfs.cli.context import find_python, store_directory
+from casfs.cli.names import Reach, make_reach
+from casfs.cli.output import format_count, format_size, note, progress_of_downloads, progress_of_wheels, say, warn
+from casfs.errors import CasfsError, FetchFailed
+from casfs.fetch.obtain import Means, obtain
+from casfs.store.ingest import Ingested, Request, ingest_wheels
+from casfs.store.shared import use_shared_pools
+from casfs.store.store import Store, open_store
+from casfs.venv.bytecode import BytecodeMaker, target_of
+from casfs.venv.changes import Arrival
+from casfs.venv.interpreter import Interpreter
+from casfs.venv.known import know_interpreter
+from casfs.venv.locks import Locked, format_preferences, read_lock
+from casfs.venv.requirements import iter_requirements
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+_TOGETHER = 16
+"""So many files are downloaded before they are taken in, and then deleted: that bounds what lies on the disk twice."""
+
+
+def run_warm(arguments: argparse.Namespace) -> int:
+    """casfs pool warm"""
+    if not arguments.what and not arguments.requirements:
+        arguments.usage_error("name something to warm the pool with")
+    store = open_store(store_directory(arguments), create=True)
+    use_shared_pools(store)
+    interpreters = [know_interpreter(store, find_python(one)) for one in arguments.python or [None]]
+    lines = list(dict.fromkeys([*arguments.what, *iter_requirements(arguments.requirements or ())]))
+    failed = 0
+    for interpreter in {one.executable: one for one in interpreters}.values():
+        with store.batch() as scratch:
+            warmth = _Warmth(store, make_reach(arguments), interpreter, arguments.jobs, scratch.directory)
+            ingested = list(warmth.take_in(warmth.resolve(lines)))
+        _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
+        _note_what_came(interpreter, ingested)
+        failed += warmth.failed
+    return 1 if failed else 0
+
+
+@dataclass(slots=True)
+class _Warmth:
+    """What is brought into the pool for one interpreter. What fails is told and counted, and the rest goes on."""
+
+    store: Store
+    reach: Reach
+    interpreter: Interpreter
+    jobs: int
+    directory: str
+    failed: int = 0
+    _telling: Lock = field(default_factory=Lock)
+
+    def resolve(self, lines: Sequence[str]) -> list[Locked]:
+        """What each requirement needs, resolved by itself: two that could not be together in one environment can be in one pool."""
+        found: dict[object, Locked] = {}
+        for locked in _side_by_side(self.jobs, self._resolve, lines):
+            found |= {(one.project, one.version, one.digest or one.place): one for one in locked}
+        return list(found.values())
+
+    def _resolve(self, line: str) -> list[Locked]:
+        quiet = replace(self.reach.uv, is_quiet=True)
+        with tempfile.TemporaryDirectory(dir=self.directory) as directory:
+            compile_line = partial(quiet.compile, self.interpreter.executable, [line], (), format_preferences(()))
+            try:
+                return read_lock(compile_line(directory), self.interpreter)
+            except CasfsError as error:
+                with self._telling:
+                    if isinstance(error, FetchFailed):  # once more, so that uv says why
+                        with contextlib.suppress(FetchFailed):
+                            self.reach.uv.compile(self.interpreter.executable, [line], (), format_preferences(()), directory)
+                    self._fail(line, error)
+                return []
+
+    def take_in(self, wanted: Sequence[Locked]) -> Iterator[Ingested]:
+        """The wheels for what is wanted, as the store has them then."""
+        for start in range(0, len(wanted), _TOGETHER):
+            with tempfile.TemporaryDirectory(dir=self.directory) as directory:
+                arrivals = list(self._obtain(wanted[start : start + _TOGETHER], directory))
+                for ingested in _side_by_side(self.jobs, self._ingest, arrivals):
+                    yield from ingested
+
+    def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[Arrival]:
+        """The files for what is wanted: all at once or, if one can't be had, one by one."""
+        try:
+            yield from self._obtain_all(wanted, directory)
+        except CasfsError as error:
+            if len(wanted) == 1:
+                self._fail(wanted[0].place, error)
+                return
+            for number, one in enumerate(wanted):
+                os.mkdir(alone := f"{directory}/alone-{number}", 0o700)
+                yield from self._obtain([one], alone)
+
+    def _obtain_all(self, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
+        with progress_of_downloads() as report:
+            return obtain(self.store, wanted, Means(self.reach.uv, self.interpreter.executable, self.reach.access, directory, report))
+
+    def _ingest(self, arrival: Arrival) -> list[Ingested]:
+        try:
+            [one] = ingest_wheels(self.store, [arrival.wheel], Request(lambda path, about: None))
+        except CasfsError as error:
+            self._fail(arrival.origin, error)
+            return []
+        about = one.content.description
+        say(f"{'=' if one.was_known else '+'} {about.name} {about.version}")
+        return [one]
+
+    def _fail(self, what: str, error: CasfsError) -> None:
+        self.failed += 1
+        warn(f"{what}: {'; '.join(error.reasons)}")
+
+
+def _side_by_side(jobs: int, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """What a function makes of each item, in their order. It is called no more once a call has raised, or on Ctrl-C."""
+    with ThreadPoolExecutor(jobs) as pool:
+        calls = [pool.submit(function, item) for item in items]
+        try:
+            for call in calls:
+                yield call.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _prepare(store: Store, interpreter: Interpreter, ingested: Sequence[Ingested], *, is_compiled: bool) -> None:
+    """Bytecode, and for root what lets the kernel show the files."""
+    stored = [(one.manifest, one.content, one.number) for one in ingested]
+    with progress_of_wheels() as progress:
+        maker = BytecodeMaker(store, interpreter.executable, target_of(interpreter), progress)
+        files = make_if_possible(maker, stored) if is_compiled else maker.take_known(stored)
+    note_bytecode(maker.made)
+    if os.geteuid() == 0:
+        from casfs.venv.twins import build_twins
+
+        build_twins(store, [digest for digest, _, _ in files], interpreter.python_directory)
+
+
+def _note_what_came(interpreter: Interpreter, ingested: Sequence[Ingested]) -> None:
+    files, size = sum(one.new_files for one in ingested), sum(one.new_bytes for one in ingested)
+    new = f"{format_count(files, 'file')}, {format_size(size)}" if files else "nothing"
+    note(f"Python {interpreter.version}: {format_count(len(ingested), 'wheel')}; new to the pool: {new}")
