@@ -20,7 +20,7 @@ from scripts.bench.ways import DEFAULT, KERNEL_ON_FUSE, WAYS, Way
 
 _ATTEMPTS = 5
 
-WITHOUT_BYTECODE: tuple[str, ...] = ()
+WITHOUT_BYTECODE = ("--no-compile",)
 """What `casfs add` is told where casfs is compared with what does not compile either."""
 
 PROGRAMS = str(Path(__file__).with_name("programs.py"))
@@ -64,8 +64,12 @@ class Store:
         return run([self.tools.casfs, "--store", str(self.path), *arguments], self.env)
 
     def add(self, environment: str, wheels: Sequence[str]) -> Usage:
-        """casfs add"""
-        return self.casfs("--env", environment, "add", "--no-compile", "--python", self.tools.python, *wheels)
+        """casfs add, without bytecode"""
+        return run(self.words_of_add(environment, wheels), self.env)
+
+    def add_by_default(self, environment: str, wheels: Sequence[str]) -> Usage:
+        """casfs add, as it is by default: with bytecode"""
+        return self.casfs("--env", environment, "add", "--python", self.tools.python, *wheels)
 
     def words_of_add(self, environment: str, wheels: Sequence[str]) -> list[str]:
         """The command of `add`."""
@@ -108,11 +112,6 @@ class Store:
             return True
         say(f"{way.name} is left out for {environment}: {found['why'] or 'it is not possible here'}")
         return False
-
-    def add_by_default(self, environment: str, wheels: Sequence[str]) -> Usage:
-        """casfs add, as it is for a user who asks for nothing: with bytecode."""
-        words = ["--env", environment, "add"]
-        return self.casfs(*words, "--python", self.tools.python, *wheels)
 
     def umount(self, mounted: Mounted) -> Usage:
         """casfs umount"""

@@ -9,6 +9,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+_CHUNK = 1 << 20
+"""Bytes; the generator can't make 500 MB at once."""
+
 _DATE = (2020, 1, 1, 0, 0, 0)
 
 
@@ -31,7 +34,8 @@ def make_blob_wheels(folder: Path, blobs: int, each: int) -> list[str]:
 
 def make_large_wheel(folder: Path, size: int) -> str:
     """Path of a new wheel, `large`, with one file of `size` random bytes, `large/library.bin`, not deflated."""
-    content = random.Random(0).randbytes(size)
+    source = random.Random(0)
+    content = b"".join(source.randbytes(min(_CHUNK, size - start)) for start in range(0, size, _CHUNK))
     return str(_write_wheel(folder, "large", {"large/library.bin": content}, zipfile.ZIP_STORED))
 
 

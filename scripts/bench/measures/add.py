@@ -50,7 +50,10 @@ def _timed(work: Callable[[], Usage]) -> Mapping[str, float]:
 def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
     wheels = [str(wheel)]
     store = bench.new_store(folder / "store")
-    store.add_by_default("first", wheels)
+    store.add("first", wheels)
+    compiled = bench.new_store(folder / "compiled")
+    if not bench.is_quick:
+        compiled.add_by_default("first", wheels)
     cache = folder / "cache"
     bench.uv_install(bench.new_venv(folder / "first"), wheels, cache, "hardlink")
 
@@ -75,7 +78,7 @@ def _known_turns(bench: Bench, folder: Path, wheel: Path) -> dict[str, Turn]:
     if bench.is_quick:  # compiling takes far longer than all the rest
         return turns
     return turns | {
-        "casfs, with bytecode": lambda number: _timed(lambda: store.add_by_default(f"default-{number}", wheels)),
+        "casfs, with bytecode": lambda number: _timed(lambda: compiled.add_by_default(f"default-{number}", wheels)),
         "uv, hard links, --compile-bytecode": _uv_turn(bench, folder, wheels, cache, "hardlink", "--compile-bytecode"),
         "pip": _pip_turn(bench, folder, wheels),
     }

@@ -71,7 +71,7 @@ def _make_store(bench: Bench, folder: Path, size: int) -> Store:
 
 def _take(store: Store, new: Sequence[str], number: int) -> Mapping[str, float]:
     settle()
-    added = store.add(f"new-{number}", [new[number]])
+    added = store.add_by_default(f"new-{number}", [new[number]])
     mountpoint = store.path.parent / "mount"
     mounted = store.mount(f"new-{number}", mountpoint)
     found = store.find(mountpoint)

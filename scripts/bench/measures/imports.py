@@ -36,7 +36,7 @@ _WHAT = {
 }
 _BYTECODE = (
     "Everything has bytecode, as people get it: plain files their own __pycache__, which an import before the rounds has written; casfs"
-    " what `casfs add` makes by default, and where it makes none, what that import wrote into the mount's upper layer, if it has one"
+    " that of the pool, which `casfs add` makes by default"
 )
 _NO_BYTECODE = "Nobody has bytecode: each process compiles what it imports (PYTHONDONTWRITEBYTECODE)"
 _REQUESTS = "what `casfs status` counts during the import. Counted once"

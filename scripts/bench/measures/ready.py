@@ -30,7 +30,7 @@ _READY = (
 )
 _IMPORTED = (
     "the same, and then a process that imports the work. pip and `--compile-bytecode` compile everything beforehand, casfs's pool has"
-    " bytecode if `casfs add` makes it by default; the others compile what the import needs. What Python writes there is as by default"
+    " bytecode, which the first `casfs add` made; the others compile what the import needs, and write it where they can"
 )
 
 

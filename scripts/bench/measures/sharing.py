@@ -20,7 +20,7 @@ _COUNT, _QUICK_COUNT = 200, 10
 _FEW = 5
 """Of plain environments: each costs what the one before did, and 200 of them would take 15 GB of disk."""
 
-_BYTECODE = "casfs has the bytecode that `casfs add` makes by default; where there is none, the import writes it, as Python does"
+_BYTECODE = "casfs has the pool's bytecode, which `casfs add` makes by default; elsewhere the import writes it, as Python does"
 _WHAT = {
     "files": "page cache of all files of the environments and of the store (cachestat(2)), which is empty before the first import",
     "machine": "growth of Cached and Buffers in /proc/meminfo, whoever caused it: noisy unless the machine is quiet",

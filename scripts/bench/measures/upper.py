@@ -30,7 +30,7 @@ _WHAT = {
         "s",
         "the tool's command, as it is by default: pip compiles bytecode, uv does not; uv's cache is warm",
     ),
-    "absorb": ("time of absorb", "s", "the command `casfs absorb`, the environment being mounted"),
+    "absorb": ("time of absorb", "s", "the command `casfs absorb`, the environment being mounted; it compiles what it takes over"),
 }
 _WORK = "requests and what it needs, five wheels; without dependency resolution"
 
