@@ -93,8 +93,9 @@ class _Warmth:
         for start in range(0, len(wanted), _TOGETHER):
             with tempfile.TemporaryDirectory(dir=self.directory) as directory:
                 arrivals = list(self._obtain(wanted[start : start + _TOGETHER], directory))
-                for ingested in _side_by_side(self.jobs, self._ingest, arrivals):
-                    yield from ingested
+                for one in filter(None, _side_by_side(self.jobs, self._ingest, arrivals)):
+                    say(f"{'=' if one.was_known else '+'} {one.content.description.name} {one.content.description.version}")
+                    yield one
 
     def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[Arrival]:
         """The files for what is wanted: all at once or, if one can't be had, one by one."""
@@ -112,15 +113,13 @@ class _Warmth:
         with progress_of_downloads() as report:
             return obtain(self.store, wanted, Means(self.reach.uv, self.interpreter.executable, self.reach.access, directory, report))
 
-    def _ingest(self, arrival: Arrival) -> list[Ingested]:
+    def _ingest(self, arrival: Arrival) -> Ingested | None:
         try:
-            [one] = ingest_wheels(self.store, [arrival.wheel], Request(lambda path, about: None))
+            return ingest_wheels(self.store, [arrival.wheel], Request(lambda path, about: None))[0]
         except CasfsError as error:
-            self._fail(arrival.origin, error)
-            return []
-        about = one.content.description
-        say(f"{'=' if one.was_known else '+'} {about.name} {about.version}")
-        return [one]
+            with self._telling:
+                self._fail(arrival.origin, error)
+            return None
 
     def _fail(self, what: str, error: CasfsError) -> None:
         self.failed += 1
