@@ -17,7 +17,7 @@ from scripts.bench.stores import PROGRAMS, WITHOUT_BYTECODE, Store, memory_of
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import say, without_bytecode
 
-_COUNTS, _QUICK_COUNTS = (1, 50, 200), (1, 30)
+_COUNTS, _QUICK_COUNTS = (1, 50, 200), (1, 15)
 _BY_FUSE = ("--data-path", "fuse")
 _LATE = 100
 _ASKS = 200
