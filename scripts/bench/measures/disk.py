@@ -12,6 +12,8 @@ from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.peers import Peer, peers_of
 
+_PEERS = ("casfs", "uv, hard links", "uv, hard links, --compile-bytecode", "uv, copies", "symlink farm", "pip", "uvl-fuse")
+
 _BYTES = (
     "blocks on disk that one more environment adds, each inode counted once, to itself and to what is common to all: casfs's store, uv's"
     " cache, the farm's pool. Nobody has imported anything; casfs's and uvl-fuse's mounts have been ended. Counted once"
@@ -23,7 +25,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     """Web and science; the small one if it must be quick."""
     works = ["small"] if bench.is_quick else ["web", "science"]
     for work in [*works, *(["deep"] if bench.is_large else [])]:
-        peers = peers_of(bench, work)
+        peers = peers_of(bench, work, _PEERS)
         rounds = bench.take_once({name: partial(_take, peer) for name, peer in peers.items()})
         yield rounds.figure("disk", "bytes", f"{work}: bytes of one more environment", "B", _BYTES)
         yield rounds.figure("disk", "inodes", f"{work}: inodes of one more environment", "inodes", _INODES)
