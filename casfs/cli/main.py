@@ -155,6 +155,7 @@ def _add_change_commands(commands: _Commands) -> None:
         "--optimize", type=int, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"
     )
     _add_lock_commands(commands)
+    _add_plain_commands(commands)
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
     rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
@@ -174,6 +175,18 @@ def _add_lock_commands(commands: _Commands) -> None:
     add_index_options(sync)
     lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+def _add_plain_commands(commands: _Commands) -> None:
+    text = "make the environment of an existing virtual environment, which is only read"
+    adopt = commands.add("adopt", "adopt:run_adopt", text, "casfs adopt ~/project/.venv")
+    adopt.add_argument("directory", metavar="PATH", help="a virtual environment that venv, virtualenv, uv or Poetry made")
+    adopt.add_argument("--python", metavar="PYTHON", help="its base interpreter (default: the one that it was made with)")
+    _add_shared_pool(adopt)
+    _add_no_compile(adopt)
+    text = "write the environment as a plain virtual environment, which works without casfs"
+    export = commands.add("export", "export:run_export", text, "casfs export ~/project/.venv")
+    export.add_argument("directory", metavar="DIR", help="where: nothing, or an empty directory; it appears when all of it is there")
 
 
 def _add_manner(parser: argparse.ArgumentParser) -> None:

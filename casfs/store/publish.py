@@ -81,6 +81,19 @@ class Batch:
         return self._directory
 
     @contextlib.contextmanager
+    def undoing(self) -> Iterator[None]:
+        """Take back what was placed in the block if an exception leaves it. No target of an earlier file is placed again in it."""
+        count = len(self._staged)
+        try:
+            yield
+        except BaseException:
+            for target in [*self._staged][count:]:
+                self._exclusive.discard(target)
+                with contextlib.suppress(OSError):
+                    os.unlink(self._staged.pop(target))
+            raise
+
+    @contextlib.contextmanager
     def writing(self, mode: int = 0o444) -> Iterator[tuple[str, int]]:
         """A new staged file: its name and a descriptor that is open for writing. It is published only if `place` is called."""
         name = f"{self._directory}/{next(self._count)}"

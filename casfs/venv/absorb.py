@@ -20,7 +20,7 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Kind
 from casfs.store.store import Store
 from casfs.store.uppers import Upper, current_upper, make_current, next_upper
-from casfs.venv.absorbed import Absorbed, absorb_installed, interpreter_prefix, launcher_names
+from casfs.venv.absorbed import Absorbed, AbsorbOptions, absorb_staged, interpreter_prefix, launcher_names, stage_installed
 from casfs.venv.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.changes import next_generation, replace_distributions, with_bytecode
 from casfs.venv.copying import build_upper
@@ -50,9 +50,10 @@ class Absorption:
 
 
 @dataclass(slots=True)
-class _Decision:
+class Decision:
     """What is taken over and what leaves, by project; both shrink while reasons against them are found."""
 
+    found: tuple[Installed, ...]  # all that a tool installed and that could be read
     absorbed: dict[str, Absorbed]
     gone: dict[str, Distribution]
     refused: list[EnvironmentRefused]
@@ -76,7 +77,7 @@ def prepare_absorption(environment: Environment, prefixes: Collection[str], make
     if (upper := current_upper(environment)) is not None:
         with Writings(upper.files) as writings:
             view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
-            decision = _decide(environment, view, prefixes)
+            decision = decide(environment.store, view, AbsorbOptions(prefixes))
             with_bytecode(environment.store, [one.distribution for one in decision.absorbed.values()], make_bytecode)
 
 
@@ -96,7 +97,7 @@ def absorb_upper(
         with Writings(upper.files) as writings:
             view = MergedView(writings, Tree(before), reader.fill, environment.store.pool)
             _refuse_without_site(view, environment)
-            decision = _decide(environment, view, prefixes)
+            decision = decide(environment.store, view, AbsorbOptions(prefixes))
             decision.give_bytecode(environment.store, make_bytecode)
             after, tree = _settle(environment, before, view, reader, decision)
             conflicts = _conflicts(tree, reader, decision)
@@ -124,24 +125,37 @@ def _file_size(entries: Collection[Written]) -> int:
     return sum(one.size for one in entries if one.kind is WrittenKind.FILE)
 
 
-def _decide(environment: Environment, view: MergedView, prefixes: Collection[str]) -> _Decision:
+def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
     """Publish the files of every distribution that a tool installed and that is as its RECORD says; nothing refers to them yet."""
     found, refused = _read_all(view)
     gone = {one.project: one for one in gone_distributions(view)}
-    decision = _Decision({}, gone, refused)
-    known = {*prefixes, *_iter_prefixes(view, found)}
-    for one in found:
-        before = view.tree.generation.find(one.project)
-        if [other.project for other in found].count(one.project) > 1:
-            decision.refuse(one.project, str(one), "is installed twice, in different versions")
-        elif before is not None and one.project not in gone:
-            decision.refuse(one.project, str(one), f"lies over {before.version}, which is still installed beside it")
-        else:
+    decision = Decision(tuple(found), {}, gone, refused)
+    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, found)})
+    staged = []
+    with store.batch() as batch:
+        for one in found:
+            if reason := _obstacle(view, one, found, gone):
+                decision.refuse(one.project, str(one), reason)
+                continue
             try:
-                decision.absorbed[one.project] = _keep_origin(before, absorb_installed(environment.store, view, one, known))
+                staged.append(stage_installed(store, batch, view, one, options))
             except EnvironmentRefused as error:
                 decision.refuse(one.project, error.subject, "; ".join(error.reasons))
+        batch.commit()
+    for absorbed in absorb_staged(store, staged):
+        project = absorbed.distribution.project
+        decision.absorbed[project] = _keep_origin(view.tree.generation.find(project), absorbed)
     return decision
+
+
+def _obstacle(view: MergedView, one: Installed, found: Sequence[Installed], gone: Collection[str]) -> str | None:
+    """Why a distribution can't be taken over, whatever its files are."""
+    before = view.tree.generation.find(one.project)
+    if [other.project for other in found].count(one.project) > 1:
+        return "is installed twice, in different versions"
+    if before is not None and one.project not in gone:
+        return f"lies over {before.version}, which is still installed beside it"
+    return None
 
 
 def _read_all(view: MergedView) -> tuple[list[Installed], list[EnvironmentRefused]]:
@@ -175,7 +189,7 @@ def _keep_origin(before: Distribution | None, absorbed: Absorbed) -> Absorbed:
 
 
 def _settle(
-    environment: Environment, before: Generation, view: MergedView, reader: LayerReader, decision: _Decision
+    environment: Environment, before: Generation, view: MergedView, reader: LayerReader, decision: Decision
 ) -> tuple[Generation, Tree]:
     """The generation that shows, below the upper layer, just what is shown now. What would change that is refused."""
     while True:
@@ -194,14 +208,14 @@ def _settle(
                 decision.refuse(project, subject, reason)
 
 
-def _describe(before: Generation, decision: _Decision) -> str:
+def _describe(before: Generation, decision: Decision) -> str:
     """The command as `casfs generations` shows it."""
     came = [f"{one.distribution.name} {one.distribution.version}" for one in decision.absorbed.values()]
     went = [f"-{one.name} {one.version}" for one in decision.gone.values() if one.project not in decision.absorbed]
     return f"absorb {', '.join([*came, *went])}"
 
 
-def _iter_impossible(tree: Tree, reader: LayerReader, decision: _Decision) -> Iterator[tuple[str, str, str]]:
+def _iter_impossible(tree: Tree, reader: LayerReader, decision: Decision) -> Iterator[tuple[str, str, str]]:
     """Distributions that can't be shown beside another one."""
     if not decision.absorbed:
         return
@@ -211,7 +225,7 @@ def _iter_impossible(tree: Tree, reader: LayerReader, decision: _Decision) -> It
                 yield distribution.project, f"{distribution.name} {distribution.version}", str(one)
 
 
-def _iter_leftovers(view: MergedView, after: Tree, reader: LayerReader, decision: _Decision) -> Iterator[tuple[str, str, str]]:
+def _iter_leftovers(view: MergedView, after: Tree, reader: LayerReader, decision: Decision) -> Iterator[tuple[str, str, str]]:
     """Distributions that would leave although files of them are still shown."""
     for project, one in decision.gone.items():
         left = [path for path in _iter_files(view, one, reader) if not _is_shown_so(view, after, reader, path)]
@@ -239,7 +253,7 @@ def _is_shown_so(view: MergedView, after: Tree, reader: LayerReader, path: str) 
     return (one.digest, one.kind is Kind.EXECUTABLE) == (two.digest, two.kind is Kind.EXECUTABLE)
 
 
-def _conflicts(tree: Tree, reader: LayerReader, decision: _Decision) -> tuple[Conflict, ...]:
+def _conflicts(tree: Tree, reader: LayerReader, decision: Decision) -> tuple[Conflict, ...]:
     if not decision.absorbed:
         return ()
     return tuple(one for one in iter_conflicts(tree, reader.fill) if {one.loser.project, one.winner.project} & decision.absorbed.keys())

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.digest import ContentHasher, Digest
 from casfs.errors import EnvironmentRefused, reason_of
 from casfs.paths import SITE_PACKAGES, path_problem
-from casfs.store.generations import Distribution, build_layer
-from casfs.store.ingest import MadeFiles, ingest_files
+from casfs.store.blob_stamps import stamp_new_blobs
+from casfs.store.generations import Distribution, Layer, build_layer
+from casfs.store.ingest import MadeFiles, Progress, ingest_files
 from casfs.store.known_wheels import iter_wheels
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, stage_manifest
 from casfs.store.numbers import assign_numbers
@@ -25,7 +26,7 @@ from casfs.store.stamps import file_facts
 from casfs.store.store import Store
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
 from casfs.venv.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
-from casfs.venv.launchers import build_launcher, rewrite_script
+from casfs.venv.launchers import build_launcher, is_relocatable, rewrite_script
 from casfs.venv.merged import CHUNK, MergedView
 from casfs.venv.tree import DirectoryNode, FileEntry
 from casfs.venv.written import Written, WrittenKind, is_bytecode
@@ -65,50 +66,86 @@ def launcher_names(installed: Installed, python_directory: str) -> dict[str, tup
     return {f"bin/{name}": (module, attribute) for name, module, attribute in declared}
 
 
-def absorb_installed(store: Store, view: MergedView, installed: Installed, prefixes: Collection[str]) -> Absorbed:
-    """Publish a distribution that a tool installed. Scripts for an interpreter below one of `prefixes` are made to find it themselves.
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A distribution that will be taken over: its blobs and its manifest are in a batch."""
 
-    Raises EnvironmentRefused that names the distribution and the first few things that are wrong.
+    installed: Installed
+    wheel: Digest  # empty: no known wheel has just these files
+    digest: Digest  # of the manifest
+    manifest: Manifest
+    new: frozenset[Digest]  # blobs that were written
+    made: MadeFiles
+    paths: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AbsorbOptions:
+    """How to take over."""
+
+    prefixes: Collection[str] = ()  # where the environment is or was: scripts for an interpreter below are made to find it themselves
+    may_be_linked: bool = False  # files may have more names than one, as those have that uv links from its cache
+    progress: Progress = lambda name, done, total: None
+
+
+def stage_installed(store: Store, batch: Batch, view: MergedView, installed: Installed, options: AbsorbOptions) -> Staged:
+    """Stage a distribution that a tool installed.
+
+    Raises EnvironmentRefused that names the distribution and the first few things that are wrong; nothing of it is in the batch then.
     """
-    return _Absorption(store, view, installed, prefixes).run()
+    with batch.undoing():
+        return _Absorption(store, batch, view, installed, options).run()
+
+
+def absorb_staged(store: Store, staged: Sequence[Staged]) -> list[Absorbed]:
+    """Publish what installing makes of distributions whose batch is committed. So many at once cost hardly more syncs than one."""
+    numbers = assign_numbers(store, [(one.digest, one.manifest) for one in staged])
+    layers = [build_layer(one.digest, number, one.manifest) for one, number in zip(staged, numbers, strict=True)]
+    made = ingest_files(store, [one.made for one in staged])
+    installations = [build_layer(digest, number, content) for digest, content, number in made]
+    for one in staged:
+        stamp_new_blobs(store, one.digest, one.manifest, one.new)
+    return [_finish(*one) for one in zip(staged, layers, installations, strict=True)]
+
+
+def _finish(one: Staged, files: Layer, installation: Layer) -> Absorbed:
+    about = one.installed
+    facts = (about.project, about.name, about.version, one.wheel, 0, about.installer, about.is_requested)
+    return Absorbed(Distribution(*facts, files, installation), one.paths)
 
 
 class _Absorption:
     """The work on one distribution."""
 
-    def __init__(self, store: Store, view: MergedView, installed: Installed, prefixes: Collection[str]) -> None:
+    def __init__(self, store: Store, batch: Batch, view: MergedView, installed: Installed, options: AbsorbOptions) -> None:
         self._store = store
+        self._batch = batch
         self._view = view
         self._installed = installed
-        self._prefixes = prefixes
+        self._options = options
+        self._new: set[Digest] = set()  # blobs that were written
         self._python = view.tree.generation.interpreter.directory
         self._information = f"{site_packages(view)}/{installed.dist_info}"
         self._own = {f"{self._information}/{name}" for name in OWN_NAMES}
         self._owner = os.stat(view.writings.directory).st_uid
 
-    def run(self) -> Absorbed:
+    def run(self) -> Staged:
         if self._installed.is_editable:
             self._refuse(["is an editable install, and its files lie elsewhere"])
         shown = self._match_rows()
         own = self._read_own(shown)
         made = self._replaced_scripts(shown)
-        with self._store.batch() as batch:
-            rows, problems = self._stage(batch, shown, self._own | made.keys())
-            if problems:
-                self._refuse(problems)
-            wheel, digest, manifest = self._find_wheel(rows, made) or ("", None, None)
-            if digest is None or manifest is None:
-                manifest = build_manifest(self._describe(), rows)
-                digest = stage_manifest(self._store, batch, manifest)
-            batch.commit()
-        [number] = assign_numbers(self._store, [(digest, manifest)])
-        files = build_layer(digest, number, manifest)
-        [(digest, content, number)] = ingest_files(self._store, [self._made_files(manifest, [*made.values(), *own])])
-        installation = build_layer(digest, number, content)
-        about = self._installed
-        facts = (about.project, about.name, about.version, Digest(wheel), 0, about.installer, about.is_requested)
+        rows, problems = self._stage(shown, self._own | made.keys())
+        if problems:
+            self._refuse(problems)
+        wheel, digest, manifest = self._find_wheel(rows, made) or ("", None, None)
+        if digest is None or manifest is None:
+            manifest = build_manifest(self._describe(), rows)
+            digest = stage_manifest(self._store, self._batch, manifest)
         taken = (f"{self._information}/{os.path.basename(file.path)}" for file in own)
-        return Absorbed(Distribution(*facts, files, installation), frozenset((*shown, *taken, f"{self._information}/RECORD")))
+        paths = frozenset((*shown, *taken, f"{self._information}/RECORD"))
+        files = self._made_files(manifest, [*made.values(), *own])
+        return Staged(self._installed, Digest(wheel), digest, manifest, frozenset(self._new), files, paths)
 
     def _refuse(self, problems: list[str]) -> None:
         more = len(problems) - _SHOWN_REASONS
@@ -158,7 +195,7 @@ class _Absorption:
         if entry is None and path not in self._own and not is_unhashed(self._in_site(path), self._installed.dist_info):
             return "has no hash in RECORD that could be compared"  # Poetry gives none to direct_url.json
         if isinstance(shown, Written):
-            return _written_problem(shown, self._owner) or shown
+            return _written_problem(shown, self._owner, self._options.may_be_linked) or shown
         return shown if self._view.file(shown).kind is not Kind.SYMLINK else "is a symbolic link"
 
     def _in_site(self, path: str) -> str:
@@ -196,25 +233,30 @@ class _Absorption:
 
     def _rewrite(self, path: str) -> bytes | None:
         content = self._view.read_small(path, _MAX_SCRIPT) or b""
+        if is_relocatable(content):
+            return content
         found = _SHEBANG.match(content)
-        if found is None or os.fsdecode(found[1]) not in self._prefixes:
+        if found is None or os.fsdecode(found[1]) not in self._options.prefixes:
             return None
         return rewrite_script(b"#!python\n" + content[found.end() :])
 
     def _stage(
-        self, batch: Batch, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]
+        self, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]
     ) -> tuple[list[ManifestFile], list[str]]:
         """The rows of its manifest, their blobs staged, and what RECORD says wrongly. What is `unstored` is only compared."""
-        rows, problems = [], []
+        rows, problems, done = [], [], 0
+        total = sum(one.size for one in shown.values() if isinstance(one, Written))
         for path, one in shown.items():
             try:
-                row, problem = self._stage_one(None if path in unstored else batch, one, self._installed.rows[path])
+                row, problem = self._stage_one(None if path in unstored else self._batch, one, self._installed.rows[path])
             except OSError as error:
                 row, problem = None, f"{quote(path)} can't be read: {reason_of(error)}"
             if problem:
                 problems.append(problem)
             elif row is not None and path not in unstored:
                 rows.append(row)
+            done += one.size if isinstance(one, Written) else 0
+            self._options.progress(str(self._installed), done, total)
         return rows, problems
 
     def _stage_one(
@@ -248,15 +290,18 @@ class _Absorption:
         return row, record_problem(entry, hasher.size, hasher.record_hash) if entry else None
 
     def _store_chunks(self, batch: Batch | None, chunks: Iterator[bytes], hasher: ContentHasher, size: int) -> None:
+        is_new = False
         if batch is not None and size > _WHOLE_SIZE:
-            self._store.pool.stage_stream(batch, chunks, hasher)
+            is_new = self._store.pool.stage_stream(batch, chunks, hasher)
         elif batch is not None:
             content = b"".join(chunks)
             hasher.update(content)
-            self._store.pool.stage(batch, content, hasher.digest)
+            is_new = self._store.pool.stage(batch, content, hasher.digest)
         else:
             for chunk in chunks:
                 hasher.update(chunk)
+        if is_new:
+            self._new.add(hasher.digest)
 
     def _find_wheel(self, rows: list[ManifestFile], made: Mapping[str, NewFile]) -> tuple[str, Digest, Manifest] | None:
         """A known wheel that brings just these files, and its manifest. A script that installing rewrites must be rewritten to the same."""
@@ -281,13 +326,13 @@ def _is_left_out(path: str, rewritten: Collection[str]) -> bool:
     return path in rewritten or is_bytecode(path)
 
 
-def _written_problem(one: Written, owner: int) -> str | None:
+def _written_problem(one: Written, owner: int, may_be_linked: bool) -> str | None:
     """Why a file of an upper layer can't be a file of a distribution."""
     if one.kind is not WrittenKind.FILE:
         return f"is {one.kind.value}"
     if one.mode & 0o7000:
         return "has a setuid, setgid or sticky bit"
-    if one.links != 1:
+    if one.links != 1 and not may_be_linked:
         return "has more than one name (hard links)"
     if one.owner != owner and not one.mode & 0o004:
         return "belongs to somebody else and is not readable for the owner of the environment"

@@ -66,7 +66,7 @@ def create_environment(environment: Environment, interpreter: Interpreter) -> Ge
     with environment.locked():
         if (current := environment.current()) is not None:
             return current
-        generation = next_generation(environment, _first(environment, interpreter), "create", ())
+        generation = next_generation(environment, first_generation(environment, interpreter), "create", ())
         environment.publish(generation)
         return generation
 
@@ -82,7 +82,7 @@ def add_wheels(
     files = options.make_bytecode([(one.manifest, one.content, one.number) for one in ingested])
     with environment.locked():
         before = environment.current()
-        base = before or _first(environment, interpreter)
+        base = before or first_generation(environment, interpreter)
         present = {one.project: one for one in base.distributions}
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
         added = _install(environment.store, [*zip(ingested, arrivals, files, strict=True)], present, base.interpreter)
@@ -252,7 +252,7 @@ def next_generation(environment: Environment, base: Generation, command: str, di
     return dataclasses.replace(base, number=environment.next_number(), created=created, command=command, distributions=distributions)
 
 
-def _first(environment: Environment, interpreter: Interpreter) -> Generation:
+def first_generation(environment: Environment, interpreter: Interpreter) -> Generation:
     """What the first generation is made from: a skeleton and nothing else."""
     files, directories = build_skeleton(interpreter)
     about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)

@@ -82,6 +82,11 @@ def rewrite_script(content: bytes) -> bytes | None:
     return _preamble(_declared_encoding(rest)) + rest
 
 
+def is_relocatable(content: bytes) -> bool:
+    """Whether a script is one that was made here, and so finds its interpreter beside itself."""
+    return content.startswith(_preamble().removesuffix(b"\n"))
+
+
 def _declared_encoding(rest: bytes) -> bytes:
     """What the script's second line declares, or nothing. Python looks at two lines only, and our second line comes first."""
     declaration = _ENCODING.match(rest.partition(b"\n")[0])

@@ -102,12 +102,18 @@ class Writings:
                 if not stat.S_ISDIR(found.st_mode):
                     yield _build_written(prefix + name, found)
                     continue
-                child = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+                child = self._open_child(name, fd, prefix)
                 try:
                     yield _build_written(prefix + name, found, is_opaque=_is_opaque(child))
                     yield from self._walk(child, f"{prefix}{name}/", depth + 1)
                 finally:
                     os.close(child)
+
+    def _open_child(self, name: str, fd: int, prefix: str) -> int:
+        try:
+            return os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{self.directory}/{prefix}{name}") from None
 
     def parent_of(self, path: str) -> contextlib.AbstractContextManager[tuple[int, str]]:
         """A descriptor of the directory that holds an entry, and its name there. Raises OSError."""

@@ -1,0 +1,52 @@
+"""adopt: an environment of an existing virtual environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+
+from casfs.cli.bytecode import make_if_possible, note_bytecode
+from casfs.cli.changes import say_difference, show_in_mounts
+from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
+from casfs.cli.queries import size_of
+from casfs.store.unfinished import changing
+from casfs.venv.absorbed import AbsorbOptions
+from casfs.venv.adopted import Adoption, adopt, refuse_full
+from casfs.venv.bytecode import BytecodeMaker, target_of
+from casfs.venv.existing import find_base, read_existing, require_existing
+from casfs.venv.written import Writings
+
+
+def run_adopt(arguments: argparse.Namespace) -> None:
+    """casfs adopt"""
+    directory = os.path.realpath(arguments.directory)
+    require_existing(directory)
+    environment = open_context(arguments, create=True)
+    refuse_full(environment)
+    with Writings(directory) as writings:
+        existing = read_existing(writings)
+        interpreter = choose_interpreter(environment, arguments.python or find_base(existing))
+        with changing(environment.store), progress_of_wheels() as progress:
+            options = AbsorbOptions({os.path.abspath(arguments.directory)}, progress=progress)
+            maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
+            make = maker.take_known if arguments.no_compile else partial(make_if_possible, maker)
+            done = adopt(environment, interpreter, existing, writings, options, make)
+            show_in_mounts(environment)
+    _say(done)
+    note_bytecode(maker.made)
+    if existing.has_base_packages:
+        warn(f"{directory} also shows what is installed for {interpreter.executable} itself; the environment {environment.name} does not")
+
+
+def _say(done: Adoption) -> None:
+    """What was taken over, and a line for each thing that was left alone."""
+    say_difference(done.before, done.after)
+    for refused in done.refused:
+        warn(f"{refused.subject}: {'; '.join(refused.reasons)}; it was left alone")
+    for left in done.left:
+        warn(f"{left}; it was left alone")
+    distributions = done.after.distributions
+    size = sum(size_of(one) for one in distributions)
+    note(f"{format_count(len(distributions), 'distribution')}, {format_count(done.files, 'file')}, {format_size(size)}")
