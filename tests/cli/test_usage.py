@@ -12,7 +12,8 @@ import pytest
 from casfs import __version__
 from tests.fuse.harness import Casfs
 
-COMMANDS = ("add", "remove", "rollback", "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run", "env")
+CHANGES = ("add", "adopt", "export", "remove", "rollback")
+COMMANDS = (*CHANGES, "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run", "env")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -42,6 +43,8 @@ def test_version(casfs: Casfs) -> None:
         ("add",),
         ("remove",),
         ("show",),
+        ("adopt",),
+        ("export",),
         ("mount",),
         ("umount",),
         ("umount", "--all", "x"),

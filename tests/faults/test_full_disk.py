@@ -106,6 +106,24 @@ def test_first_add_to_a_disk_without_inodes_can_be_repeated(first: Scene, worksp
     assert count_failures(first, workspace, "inodes", 12) > 3
 
 
+@pytest.mark.parametrize(("what", "step"), [("pages", 4), ("inodes", 6)])
+def test_export_to_a_disk_without_room_leaves_nothing(upgrade: Scene, workspace: Path, what: str, step: int):
+    upgrade.copy(workspace / "store")
+    refused = 0
+    with small_disk(workspace / "disk") as disk:
+        while True:
+            disk.leave(**{what: 1 + refused * step})
+            done = upgrade.prepared.run(workspace / "store", "export", disk.path / "plain")
+            if not done.code:
+                break
+            check_refusal(done)
+            assert "no space left on device" in done.errors
+            assert os.listdir(disk.path) == []
+            refused += 1
+        assert (disk.path / "plain/pyvenv.cfg").is_file()
+    assert refused > 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["pages", "inodes"])
 def test_add_at_every_size_of_a_disk(upgrade: Scene, first: Scene, workspace: Path, what: str):

@@ -56,6 +56,20 @@ def test_files_of_a_mount_are_the_users(user: PlainUser) -> None:
     assert found == f"{UID} {UID} 644\n{UID} {UID} 755\n"
 
 
+def test_plain_user_exports_and_adopts_what_they_may_read(user: PlainUser) -> None:
+    user.casfs("export", "plain")
+    assert user.run("plain/bin/python", "-c", "import demo; print(demo.__file__)").stdout.startswith(f"{HOME}/plain/lib/")
+    user.run("sh", "-c", "chmod 0 plain/lib/*/site-packages/demo.py")
+    done = user.casfs("--env", "again", "adopt", "plain", code=1)
+    assert done.stderr.endswith("site-packages/demo.py' can't be read: permission denied\n")
+    user.run("sh", "-c", "chmod 644 plain/lib/*/site-packages/demo.py; mkdir -m 0 plain/closed")
+    done = user.casfs("--env", "again", "adopt", "plain", code=1)
+    assert done.stderr == f"casfs: {HOME}/plain/closed: permission denied\n"
+    user.run("rmdir", "plain/closed")
+    assert user.casfs("--env", "again", "adopt", "plain").stdout.startswith("+ demo ")
+    assert user.casfs("--env", "again", "export", "/usr/plain", code=1).stderr == "casfs: /usr/plain: permission denied\n"
+
+
 def test_umount_of_a_plain_user_leaves_nothing_behind(user: PlainUser) -> None:
     user.casfs("umount", "venv")
     assert os.listdir(user.path(".local/share/casfs/leases")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -81,6 +82,21 @@ def test_only_what_is_placed_is_published(store, place):
         batch.commit()
         assert f"{place}/one" not in batch
     assert (place / "one").read_bytes() == b"x" * 100_000
+
+
+def test_what_was_placed_before_an_exception_is_taken_back(store, place):
+    with store.batch() as batch:
+        batch.add(f"{place}/one", b"1")
+        with contextlib.suppress(ValueError), batch.undoing():
+            batch.add(f"{place}/two", b"2", exclusive=True)
+            batch.add(f"{place}/three", b"3")
+            raise ValueError("refused")
+        with batch.undoing():
+            batch.add(f"{place}/three", b"another")
+        assert f"{place}/two" not in batch
+        assert len(os.listdir(batch.directory)) == 2
+        batch.commit()
+    assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == {"one": b"1", "three": b"another"}
 
 
 def test_an_exclusive_file_never_replaces_one(store, place):

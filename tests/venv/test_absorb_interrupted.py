@@ -37,7 +37,9 @@ absorb.absorb_upper(Environment(open_store(Path(store)), "test"))
 """
 
 STEPS = [
-    ("absorb_installed", "after"),
+    ("stage_installed", "after"),
+    ("absorb_staged", "before"),
+    ("absorb_staged", "after"),
     ("publish", "before"),
     ("publish", "after"),
     ("plan_next_upper", "before"),

@@ -1,0 +1,177 @@
+"""What a virtual environment says of itself, whoever made it and however it lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casfs.errors import EnvironmentRefused
+from casfs.venv.existing import Existing, find_base, find_left, read_existing, require_existing
+from casfs.venv.written import Writings
+
+SITE = "lib/python3.11/site-packages"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / ".venv"
+    (root / SITE).mkdir(parents=True)
+    (root / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.7\n")
+    return root
+
+
+def read(root: Path) -> Existing:
+    require_existing(str(root))
+    with Writings(str(root)) as writings:
+        return read_existing(writings)
+
+
+def test_what_venv_writes(root: Path):
+    assert read(root) == Existing(str(root), "python3.11", "/usr/bin", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("home = /opt/bin\nversion_info = 3.11.7\nuv = 0.13.9\n", ("/opt/bin", False)),
+        ("HOME=/opt/bin\r\nInclude-System-Site-Packages = True\r\n", ("/opt/bin", True)),
+        ("home = /a = b\n", ("/a = b", False)),
+        ("nonsense\n", ("", False)),
+        ("", ("", False)),
+    ],
+)
+def test_pyvenv_cfg_is_read_as_python_reads_it(root: Path, text: str, expected: tuple[str, bool]):
+    (root / "pyvenv.cfg").write_text(text)
+    found = read(root)
+    assert (found.home, found.has_base_packages) == expected
+
+
+def test_of_several_pythons_the_one_that_it_names_counts(root: Path):
+    (root / "lib/python3.9/site-packages").mkdir(parents=True)
+    assert read(root).python_directory == "python3.11"
+    (root / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    with pytest.raises(EnvironmentRefused, match=r"has the packages of several Pythons: python3\.11, python3\.9"):
+        read(root)
+
+
+def test_a_free_threaded_python_is_known_by_its_directory(root: Path):
+    (root / "lib/python3.11").rename(root / "lib/python3.13t")
+    (root / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.13.0\n")
+    assert read(root).python_directory == "python3.13t"
+
+
+def remove_configuration(root: Path) -> None:
+    (root / "pyvenv.cfg").unlink()
+
+
+def replace_configuration(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def harm(root: Path) -> None:
+        remove_configuration(root)
+        make(root / "pyvenv.cfg")
+
+    return harm
+
+
+def link_site(root: Path) -> None:
+    (root / SITE).rmdir()
+    (root / SITE).symlink_to("/usr/lib/python3/dist-packages")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (remove_configuration, "is no virtual environment: it has no pyvenv.cfg"),
+        (replace_configuration(os.mkfifo), "its pyvenv.cfg is no plain file"),
+        (replace_configuration(os.mkdir), "its pyvenv.cfg is no plain file"),
+        (replace_configuration(lambda path: os.symlink("/dev/zero", path)), "its pyvenv.cfg is no plain file"),
+        (lambda root: os.truncate(root / "pyvenv.cfg", 1 << 42), "has a pyvenv.cfg of more than 65536 bytes"),
+        (lambda root: (root / SITE).rmdir(), "has no lib/pythonX.Y/site-packages"),
+        (link_site, "has no lib/pythonX.Y/site-packages"),
+    ],
+)
+def test_what_is_no_virtual_environment_is_refused(root: Path, harm: Callable[[Path], object], words: str):
+    harm(root)
+    with pytest.raises(EnvironmentRefused) as caught:
+        read(root)
+    assert str(caught.value).startswith(f"{root}: ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("path", "words"), [("nowhere", "is not there"), ("file", "can't be read: not a directory")])
+def test_what_is_no_directory_is_refused(tmp_path: Path, path: str, words: str):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EnvironmentRefused, match=f"{path}: {words}"):
+        require_existing(str(tmp_path / path))
+
+
+def make_program(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.touch(0o755)
+
+
+def test_the_base_interpreter_is_the_one_of_its_version(root: Path, tmp_path: Path):
+    existing = Existing(str(root), "python3.11", str(tmp_path / "home"), False)
+    for name in ("python", "python3", "python3.11"):
+        make_program(tmp_path / "home" / name)
+        assert find_base(existing) == f"{tmp_path}/home/{name}"
+
+
+def test_the_base_interpreter_is_named_without_links(root: Path, tmp_path: Path):
+    """Beside a link there may be a pyvenv.cfg, and with it a library of somebody's making."""
+    make_program(tmp_path / "real" / "python")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/python3").symlink_to("../real/python")
+    assert find_base(Existing(str(root), "python3.11", str(tmp_path / "home"), False)) == f"{tmp_path}/real/python"
+
+
+def test_an_interpreter_of_somebody_else_is_not_run_unasked(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make_program(tmp_path / "home" / "python3")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "home" / "python3", 1234, 1234)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    with pytest.raises(EnvironmentRefused, match="belongs to somebody else; name it with --python if you trust it"):
+        find_base(Existing(str(root), "python3.11", str(tmp_path / "home"), False))
+
+
+@pytest.mark.parametrize(
+    ("home", "words"),
+    [
+        ("/nowhere/bin", "its base interpreter is not in '/nowhere/bin'"),
+        ("bin", "its base interpreter is not in 'bin'"),
+        ("/a\0b", r"its base interpreter is not in '/a\\x00b'"),
+        ("", "its pyvenv.cfg names no base interpreter"),
+    ],
+)
+def test_a_base_interpreter_that_is_gone(root: Path, monkeypatch: pytest.MonkeyPatch, home: str, words: str):
+    """What a relative name would mean depends on where one stands; nothing of the environment itself is ever started."""
+    make_program(root / "bin/python3.11")
+    monkeypatch.chdir(root)
+    with pytest.raises(EnvironmentRefused, match=f"{words}; name one with --python"):
+        find_base(Existing(str(root), "python3.11", home, False))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("bin/activate", "bin/activate.fish", "bin/activate.nu", "bin/activate_this.py", "bin/Activate.ps1", "bin/deactivate.bat", "bin/pydoc.bat"),
+        *("bin/python", "bin/python3", "bin/python3.11", "bin/python3.13t", "bin/𝜋thon", "lib64", "pyvenv.cfg", ".gitignore", "CACHEDIR.TAG", ".lock"),
+        *(f"{SITE}/_virtualenv.py", f"{SITE}/_virtualenv.pth"),
+    ],
+)
+def test_what_the_makers_of_environments_put_in_is_nobodys_loss(root: Path, path: str):
+    (root / path).parent.mkdir(exist_ok=True)
+    (root / path).touch()
+    with Writings(str(root)) as writings:
+        assert find_left(writings, SITE, ()) == []
+
+
+@pytest.mark.parametrize("path", ["bin/pythonic", "bin/activate-me", "bin/marathon", f"{SITE}/virtualenv.py", "lib65"])
+def test_what_only_looks_like_it_is_told(root: Path, path: str):
+    (root / path).parent.mkdir(exist_ok=True)
+    (root / path).touch()
+    with Writings(str(root)) as writings:
+        assert [one.path for one in find_left(writings, SITE, ())] == [path]
