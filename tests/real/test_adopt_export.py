@@ -47,7 +47,7 @@ def export(maker: Maker, pair: Pair, name: str) -> Environment:
 def test_what_pip_made_is_adopted_path_by_path(maker: Maker, request: pytest.FixtureRequest, name: str):
     pair: Pair = request.getfixturevalue(name)
     adopted = f"adopted-{name}"
-    done = maker.casfs.run("--env", adopted, "adopt", pair.native.root, timeout=_TIME_LIMIT_S)
+    done = maker.casfs.run("--env", adopted, "adopt", "--no-compile", pair.native.root, timeout=_TIME_LIMIT_S)
     assert "warning" not in done.stderr
     assert listed_by_casfs(maker.casfs, adopted) == listed_by_pip(maker, pair.native)
     mounted = Environment(maker.directory / adopted / ".venv", pair.native.directory)
@@ -75,7 +75,7 @@ def facts(generation: Generation) -> set[tuple[object, ...]]:
 @pytest.mark.parametrize("name", ["quirks", "flask"])
 def test_there_and_back_every_layer_is_the_same(maker: Maker, request: pytest.FixtureRequest, name: str):
     pair: Pair = request.getfixturevalue(name)
-    maker.casfs.run("--env", f"again-{name}", "adopt", export(maker, pair, name).root, timeout=_TIME_LIMIT_S)
+    maker.casfs.run("--env", f"again-{name}", "adopt", "--no-compile", export(maker, pair, name).root, timeout=_TIME_LIMIT_S)
     store = open_store(maker.casfs.store)
     before, after = (StoredEnvironment(store, one).require() for one in (name, f"again-{name}"))
     assert facts(after) == facts(before)
@@ -107,6 +107,10 @@ def test_what_uv_linked_from_its_cache_is_adopted_without_any_wheel(maker: Maker
         assert listed_by_casfs(casfs, "default") == listed_by_pip(maker, native)
         exported = Environment(tmp_path / "exported", "python3.12")
         casfs.run("export", exported.root, timeout=_TIME_LIMIT_S)
+        casfs.run("--env", "again", "adopt", exported.root, timeout=_TIME_LIMIT_S)
+        before, after = (StoredEnvironment(open_store(casfs.store), one).require() for one in ("default", "again"))
+        assert before.layers == after.layers  # bytecode is among them
+    assert (exported.site_packages / "psutil/__pycache__/__init__.cpython-312.pyc").is_file()
     assert listed_by_pip(maker, exported) == listed_by_pip(maker, native)
     assert exported.run(exported.root / "bin/jsonpointer", "--help").code == 0
     assert exported.run(exported.root / "bin/python", "-c", "import greenlet, psutil; psutil.Process()").code == 0
