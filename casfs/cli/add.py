@@ -13,9 +13,9 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar", "
 
 def run_add(arguments: argparse.Namespace) -> None:
     """casfs add"""
-    if not arguments.what and not arguments.requirements:
+    if not arguments.what and not arguments.requirements and not arguments.editable:
         arguments.usage_error("name something to add")
-    if arguments.requirements or not all(map(is_wheel_file, arguments.what)):
+    if arguments.requirements or arguments.editable or not all(map(is_wheel_file, arguments.what)):
         from casfs.cli.names import add_names
 
         add_names(arguments)

@@ -14,11 +14,14 @@ from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.names import Reach, make_reach, obtaining
 from casfs.cli.output import say, warn
 from casfs.errors import LockRefused
+from casfs.fetch.obtain import origin_of
 from casfs.store.generations import Generation
-from casfs.store.manifests import read_manifest
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreter import Interpreter
-from casfs.venv.locks import Choice, Form, Locked, format_preferences, format_pylock, read_lock
+from casfs.venv.lock_writing import format_pylock
+from casfs.venv.locks import Choice, Locked, format_preferences, read_lock
+from casfs.venv.origins import Form
+from casfs.venv.reading import read_direct_url
 from casfs.venv.requirements import read_asked, refuse_other_hashes
 
 
@@ -64,9 +67,9 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
 
 
 def _is_built_already(before: Generation | None, locked: Locked) -> bool:
-    """Whether the environment has what was built from this source distribution."""
+    """Whether the environment has what was built from this source distribution, or from this commit."""
     present = before.find(locked.project) if before else None
-    return locked.form is Form.SDIST and present is not None and (present.version, present.origin) == (locked.version, locked.place)
+    return locked.form in {Form.SDIST, Form.REPOSITORY} and present is not None and present.origin == origin_of(locked)
 
 
 def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> Arrival:
@@ -78,7 +81,7 @@ def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> A
 def run_lock(arguments: argparse.Namespace) -> None:
     """casfs lock"""
     environment = open_context(arguments)
-    text = format_pylock(environment.require(), lambda digest: read_manifest(environment.store, digest))
+    text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))
     else:

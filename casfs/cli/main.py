@@ -143,6 +143,8 @@ def _add_change_commands(commands: _Commands) -> None:
     add = commands.add("add", "add:run_add", text, "casfs add 'pandas>=2' --python 3.12")
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
     add.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    text = "a project whose files are used where they are, so that what you edit counts at once (repeatable)"
+    add.add_argument("-e", "--editable", action="append", metavar="PROJECT", help=text)
     add.set_defaults(usage_error=add.error)
     add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")

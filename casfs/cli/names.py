@@ -12,8 +12,8 @@ from pathlib import Path
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
-from casfs.cli.output import progress_of_downloads, say, warn
-from casfs.errors import FetchFailed, WheelRefused
+from casfs.cli.output import note, progress_of_downloads, say, warn
+from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, build_access
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
 from casfs.fetch.obtain import Means, obtain
@@ -46,7 +46,8 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
 
 def add_names(arguments: argparse.Namespace) -> None:
     """Add what requirements, URLs, paths and files of requirements ask for, and what that needs."""
-    if odd := [word for word in arguments.what if not word.isprintable() or not word.strip()]:
+    words = (*arguments.what, *(arguments.editable or ()))
+    if odd := [word for word in words if not word.isprintable() or not word.strip()]:
         raise FetchFailed(repr(odd[0]), "is no requirement, path or URL")
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
@@ -73,7 +74,8 @@ def _resolve(
 ) -> Sequence[Locked]:
     """What there is to have. What the environment has stays as it is, unless it was asked for or can't stay."""
     present = before.distributions if before else ()
-    given = (interpreter.executable, arguments.what, arguments.requirements or ())
+    lines = [*arguments.what, *(f"-e {one}" for one in arguments.editable or ())]
+    given = (interpreter.executable, lines, arguments.requirements or ())
     locked = read_lock(reach.uv.compile(*given, format_preferences(present), directory), interpreter)
     if {"--upgrade", "--upgrade-package"} & {*reach.uv.options}:
         return locked
@@ -111,8 +113,12 @@ def obtaining(
     for one in wanted:
         if one.digest is None and one.is_remote and one.filename:
             warn(f"{one.place}: no SHA-256 is known, so nobody can tell whether it is what it should be")
-    with progress_of_downloads() as report:
-        arrivals = obtain(environment.store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
+    try:
+        with progress_of_downloads() as report:
+            arrivals = obtain(environment.store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
+    except BuildFailed as error:
+        note("\n".join(error.said))
+        raise
     origins = {one.wheel: one.origin for one in arrivals}
     try:
         yield arrivals

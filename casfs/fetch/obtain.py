@@ -14,7 +14,8 @@ from casfs.fetch.uv import Uv
 from casfs.store.ingest import KnownWheel, find_known
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
-from casfs.venv.locks import Form, Locked
+from casfs.venv.locks import Locked
+from casfs.venv.origins import Form, with_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 def _plan(store: Store, locked: Locked, directory: str) -> _Plan:
     if locked.form is Form.WHEEL and locked.digest and find_known(store, locked.filename, locked.digest):
         return _Plan(locked, "", None)
-    if locked.form in {Form.DIRECTORY, Form.REPOSITORY} or not locked.is_remote:
+    if locked.form in {Form.DIRECTORY, Form.EDITABLE, Form.REPOSITORY} or not locked.is_remote:
         return _Plan(locked, locked.place, None)
     os.mkdir(directory, 0o700)
     path = f"{directory}/{locked.filename}"
@@ -64,20 +65,31 @@ def _plan(store: Store, locked: Locked, directory: str) -> _Plan:
 
 def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     locked = plan.locked
-    origin, _ = split_login(locked.place) if locked.is_remote else (locked.place, None)
-    arrival = Arrival("", origin, is_direct=locked.is_direct)
+    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
     if not plan.path and locked.digest:
         return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
     if plan.download is None and locked.digest:
         _check_file(plan.path, locked)
     if locked.form is Form.WHEEL:
         return dataclasses.replace(arrival, wheel=plan.path)
-    source = plan.path
+    source, directory = plan.path, f"{means.directory}/built-{number}"
+    if locked.form is Form.EDITABLE:
+        from casfs.fetch.editables import build_editable
+
+        return dataclasses.replace(arrival, wheel=build_editable(means.uv, means.python, source, directory))
     if locked.form is Form.REPOSITORY:
         from casfs.fetch.repository import check_out
 
         source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
-    return dataclasses.replace(arrival, wheel=means.uv.build(means.python, source, f"{means.directory}/built-{number}"))
+    return dataclasses.replace(arrival, wheel=means.uv.build(means.python, source, directory))
+
+
+def origin_of(locked: Locked) -> str:
+    """What the environment remembers of where it came from: no password, and no login but the user of a repository behind SSH."""
+    plain, login = split_login(locked.place) if locked.is_remote else (locked.place, None)
+    if login and "ssh://" in plain:
+        plain = plain.replace("://", f"://{login[0]}@", 1)
+    return with_digest(plain, locked.digest) if locked.form is Form.SDIST else plain
 
 
 def _check_file(path: str, locked: Locked) -> None:

@@ -7,23 +7,23 @@ import subprocess
 from collections.abc import Mapping
 
 from casfs.errors import FetchFailed, reason_of
+from casfs.venv.origins import parse_repository
 
 
 def check_out(place: str, directory: str, environ: Mapping[str, str]) -> str:
     """Path of a working tree of `git+URL@COMMIT[#subdirectory=PATH]`, below a new directory. Raises FetchFailed, when git has said why."""
-    kind, _, rest = place.partition("+")
-    rest, _, subdirectory = rest.partition("#subdirectory=")
-    url, _, commit = rest.rpartition("@")
-    if kind != "git":
+    one = parse_repository(place)
+    url = one.url
+    if one.kind != "git":
         raise FetchFailed(place, "is in no git repository, and casfs knows no other kind")
     os.mkdir(directory, 0o700)
     quiet = {**environ, "GIT_TERMINAL_PROMPT": environ.get("GIT_TERMINAL_PROMPT", "0")}
     _run(["git", "clone", "--quiet", "--no-checkout", "--", url, directory], quiet, url)
-    _run(["git", "-C", directory, "checkout", "--quiet", "--detach", commit, "--"], quiet, url)
+    _run(["git", "-C", directory, "checkout", "--quiet", "--detach", one.commit, "--"], quiet, url)
     _run(["git", "-C", directory, "submodule", "--quiet", "update", "--init", "--recursive"], quiet, url)
-    path = os.path.realpath(os.path.join(directory, subdirectory))
+    path = os.path.realpath(os.path.join(directory, one.subdirectory))
     if os.path.commonpath([path, os.path.realpath(directory)]) != os.path.realpath(directory):
-        raise FetchFailed(url, f"has no subdirectory {subdirectory!r}")
+        raise FetchFailed(url, f"has no subdirectory {one.subdirectory!r}")
     return path
 
 

@@ -61,6 +61,15 @@ class Uv:
             raise FetchFailed(source, "was built, but into no wheel")
         return f"{directory}/{wheels[0]}"
 
+    def make_environment(self, python: str, directory: str) -> None:
+        """Make an empty virtual environment."""
+        self._run(["venv", "--quiet", "--no-project", "--python", python, directory], "")
+
+    def install(self, environment: str, requirements: Sequence[str]) -> None:
+        """Install what is required, and what that needs, into a virtual environment."""
+        if requirements:
+            self._run(["pip", "install", "--quiet", "--python", environment, *self._build_options(), "-r", "-"], "\n".join(requirements))
+
     def _build_options(self) -> list[str]:
         words, kept = list(self.options), []
         while words:

@@ -18,6 +18,7 @@ from casfs.venv.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreter import Interpreter
+from casfs.venv.origins import Form
 from casfs.venv.reading import LayerReader
 from casfs.venv.skeleton import build_skeleton
 from casfs.venv.touched import refuse_changed_by_tools, refuse_touched
@@ -31,9 +32,10 @@ class Arrival:
     """A wheel to add, and what the environment is to remember of it."""
 
     wheel: str | KnownWheel  # path of its file, or what the store knows of it
-    origin: str  # path or URL that it came from
+    origin: str  # what it came from (see `origins`)
     is_requested: bool = True  # and not only needed by another one
     is_direct: bool = True  # asked for by path or URL, and not found in an index
+    form: Form = Form.WHEEL  # of what it came from
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,10 @@ def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpr
     about = one.content.description
     scripts = iter_scripts(one.content, store.pool)
     origin = arrival.origin if arrival.is_direct else None
-    files = build_installation(one.content, scripts, origin=origin, requested=arrival.is_requested, python_directory=base.directory)
+    is_requested, form = arrival.is_requested, arrival.form
+    files = build_installation(
+        one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory
+    )
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 

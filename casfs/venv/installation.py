@@ -10,10 +10,8 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import json
 import posixpath
 import re
-import urllib.parse
 from collections.abc import Iterable
 
 from casfs.digest import Digest, digest_bytes
@@ -22,6 +20,7 @@ from casfs.paths import SITE_PACKAGES
 from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind, Manifest, NewFile
 from casfs.venv.launchers import build_launcher, rewrite_script
+from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.tree import show_path
 from casfs.venv.written import is_bytecode
 
@@ -34,9 +33,15 @@ RecordRow = tuple[str, str, str]
 
 
 def build_installation(
-    manifest: Manifest, scripts: Iterable[NewFile], *, origin: str | None, requested: bool, python_directory: str
+    manifest: Manifest,
+    scripts: Iterable[NewFile],
+    *,
+    origin: str | None,
+    form: Form = Form.WHEEL,
+    requested: bool,
+    python_directory: str,
 ) -> list[NewFile]:
-    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `origin` is the path or URL of the wheel.
+    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `origin` says what `form` the wheel comes from.
 
     A wheel that was found by its project's name, in an index, has no origin: PEP 610 wants no direct_url.json then.
     """
@@ -49,7 +54,7 @@ def build_installation(
     if requested:
         made.append(NewFile(f"{information}/REQUESTED", b""))
     if origin is not None:
-        made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel))))
+        made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel), form)))
     record = format_record(manifest, made, f"{about.dist_info}/RECORD", python_directory)
     return [*made, NewFile(f"{information}/RECORD", record)]
 
@@ -84,13 +89,6 @@ def iter_scripts(manifest: Manifest, blobs: BlobSource) -> Iterable[NewFile]:
                 raise EnvironmentRefused(row.path, f"is a script of more than {_MAX_SCRIPT} bytes")
             if (content := rewrite_script(start + file.read())) is not None:
                 yield NewFile(row.path, content, Kind.EXECUTABLE)
-
-
-def format_direct_url(origin: str, wheel: Digest) -> bytes:
-    """direct_url.json for an archive (PEP 610), in the form that pip writes."""
-    url = origin if "://" in origin else f"file://{urllib.parse.quote(origin)}"
-    hashes = {"hash": f"sha256={wheel}", "hashes": {"sha256": wheel}}
-    return json.dumps({"archive_info": hashes, "url": url}, sort_keys=True).encode()
 
 
 def format_record(manifest: Manifest, made: Iterable[NewFile], record: str, python_directory: str) -> bytes:

@@ -1,35 +1,25 @@
-"""Lock files (PEP 751): what they name for one interpreter, and how the present state of an environment is written as one."""
+"""Lock files (PEP 751): what they name for one interpreter."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from casfs.digest import Digest, parse_digest
-from casfs.errors import EnvironmentRefused, InvalidValue, LockRefused
+from casfs.errors import InvalidValue, LockRefused
 from casfs.paths import path_problem
-from casfs.store.generations import Distribution, Generation
-from casfs.store.manifests import Manifest
+from casfs.store.generations import Distribution
 from casfs.venv.interpreter import Interpreter
+from casfs.venv.origins import Form
 
 if TYPE_CHECKING:
     from packaging.pylock import PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
 
 _SCHEMES = ("https", "http", "file")
-
-
-class Form(Enum):
-    """What a lock's entry is: only wheels can be added as they are."""
-
-    WHEEL = "wheel"
-    SDIST = "source distribution"
-    DIRECTORY = "directory"
-    REPOSITORY = "repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +100,12 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
     from packaging.pylock import PackageDirectory, PackageVcs
 
     if isinstance(source, PackageVcs):
-        place = f"{source.type}+{source.url or _path(source.path or '', directory)}@{source.commit_id}"
+        url = source.url or f"file://{urllib.parse.quote(_path(source.path or '', directory))}"
+        place = f"{source.type}+{url}@{source.commit_id}"
         return Locked(project, version, Form.REPOSITORY, place + _fragment(source.subdirectory), "", None, 0, True)
     if isinstance(source, PackageDirectory):
-        return Locked(project, version, Form.DIRECTORY, _path(posixpath.join(source.path, source.subdirectory or ""), directory), "", None, 0, True)
+        path = _path(posixpath.join(source.path, source.subdirectory or ""), directory)
+        return Locked(project, version, Form.EDITABLE if source.editable else Form.DIRECTORY, path, "", None, 0, True)
     place = _place(source.url, source.path, directory)
     filename = getattr(source, "name", None) or posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(place).path) if source.url else place)
     if "/" in filename or path_problem(filename):
@@ -166,34 +158,3 @@ def pin_moved(locked: Iterable[Locked], present: Iterable[Distribution]) -> list
     if all(versions.get(one.project, one.version) == one.version for one in found):
         return []
     return [f"{one.project}=={versions.get(one.project, one.version)}" for one in found]
-
-
-def format_pylock(generation: Generation, read: Callable[[Digest], Manifest]) -> str:
-    """The generation as a lock that other tools can install. Raises EnvironmentRefused for what no wheel is known of."""
-    import tomli_w
-
-    if reasons := [reason for one in generation.distributions if (reason := _lock_problem(one))]:
-        raise EnvironmentRefused("lock", *reasons)
-    packages = [_format_package(one, read(one.installation.manifest)) for one in sorted(generation.distributions, key=lambda one: one.project)]
-    head = {"lock-version": "1.0", "requires-python": f">={generation.interpreter.directory.removeprefix('python').removesuffix('t')}"}
-    return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
-
-
-def _lock_problem(one: Distribution) -> str | None:
-    """Why nobody could install this distribution from a lock."""
-    is_place = "://" in one.origin or os.path.isabs(one.origin)
-    if one.wheel and is_place and one.origin.endswith(".whl"):
-        return None
-    if is_place:
-        return f"{one.name} was built from {one.origin}; `casfs add` a wheel of it to have something to lock"
-    return f"{one.name} was installed by {one.origin} in the mounted environment, and nobody knows its wheel; `casfs add` one"
-
-
-def _format_package(one: Distribution, installation: Manifest) -> dict[str, Any]:
-    source: dict[str, Any] = {"url" if "://" in one.origin else "path": one.origin}
-    if one.wheel_size:
-        source["size"] = one.wheel_size
-    source["hashes"] = {"sha256": one.wheel}
-    is_direct = "direct_url.json" in installation.names
-    tool = {} if one.requested else {"tool": {"casfs": {"requested": False}}}
-    return {"name": one.project, "version": one.version} | ({"archive": source} if is_direct else {"wheels": [source]}) | tool

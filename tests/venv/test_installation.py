@@ -4,10 +4,8 @@ import base64
 import csv
 import hashlib
 import io
-import json
 import os
 import posixpath
-import urllib.parse
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PathDistribution
 from pathlib import Path
@@ -15,13 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packaging.direct_url import ArchiveInfo, DirectUrl
 
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Description, Kind, Manifest, NewFile, build_manifest
-from casfs.venv.installation import build_installation, choose_launchers, format_direct_url, format_record, iter_scripts
+from casfs.venv.installation import build_installation, choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, rewrite_script
 from tests.make_generations import BASE, make_row
 from tests.venv.pythons import lay_out
@@ -177,30 +174,6 @@ def test_what_was_not_asked_for_is_not_marked_as_requested():
 def test_equal_installations_are_equal_bytes():
     manifest = make_demo({f"{SITE_PACKAGES}/demo.py": b"", "bin/a": b"#!python\n"}, ("tool", "demo", "main"))
     assert install(manifest, [b"#!python\n", b""]) == install(manifest, [b"#!python\n", b""])
-
-
-PLACES = [ORIGIN, '/tmp/a b#c?d%41/é, "x".whl', "/x/y+z~1-py3-none-any.whl", "https://host.example/demo-1.0-py3-none-any.whl"]
-
-
-@pytest.mark.parametrize("origin", PLACES)
-def test_direct_url_is_what_pep_610_asks(origin: str):
-    text = format_direct_url(origin, WHEEL)
-    parsed = DirectUrl.from_dict(json.loads(text))
-    assert isinstance(parsed.archive_info, ArchiveInfo)
-    assert parsed.archive_info.hashes == {"sha256": WHEEL}
-    url = urllib.parse.urlsplit(parsed.url)
-    if origin.startswith("https:"):
-        assert parsed.url == origin
-    else:
-        assert (url.scheme, url.netloc, url.query, url.fragment) == ("file", "", "", "")
-        assert urllib.parse.unquote(url.path) == origin
-
-
-@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
-def test_the_url_of_any_path_leads_back_to_it(name: str):
-    url = json.loads(format_direct_url(f"/wheels/{name}", WHEEL))["url"]
-    assert urllib.parse.unquote(urllib.parse.urlsplit(url).path) == f"/wheels/{name}"
-    assert url.isascii()
 
 
 SCRIPT = b"#!python -E\nprint('hello')\n"

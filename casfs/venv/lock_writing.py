@@ -1,0 +1,96 @@
+"""Writing the present state of an environment as a lock file (PEP 751) that other tools can install."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from casfs.errors import EnvironmentRefused
+from casfs.store.generations import Distribution, Generation
+from casfs.venv.origins import is_place, is_wheel_place, split_digest
+
+Source = Mapping[str, Any]
+"""A package's entry beside its name and version: where it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """Why nobody could install a distribution from a lock."""
+
+    reason: str
+
+
+def format_pylock(generation: Generation, read_direct_url: Callable[[Distribution], bytes | None]) -> str:
+    """The generation as a lock. Raises EnvironmentRefused with one reason for all that have it, for what can't be had again."""
+    import tomli_w
+
+    sources = [(one, _source(one, read_direct_url(one))) for one in sorted(generation.distributions, key=lambda one: one.project)]
+    unknown: dict[str, list[str]] = {}
+    for one, source in sources:
+        if isinstance(source, _Unknown):
+            unknown.setdefault(source.reason, []).append(f"{one.name} {one.version}")
+    if unknown:
+        raise EnvironmentRefused("lock", *(f"{', '.join(names)}: {reason}" for reason, names in unknown.items()))
+    packages = [_format_package(one, source) for one, source in sources if not isinstance(source, _Unknown)]
+    head = {"lock-version": "1.0", "requires-python": f">={generation.interpreter.directory.removeprefix('python').removesuffix('t')}"}
+    return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
+
+
+def _format_package(one: Distribution, source: Source) -> dict[str, Any]:
+    """What is in a directory or repository has no version that a lock could promise, but the one that it had is told (PEP 751)."""
+    version = {} if "directory" in source else {"version": one.version}
+    tool = {} if one.requested else {"tool": {"casfs": {"requested": False}}}
+    return {"name": one.project, **version, **source, **tool}
+
+
+def _source(one: Distribution, direct_url: bytes | None) -> Source | _Unknown:
+    """What direct_url.json says, if there is one: then it is neither of an index nor named so."""
+    if direct_url is not None:
+        return _direct_source(one, direct_url)
+    if not is_place(one.origin):
+        return _Unknown(f"installed by {one.origin} in the mounted environment, and nobody knows from where; `casfs add` it")
+    if is_wheel_place(one.origin):
+        return {"wheels": [_archive(one.origin, one.wheel, one.wheel_size)]}
+    place, digest = split_digest(one.origin)
+    return {"sdist": _archive(place, digest)} if digest else _Unknown(f"built from {place}, whose SHA-256 is not known; `casfs add` it again")
+
+
+def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
+    try:
+        data = json.loads(direct_url)
+        place = _place(data["url"])
+        subdirectory = {"subdirectory": str(data["subdirectory"])} if data.get("subdirectory") else {}
+        if "vcs_info" in data:
+            vcs = data["vcs_info"]
+            return {"vcs": {"type": str(vcs["vcs"]), "url": str(data["url"]), "commit-id": str(vcs["commit_id"]), **subdirectory}}
+        if "dir_info" in data and "://" not in place:
+            editable = {"editable": True} if data["dir_info"].get("editable") else {}
+            return {"directory": {"path": place, **editable, **subdirectory}}
+        digest = _archive_digest(data["archive_info"])
+        if digest and (digest != one.wheel or is_wheel_place(place)):
+            return {"archive": {**_archive(place, digest, one.wheel_size if digest == one.wheel else 0), **subdirectory}}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    return _Unknown("its direct_url.json does not say what it was installed from; `casfs add` it again")
+
+
+def _archive_digest(archive: Mapping[str, Any]) -> str | None:
+    """The SHA-256, in the form of today or in that of old."""
+    found = archive.get("hashes", {}).get("sha256") or str(archive.get("hash", "")).partition("sha256=")[2]
+    return str(found) if found else None
+
+
+def _archive(place: str, digest: str, size: int = 0) -> dict[str, Any]:
+    source: dict[str, Any] = {"url" if "://" in place else "path": place}
+    if size:
+        source["size"] = size
+    return {**source, "hashes": {"sha256": digest}}
+
+
+def _place(url: str) -> str:
+    """The path of something on this machine; else the URL."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.unquote(parts.path) if parts.scheme == "file" and parts.netloc in {"", "localhost"} else url

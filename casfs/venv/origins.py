@@ -1,0 +1,91 @@
+"""Origins: what a distribution was installed from, as the one text that an environment remembers, and as other tools are told it (PEP 610).
+
+    /srv/six-1.17.0-py2.py3-none-any.whl        a wheel: its path or URL
+    https://host/idna-3.11.tar.gz#sha256=…      a source distribution, with its own digest: that of the wheel says nothing about it
+    /home/me/project                            a directory, which was built or is used as it is (editable)
+    git+https://host/project@COMMIT#subdirectory=PATH    a repository
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import urllib.parse
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from casfs.digest import Digest
+
+_WITH_DIGEST = re.compile(r"(.*)#sha256=([0-9a-f]{64})", re.DOTALL)
+
+
+class Form(Enum):
+    """What a distribution comes from: only wheels can be added as they are."""
+
+    WHEEL = "wheel"
+    SDIST = "source distribution"
+    DIRECTORY = "directory"
+    EDITABLE = "editable project"
+    REPOSITORY = "repository"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The parts of a repository's origin."""
+
+    kind: str  # "git"
+    url: str
+    commit: str
+    subdirectory: str  # "" for its root
+
+
+def with_digest(place: str, digest: Digest | None) -> str:
+    """The origin of a source distribution."""
+    return f"{place}#sha256={digest}" if digest else place
+
+
+def split_digest(origin: str) -> tuple[str, Digest | None]:
+    """Where a source distribution was, and its digest if the origin says it."""
+    found = _WITH_DIGEST.fullmatch(origin)
+    return (found[1], Digest(found[2])) if found else (origin, None)
+
+
+def parse_repository(origin: str) -> Repository:
+    """The parts of `KIND+URL@COMMIT[#subdirectory=PATH]`."""
+    kind, _, rest = origin.partition("+")
+    rest, _, subdirectory = rest.partition("#subdirectory=")
+    url, _, commit = rest.rpartition("@")
+    return Repository(kind, url, commit, subdirectory)
+
+
+def is_place(origin: str) -> bool:
+    """Whether an origin says where something is; else it is the name of the tool that installed it."""
+    return "://" in origin or os.path.isabs(origin)
+
+
+def is_wheel_place(place: str) -> bool:
+    """Whether a path or URL is that of a wheel."""
+    return (urllib.parse.urlsplit(place).path if "://" in place else place).endswith(".whl")
+
+
+def format_direct_url(origin: str, wheel: Digest, form: Form = Form.WHEEL) -> bytes:
+    """direct_url.json (PEP 610), in the form that pip writes. `wheel` is the digest of the wheel that was built or taken."""
+    return json.dumps(_describe(origin, wheel, form), sort_keys=True).encode()
+
+
+def _describe(origin: str, wheel: Digest, form: Form) -> dict[str, Any]:
+    if form is Form.REPOSITORY:
+        one = parse_repository(origin)
+        more = {"subdirectory": one.subdirectory} if one.subdirectory else {}
+        return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit}, "url": _url(one.url), **more}
+    if form in {Form.DIRECTORY, Form.EDITABLE}:
+        return {"dir_info": {"editable": True} if form is Form.EDITABLE else {}, "url": _url(origin)}
+    place, digest = (origin, wheel) if form is Form.WHEEL else split_digest(origin)
+    hashes = {"hash": f"sha256={digest}", "hashes": {"sha256": digest}} if digest else {}
+    return {"archive_info": hashes, "url": _url(place)}
+
+
+def _url(place: str) -> str:
+    return place if "://" in place else f"file://{urllib.parse.quote(place)}"
