@@ -17,12 +17,13 @@ from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, build_access
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
 from casfs.fetch.obtain import Means, obtain
+from casfs.fetch.resolve import Question, find_held, is_held, resolve
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival, create_environment
 from casfs.venv.interpreter import Interpreter
-from casfs.venv.locks import Locked, format_preferences, pin_moved, read_lock
+from casfs.venv.locks import Locked
 from casfs.venv.requirements import read_asked, refuse_other_hashes
 
 
@@ -54,40 +55,34 @@ def add_names(arguments: argparse.Namespace) -> None:
     reach = make_reach(arguments)
     before = environment.current()
     asked = read_asked(arguments.what, arguments.requirements or ())
+    present = before.distributions if before else ()
+    lines = [*arguments.what, *(f"-e {one}" for one in arguments.editable or ())]
+    held = find_held(environment.store, present, asked, reach.uv.options)
+    question = Question(lines, arguments.requirements or (), present, held)
     with environment.store.batch() as scratch:
-        locked = _resolve(arguments, reach, interpreter, before, scratch.directory)
-        refuse_other_hashes(asked, locked)
-        missing = [one for one in locked if not _is_there(before, one, one.project in asked.projects)]
+        locked = _resolve(reach, interpreter, question, arguments.editable or (), scratch.directory)
+        wanted = [one for one in locked if not is_held(question, one)]
+        refuse_other_hashes(asked, wanted)
+        missing = [one for one in wanted if not _is_there(before, one, one.project in asked.projects)]
         with obtaining(environment, interpreter, reach, missing, scratch.directory) as arrivals:
             arrivals = [
                 replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
                 for one, locked in zip(arrivals, missing, strict=True)
             ]
             _add(arguments, environment, interpreter, arrivals)
+    versions = {one.project: one.version for one in present}
     for one in locked:
         if one not in missing and one.project in asked.projects:
-            say(f"= {one.project} {one.version}")
+            say(f"= {one.project} {versions[one.project]}")
 
 
-def _resolve(
-    arguments: argparse.Namespace, reach: Reach, interpreter: Interpreter, before: Generation | None, directory: str
-) -> Sequence[Locked]:
-    """What there is to have. What the environment has stays as it is, unless it was asked for or can't stay."""
-    present = before.distributions if before else ()
-    lines = [*arguments.what, *(f"-e {one}" for one in arguments.editable or ())]
-    given = (interpreter.executable, lines, arguments.requirements or ())
-    locked = read_lock(reach.uv.compile(*given, format_preferences(present), directory), interpreter)
-    if {"--upgrade", "--upgrade-package"} & {*reach.uv.options}:
-        return locked
-    # Of several indexes together uv takes another version if the first that has the preferred one has it for other Pythons only.
-    if pins := pin_moved(locked, present):
-        again = f"{directory}/again"
-        os.mkdir(again, 0o700)
-        Path(again, "constraints.txt").write_text("\n".join(pins), encoding="utf-8")
-        with contextlib.suppress(FetchFailed):
-            quiet = replace(reach.uv, is_quiet=True)
-            return read_lock(quiet.compile(*given, format_preferences(()), again, "--constraints", f"{again}/constraints.txt"), interpreter)
-    return locked
+def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
+    try:
+        return resolve(reach.uv, interpreter, question, directory)
+    except FetchFailed as error:
+        if not editable:
+            raise
+        raise FetchFailed(", ".join(editable), f"{error.subject} {'; '.join(error.reasons)}") from None
 
 
 def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
@@ -117,9 +112,10 @@ def obtaining(
         with progress_of_downloads() as report:
             arrivals = obtain(environment.store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
     except BuildFailed as error:
-        note("\n".join(error.said))
+        for line in error.said:
+            note(line)
         raise
-    origins = {one.wheel: one.origin for one in arrivals}
+    origins = {name: one.origin for one in arrivals if isinstance(one.wheel, str) for name in (one.wheel, os.path.basename(one.wheel))}
     try:
         yield arrivals
     except WheelRefused as error:

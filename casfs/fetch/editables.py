@@ -73,6 +73,7 @@ def _read_system(project: str) -> _System:
     except (OSError, ValueError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else f"is no TOML: {error}"
         raise FetchFailed(f"{project}/pyproject.toml", reason) from None
+    table = table if isinstance(table, dict) else {"requires": None}
     requires, path = (table.get(key, []) for key in ("requires", "backend-path"))
     backend = table.get("build-backend", _USUAL_SYSTEM["build-backend"])
     if not isinstance(backend, str) or not _are_words(requires) or not _are_words(path):

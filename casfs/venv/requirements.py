@@ -21,26 +21,39 @@ _HASH = re.compile(r"--hash[= ]\s*([A-Za-z0-9]+):([0-9A-Fa-f]+)")
 class Asked:
     """What requirements name."""
 
-    projects: Collection[str]  # canonical names
+    projects: Mapping[str, str | None]  # by canonical name: versions that will do, as PEP 440 writes them; None: a URL says which
     hashes: Mapping[str, Collection[str]]  # by project: SHA-256 that a file of it may have; empty if only other kinds are given
+    places: Collection[str] = ()  # what names no project, but a path or URL
+
+    def allows(self, project: str, version: str) -> bool:
+        """Whether a version of a project will do for what is asked for, other projects aside."""
+        from packaging.specifiers import SpecifierSet
+
+        specifiers = self.projects.get(project, "")
+        return specifiers is not None and SpecifierSet(specifiers).contains(version, prereleases=True)
 
 
 def read_asked(lines: Sequence[str], files: Sequence[str]) -> Asked:
-    """What requirement lines and requirements files name. A line that names no project is passed over."""
+    """What requirement lines and requirements files name. """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    projects: set[str] = set()
+    projects: dict[str, str | None] = {}
     hashes: dict[str, set[str]] = {}
+    places: set[str] = set()
     for line in (*lines, *iter_requirements(files)):
         try:
-            project = canonicalize_name(Requirement(re.split(r"\s--", line, maxsplit=1)[0].strip()).name)
+            requirement = Requirement(re.split(r"\s--", line, maxsplit=1)[0].strip())
         except InvalidRequirement:
+            places.add(line)
             continue
-        projects.add(project)
+        project = canonicalize_name(requirement.name)
+        before = projects.get(project, "")
+        both = ",".join(one for one in (before, str(requirement.specifier)) if one)
+        projects[project] = None if requirement.url or before is None else both
         if found := _HASH.findall(line):
             hashes.setdefault(project, set()).update(value.lower() for kind, value in found if kind.lower() == "sha256")
-    return Asked(projects, hashes)
+    return Asked(projects, hashes, places)
 
 
 def iter_requirements(files: Sequence[str]) -> Iterator[str]:

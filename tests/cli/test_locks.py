@@ -14,7 +14,6 @@ from tests.cli.package_index import PackageIndex
 from tests.cli.test_changes import listed
 from tests.cli.test_names import casfs, index, installed, leftovers
 from tests.fuse.harness import Casfs
-from tests.make_wheels import make_wheel
 
 __all__ = ["casfs", "index"]
 
@@ -280,12 +279,3 @@ def test_lock_that_can_not_be_written_leaves_the_old_one(casfs: Casfs) -> None:
     assert "file too large" in done.stderr
     assert path.read_text() == "old"
     assert os.listdir(directory) == ["pylock.toml"]
-
-
-def test_built_distribution_has_no_wheel_to_lock(casfs: Casfs) -> None:
-    from tests.cli.test_names import make_project
-
-    project = make_project(casfs, make_wheel(None, "built"))
-    casfs.add(project)
-    done = casfs.run("lock", code=1)
-    assert done.stderr == f"casfs: lock: built was built from {project}; `casfs add` a wheel of it to have something to lock\n"

@@ -16,9 +16,10 @@ import pytest
 
 from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
+from tests.cli.projects import make_project
 from tests.cli.test_changes import listed
 from tests.fuse.harness import Casfs, is_readable
-from tests.make_wheels import MadeWheel, make_wheel, pack, with_record
+from tests.make_wheels import make_wheel, pack, with_record
 
 
 @pytest.fixture
@@ -306,29 +307,15 @@ def test_memory_stays_flat_for_a_large_wheel(casfs: Casfs, index: PackageIndex) 
     assert int(done.stdout.splitlines()[-1]) < 110_000  # KiB
 
 
-def make_project(casfs: Casfs, wheel: MadeWheel) -> Path:
-    """A project whose build backend is in it, so that nothing is needed from any index."""
-    project = casfs.directory / "project"
-    project.mkdir()
-    (project / "pyproject.toml").write_text('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
-    wheel.write_to(project)
-    (project / "backend.py").write_text(
-        "import shutil\n"
-        "def build_wheel(directory, settings=None, metadata=None):\n"
-        f"    shutil.copy({wheel.filename!r}, directory)\n    return {wheel.filename!r}\n"
-    )
-    return project
-
-
 def test_project_is_built(casfs: Casfs) -> None:
-    project = make_project(casfs, make_wheel(None, "built"))
+    project = make_project(casfs.directory / "project", make_wheel(None, "built"))
     assert casfs.add(project).stdout == "+ built 1.0\n"
     assert facts(casfs, "built")["origin"] == str(project)
     assert leftovers(casfs) == []
 
 
 def test_source_distribution_of_an_index_is_built(casfs: Casfs, index: PackageIndex) -> None:
-    project = make_project(casfs, make_wheel(None, "built"))
+    project = make_project(casfs.directory / "project", make_wheel(None, "built"))
     (project / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: built\nVersion: 1.0\n")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
@@ -336,11 +323,12 @@ def test_source_distribution_of_an_index_is_built(casfs: Casfs, index: PackageIn
     index.offer_file("built-1.0.tar.gz", packed.getvalue())
     assert casfs.add("built").stdout == "+ built 1.0\n"
     assert casfs.add("built").stdout == "= built 1.0\n"
-    assert facts(casfs, "built")["origin"] == index.file_url("built-1.0.tar.gz")
+    digest = index.digests["built-1.0.tar.gz"]
+    assert facts(casfs, "built")["origin"] == f"{index.file_url('built-1.0.tar.gz')}#sha256={digest}"
 
 
 def test_repository_is_checked_out_and_built(casfs: Casfs) -> None:
-    project = make_project(casfs, make_wheel(None, "built"))
+    project = make_project(casfs.directory / "project", make_wheel(None, "built"))
     git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@localhost"]
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
         subprocess.run([*git, *words], check=True, capture_output=True)
