@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import tarfile
 from pathlib import Path
 
 from tests.make_wheels import MadeWheel, make_wheel
@@ -56,3 +59,20 @@ def make_editable(directory: Path, name: str = "mine", version: str = "1.0", *, 
 def editable_wheel(project: Path, name: str, version: str) -> MadeWheel:
     """As build backends make them for a project with its modules in src/."""
     return make_wheel({f"__editable__.{name}.pth": f"{project}/src\n".encode()}, name, version)
+
+
+def pack_project(project: Path, name: str, version: str = "1.0") -> bytes:
+    """A source distribution of a project."""
+    (project / "PKG-INFO").write_text(f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(project, f"{name}-{version}")
+    return packed.getvalue()
+
+
+def commit_project(project: Path) -> str:
+    """Make a git repository of a project; its one commit."""
+    git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()

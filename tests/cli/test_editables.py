@@ -28,7 +28,7 @@ def project(casfs: Casfs) -> Path:
 
 
 def listed_by_uv(casfs: Casfs, mountpoint: Path) -> list[dict[str, str]]:
-    command = [UV, "pip", "list", "--format", "json", "--python", mountpoint]
+    command = [UV, "pip", "list", "--format", "json", "--python", str(mountpoint)]
     done = subprocess.run(command, env=casfs.environ, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)
     assert isinstance(found, list)
@@ -145,8 +145,8 @@ def test_build_that_fails_is_named_in_the_last_line_and_nothing_is_added(
     (project / "backend.py").write_text(source)
     index.offer("one")
     before = casfs.generation()
-    done = casfs.run("add", "one", "-e", project, code=1, text=False)
-    lines = done.stderr.decode(errors="replace").splitlines()
+    done = casfs.run("add", "one", "-e", project, code=1, errors="replace")
+    lines = done.stderr.splitlines()
     assert lines[-1].startswith(f"casfs: {project}: ")
     assert words in lines[-1]
     assert len(lines) < 40

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pytest
 
 from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
-from tests.cli.projects import make_project
+from tests.cli.projects import commit_project, make_project, pack_project
 from tests.cli.test_changes import listed
 from tests.fuse.harness import Casfs, is_readable
 from tests.make_wheels import make_wheel, pack, with_record
@@ -316,11 +314,7 @@ def test_project_is_built(casfs: Casfs) -> None:
 
 def test_source_distribution_of_an_index_is_built(casfs: Casfs, index: PackageIndex) -> None:
     project = make_project(casfs.directory / "project", make_wheel(None, "built"))
-    (project / "PKG-INFO").write_text("Metadata-Version: 2.2\nName: built\nVersion: 1.0\n")
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.add(project, "built-1.0")
-    index.offer_file("built-1.0.tar.gz", packed.getvalue())
+    index.offer_file("built-1.0.tar.gz", pack_project(project, "built"))
     assert casfs.add("built").stdout == "+ built 1.0\n"
     assert casfs.add("built").stdout == "= built 1.0\n"
     digest = index.digests["built-1.0.tar.gz"]
@@ -329,10 +323,7 @@ def test_source_distribution_of_an_index_is_built(casfs: Casfs, index: PackageIn
 
 def test_repository_is_checked_out_and_built(casfs: Casfs) -> None:
     project = make_project(casfs.directory / "project", make_wheel(None, "built"))
-    git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@localhost"]
-    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
-        subprocess.run([*git, *words], check=True, capture_output=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = commit_project(project)
     assert casfs.add(f"built @ git+file://{project}").stdout == "+ built 1.0\n"
     assert facts(casfs, "built")["origin"] == f"git+file://{project}@{commit}"
     assert leftovers(casfs) == []
