@@ -49,6 +49,16 @@ def change_and_show(
         show_in_mounts(environment)
     _say_added(change, is_brief=only is not None)
     note_bytecode(made)
+    if only is None:  # what a lock says was weighed by whoever made it
+        _warn_of_broken(environment, interpreter, change)
+
+
+def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
+    """One line for each requirement that a change broke."""
+    from casfs.venv.broken import find_broken
+
+    for broken in find_broken(environment.store, change.before, change.after, interpreter):
+        warn(str(broken))
 
 
 def add_fitting(

@@ -328,3 +328,10 @@ def test_many_adds_at_once_all_arrive(casfs: Casfs) -> None:
     ended: list[tuple[Any, ...]] = [(process.communicate()[0], process.returncode) for process in running]
     assert sorted(ended) == [(f"+ demo{number} 1.0\n", 0) for number in range(6)]
     assert len(listed(casfs)) == 6
+
+
+def test_version_that_breaks_what_is_there_is_told_in_a_line(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("one", metadata="Requires-Dist: two<2"), casfs.wheel("two"))
+    done = casfs.add(casfs.wheel("two", "2.0"))
+    assert done.stdout == "~ two 1.0 -> 2.0\n"
+    assert done.stderr.splitlines()[-1] == "casfs: warning: one 1.0 requires two<2, but two 2.0 is in the environment"

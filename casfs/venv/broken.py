@@ -1,0 +1,79 @@
+"""Broken requirements: what a change leaves that does not get what it needs, as far as its METADATA says.
+
+Only versions are compared, as with `pip install`: what is not there at all may not be wanted either, since wheel files are added as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from casfs.errors import StoreDamaged
+from casfs.paths import SITE_PACKAGES
+from casfs.store.generations import Distribution, Generation
+from casfs.store.manifests import read_manifest
+from casfs.store.store import Store
+from casfs.venv.interpreter import Interpreter
+from casfs.venv.reading import read_member
+from casfs.wheels.metadata import parse_headers
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A distribution, what it requires, and what is there instead."""
+
+    needing: Distribution
+    requirement: str
+    found: Distribution
+
+    def __str__(self) -> str:
+        one, other = self.needing, self.found
+        return f"{one.name} {one.version} requires {self.requirement}, but {other.name} {other.version} is in the environment"
+
+
+def find_broken(store: Store, before: Generation | None, after: Generation, interpreter: Interpreter) -> list[Broken]:
+    """Requirements that a change broke: those of what came, and those of others for what came. What can't be read is passed over."""
+    present = {one.project: one for one in after.distributions}
+    old = {one.project: one.version for one in before.distributions} if before else {}
+    came = {project for project, one in present.items() if old.get(project) != one.version}
+    if not came:
+        return []
+    found = []
+    for one in after.distributions:
+        with contextlib.suppress(StoreDamaged, OSError):  # `casfs fsck` is there to say it
+            relevant = present.keys() if one.project in came else came
+            found += [*_iter_broken(store, one, {name: present[name] for name in relevant}, interpreter)]
+    return found
+
+
+def _iter_broken(store: Store, one: Distribution, relevant: Mapping[str, Distribution], interpreter: Interpreter) -> Iterator[Broken]:
+    markers = {**dict(interpreter.markers), "extra": ""}
+    for requirement, project in _iter_requirements(store, one, relevant):
+        if requirement.marker is not None and not requirement.marker.evaluate(markers):
+            continue
+        other = relevant[project]
+        if not requirement.specifier.contains(other.version, prereleases=True):
+            yield Broken(one, f"{requirement.name}{requirement.specifier}", other)
+
+
+def _iter_requirements(store: Store, one: Distribution, projects: Collection[str]) -> Iterator[tuple[Requirement, str]]:
+    """What a distribution requires of these projects, and which of them it is."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    manifest = read_manifest(store, one.files.manifest)
+    content = read_member(store, manifest, f"{SITE_PACKAGES}/{manifest.description.dist_info}/METADATA") or b""
+    for line in parse_headers(content).get("requires-dist", ()):
+        name = _NAME.match(line)
+        project = canonicalize_name(name[0]) if name else ""
+        if project in projects:
+            with contextlib.suppress(InvalidRequirement):
+                yield Requirement(line), project
