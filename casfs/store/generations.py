@@ -127,14 +127,19 @@ def _lock_package(one: Distribution) -> dict[str, Any]:
         "files": _lock_layer(one.files),
         "installation": _lock_layer(one.installation),
     }
-    if not one.wheel_size:
-        casfs |= {"wheel": one.wheel, "origin": one.origin}
+    if not _is_of_wheel(one):
+        casfs |= {"wheel": one.wheel, "wheel-size": one.wheel_size, "origin": one.origin}
     return {"name": one.project, "version": one.version, "archive": _lock_archive(one), "tool": {"casfs": casfs}}
 
 
+def _is_of_wheel(one: Distribution) -> bool:
+    """Whether its origin is a wheel that somebody could fetch again, and whose digest is known."""
+    return bool(one.wheel_size) and one.origin.partition("?")[0].endswith(".whl")
+
+
 def _lock_archive(one: Distribution) -> dict[str, Any]:
-    """Where its files come from. For what a tool installed that is the manifest, by a path relative to the lock file (PEP 751)."""
-    if not one.wheel_size:
+    """Where its files come from. For what was built, or installed by a tool, that is the manifest, by a path relative to the lock file."""
+    if not _is_of_wheel(one):
         manifest = one.files.manifest
         return {"path": f"../../../manifests/{manifest[:2]}/{manifest[2:]}", "hashes": {"sha256": manifest}}
     place = "url" if "://" in one.origin else "path"
@@ -176,7 +181,7 @@ def _parse_package(data: Mapping[str, Any], read: ReadManifest) -> Distribution:
         casfs["name"],
         data["version"],
         _parse_wheel(casfs.get("wheel", archive["hashes"]["sha256"])),
-        0 if "wheel" in casfs else archive["size"],
+        casfs.get("wheel-size", 0) if "wheel" in casfs else archive["size"],
         casfs["origin"] if "wheel" in casfs else archive.get("url") or archive["path"],
         casfs["requested"],
         _parse_layer(casfs["files"], read),

@@ -53,6 +53,8 @@ layers = st.builds(
 origins = st.one_of(
     st.builds(lambda name: f"/wheels/{name}-1.0-py3-none-any.whl", names),
     st.builds(lambda name: f"https://wheels.invalid/{name}-1.0-py3-none-any.whl", names),
+    st.builds(lambda name: f"https://wheels.invalid/{name}-1.0.tar.gz#sha256={'0' * 64}", names),
+    st.sampled_from(["/home/me/project", "git+https://wheels.invalid/project@f00", "pip"]),
 )
 distributions = st.builds(Distribution, names, texts, versions, digests, st.integers(0, 2**40), origins, st.booleans(), layers, layers)
 generations = st.builds(
@@ -101,10 +103,10 @@ def test_a_lock_file_is_what_the_standard_says(generation):
     ]
     for package, one in zip(lock.packages, generation.distributions, strict=True):
         assert package.archive is not None
-        if one.wheel_size:
+        if one.wheel_size and one.origin.endswith(".whl"):
             assert package.archive.hashes == {"sha256": one.wheel}
             assert (package.archive.path or package.archive.url) == one.origin
-        else:  # what a tool installed
+        else:  # what was built, or a tool installed
             manifest = one.files.manifest
             assert package.archive.hashes == {"sha256": manifest}
             assert package.archive.path == f"../../../manifests/{manifest[:2]}/{manifest[2:]}"
