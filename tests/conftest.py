@@ -20,7 +20,15 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-_MAKE_NAMESPACES = {"test_comeback", "test_into", "test_run", "test_run_plain_user", "test_run_terminal", "test_strangers"}
+_MAKE_NAMESPACES = {
+    "test_comeback",
+    "test_into",
+    "test_run",
+    "test_run_names",
+    "test_run_plain_user",
+    "test_run_terminal",
+    "test_strangers",
+}
 _WAIT_FOR_DISKS = {"test_full_disk", "test_mounted_twins", "test_power_cut", "test_twins"}
 
 

@@ -37,7 +37,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
     with environment.store.batch() as scratch:
         locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
         wanted = [one for one in locked if not _is_built_already(before, one)]
-        with obtaining(environment, interpreter, reach, wanted, scratch.directory) as arrivals:
+        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
             projects = frozenset(one.project for one in locked)
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
             command = f"sync {os.path.basename(path)}"

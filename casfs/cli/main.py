@@ -35,7 +35,10 @@ _RUN_DESCRIPTION = """Run a command in the environment, or in one of some wheels
 
 The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
 What it writes into the environment itself is kept in memory, seen by nobody else, and gone with it. No privilege is needed; a plain
-user's command can't use sudo. What the command leaves running keeps the environment."""
+user's command can't use sudo. What the command leaves running keeps the environment.
+
+With `--with` it has the current generation and what that names, found and chosen as `casfs add` does, but not what tools wrote into the
+mounts; the environment itself stays as it is."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -339,9 +342,18 @@ def _add_run_command(commands: _Commands) -> None:
     run = commands.add(
         "run", "run:run_run", "run a command in the environment, or in one of some wheels", "casfs run six.whl -- python -c 'import six'"
     )
-    run.usage = "casfs run [--store DIR] [--python PYTHON] [--env NAME | WHEEL ...] [--] COMMAND ..."
+    run.usage = "casfs run [--store DIR] [--python PYTHON] [--env NAME | WHEEL ...] [--with WHAT ...] [--] COMMAND ..."
     run.description = _RUN_DESCRIPTION
     run.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
+    text = "and this, with what it needs, for this run alone: a requirement, a path or a URL (repeatable)"
+    run.add_argument("--with", action="append", dest="what", metavar="WHAT", help=text)
+    run.add_argument(
+        "--with-editable", action="append", dest="editable", metavar="PROJECT", help="and this project, where it is (repeatable)"
+    )
+    run.add_argument(
+        "--with-requirements", action="append", dest="requirements", metavar="FILE", help="and what is in this file (repeatable)"
+    )
+    add_index_options(run)
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="WHEEL, COMMAND", help="`--` between the two is needed only in doubt")
 
 

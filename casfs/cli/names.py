@@ -20,7 +20,8 @@ from casfs.fetch.obtain import Means, obtain
 from casfs.fetch.resolve import Question, find_held, is_held, resolve
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
-from casfs.store.generations import Generation
+from casfs.store.generations import Distribution, Generation
+from casfs.store.store import Store
 from casfs.venv.changes import Arrival, create_environment
 from casfs.venv.interpreter import Interpreter
 from casfs.venv.locks import Locked
@@ -35,6 +36,15 @@ class Reach:
     access: Access
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for: requirements, paths and URLs; files of requirements; and projects to be used where they are."""
+
+    what: Sequence[str]
+    requirements: Sequence[str] = ()
+    editable: Sequence[str] = ()
+
+
 def make_reach(arguments: argparse.Namespace) -> Reach:
     """As the options, the environment variables and the configuration files of pip and uv say."""
     typed = typed_options(arguments)
@@ -47,33 +57,39 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
 
 def add_names(arguments: argparse.Namespace) -> None:
     """Add what requirements, URLs, paths and files of requirements ask for, and what that needs."""
-    words = (*arguments.what, *(arguments.editable or ()))
-    if odd := [word for word in words if not word.isprintable() or not word.strip()]:
-        raise FetchFailed(repr(odd[0]), "is no requirement, path or URL")
+    wish = Wish(arguments.what, arguments.requirements or (), arguments.editable or ())
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
-    reach = make_reach(arguments)
-    before = environment.current()
-    asked = read_asked(arguments.what, arguments.requirements or ())
+    with finding(environment.store, interpreter, environment.current(), make_reach(arguments), wish) as (arrivals, there):
+        _add(arguments, environment, interpreter, arrivals)
+    for one in there:
+        say(f"= {one.project} {one.version}")
+
+
+@contextlib.contextmanager
+def finding(
+    store: Store, interpreter: Interpreter, before: Generation | None, reach: Reach, wish: Wish
+) -> Iterator[tuple[Sequence[Arrival], Sequence[Distribution]]]:
+    """What has to come to what is there before, and what was asked for and is there. Files are there within the block."""
+    if odd := [word for word in (*wish.what, *wish.editable) if not word.isprintable() or not word.strip()]:
+        raise FetchFailed(repr(odd[0]), "is no requirement, path or URL")
+    asked = read_asked(wish.what, wish.requirements)
     present = before.distributions if before else ()
-    lines = [*arguments.what, *(f"-e {one}" for one in arguments.editable or ())]
-    held = find_held(environment.store, present, asked, reach.uv.options)
-    question = Question(lines, arguments.requirements or (), present, held)
-    with environment.store.batch() as scratch:
-        locked = _resolve(reach, interpreter, question, arguments.editable or (), scratch.directory)
+    lines = [*wish.what, *(f"-e {one}" for one in wish.editable)]
+    question = Question(lines, wish.requirements, present, find_held(store, present, asked, reach.uv.options))
+    with store.batch() as scratch:
+        locked = _resolve(reach, interpreter, question, wish.editable, scratch.directory)
         wanted = [one for one in locked if not is_held(question, one)]
         refuse_other_hashes(asked, wanted)
         missing = [one for one in wanted if not _is_there(before, one, one.project in asked.projects)]
-        with obtaining(environment, interpreter, reach, missing, scratch.directory) as arrivals:
-            arrivals = [
+        coming = {one.project for one in missing}
+        resolved = {one.project for one in locked if one.project in asked.projects}
+        with obtaining(store, interpreter, reach, missing, scratch.directory) as arrivals:
+            marked = [
                 replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
                 for one, locked in zip(arrivals, missing, strict=True)
             ]
-            _add(arguments, environment, interpreter, arrivals)
-    versions = {one.project: one.version for one in present}
-    for one in locked:
-        if one not in missing and one.project in asked.projects:
-            say(f"= {one.project} {versions[one.project]}")
+            yield marked, [one for one in present if one.project in resolved - coming]
 
 
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
@@ -102,7 +118,7 @@ def _is_there(before: Generation | None, locked: Locked, is_requested: bool) -> 
 
 @contextlib.contextmanager
 def obtaining(
-    environment: Environment, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str
 ) -> Iterator[Sequence[Arrival]]:
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
@@ -110,7 +126,7 @@ def obtaining(
             warn(f"{one.place}: no SHA-256 is known, so nobody can tell whether it is what it should be")
     try:
         with progress_of_downloads() as report:
-            arrivals = obtain(environment.store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
+            arrivals = obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
     except BuildFailed as error:
         for line in error.said:
             note(line)

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
@@ -28,16 +29,19 @@ _STANDARD_STREAMS = 3
 def run_run(arguments: argparse.Namespace) -> int:
     """casfs run"""
     wheels, command = split_words(arguments.words)
+    names = [*(arguments.what or ()), *(arguments.requirements or ()), *(arguments.editable or ())]
     if problem := _usage_problem(wheels, command, arguments.env):
         note(f"casfs run: {problem}; see `casfs run --help`")
         return 2
     environment = open_context(arguments, create=True)
-    lease = _take_lease(environment, wheels, arguments.python)
+    lease = _take_lease(environment, [*wheels, *names], arguments.python)
     foreground = None
     try:
         os.mkdir(lease.lease.mountpoint, 0o700)
         shown = Environment(environment.store, lease.lease.environment)
-        if wheels:
+        if names:
+            _fill_by_names(shown, environment, wheels, arguments)
+        elif wheels:
             _fill(shown, wheels, arguments.python)
         foreground = _start(shown, lease, command, arguments.umask)
         status = foreground.wait()
@@ -101,6 +105,21 @@ def _fill(environment: Environment, wheels: Sequence[str], python: str | None) -
     from casfs.venv.changes import AddOptions
 
     add_fitting(environment, choose_interpreter(environment, python), wheels, AddOptions(), is_compiled=False)
+
+
+def _fill_by_names(shown: Environment, environment: Environment, wheels: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Make an environment of another one (of none beside wheels) and of what is asked for by name, with what that needs."""
+    from casfs.cli.changes import add_fitting
+    from casfs.cli.names import Wish, finding, make_reach
+    from casfs.venv.changes import AddOptions
+
+    base = None if wheels else environment.require() if environment.name != DEFAULT_ENVIRONMENT else environment.current()
+    interpreter = choose_interpreter(shown if wheels else environment, arguments.python)
+    reach = make_reach(arguments)
+    quiet = replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, "--quiet")))  # what it says is not the command's
+    wish = Wish([*wheels, *(arguments.what or ())], arguments.requirements or (), arguments.editable or ())
+    with finding(shown.store, interpreter, base, quiet, wish) as (arrivals, _):
+        add_fitting(shown, interpreter, arrivals, AddOptions(command="run", base=base), is_compiled=False)
 
 
 def _start(environment: Environment, lease: HeldLease, command: list[str], umask: int) -> Foreground:

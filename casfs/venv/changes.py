@@ -47,6 +47,7 @@ class AddOptions:
     progress: Progress = lambda name, done, total: None
     only: frozenset[str] | None = None  # projects that may stay; all others go
     command: str = ""  # what the generation says made it (default: "add" and what was added)
+    base: Generation | None = None  # what a new environment begins with (default: nothing)
     make_bytecode: MakeBytecode = leave_as_they_are
 
 
@@ -84,7 +85,7 @@ def add_wheels(
     files = options.make_bytecode([(one.manifest, one.content, one.number) for one in ingested])
     with environment.locked():
         before = environment.current()
-        base = before or first_generation(environment, interpreter)
+        base = before or options.base or first_generation(environment, interpreter)
         present = {one.project: one for one in base.distributions}
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
         added = _install(environment.store, [*zip(ingested, arrivals, files, strict=True)], present, base.interpreter)
