@@ -12,7 +12,6 @@ import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from casfs.errors import BuildFailed, FetchFailed, reason_of
@@ -21,6 +20,7 @@ from casfs.fetch.uv import Uv
 _USUAL_SYSTEM = {"requires": ["setuptools>=64", "wheel"], "build-backend": "setuptools.build_meta:__legacy__"}
 """For a project that says nothing (PEP 517); setuptools can build editable wheels from 64 on."""
 
+_READ_BYTES = 1 << 16
 _SHOWN_LINES = 30
 _SHOWN_WIDTH = 200
 _EARLIEST = "315532800"
@@ -129,10 +129,25 @@ class _Backend:
 
     def _failure(self, reason: str, traceback: str = "") -> BuildFailed:
         """With the last line that it said, which is what an exception is about, and what was before it."""
-        said = Path(self.said).read_text(encoding="utf-8", errors="replace") if os.path.exists(self.said) else ""
-        lines = [line.rstrip()[:_SHOWN_WIDTH] for line in f"{said}\n{traceback}".splitlines() if line.strip()]
+        found = [_printable(line)[:_SHOWN_WIDTH].rstrip() for line in f"{_read_end(self.said)}\n{traceback}".splitlines()]
+        lines = [line for line in found if line]
         last = f": {lines[-1].strip()}" if lines else ""
         return BuildFailed(self.project, reason + last, said=tuple(lines[-_SHOWN_LINES:]))
+
+
+def _read_end(path: str) -> str:
+    """The end of a file; nothing if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _printable(line: str) -> str:
+    """A line without what would move the cursor or colour the terminal."""
+    return "".join(one for one in line if one.isprintable())
 
 
 def _ending(code: int) -> str:
