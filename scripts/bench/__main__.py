@@ -26,7 +26,7 @@ from scripts.bench.table import format_markdown
 from scripts.bench.tools import REPOSITORY, Tools, cache_folder, say
 from scripts.bench.ways import EXPLAINED
 
-_FULL, _QUICK = Pace(most=7, least=3), Pace(most=3, least=1, share=0.08)
+_FULL, _QUICK = Pace(most=7, least=3), Pace(most=3, least=1, share=0.04)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
