@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from casfs.digest import Digest, checksum_bytes, digest_bytes
-from casfs.store.check import check_store
 from casfs.store.environments import Environment
+from casfs.store.fsck.check import check_store
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, build_manifest, format_manifest
 from casfs.store.store import Store, open_store
+from casfs.venv.bytecode.check import check_bytecode
 from casfs.venv.changes import AddOptions, Change, add_wheels
-from casfs.venv.check_bytecode import check_bytecode
-from casfs.venv.check_twins import check_twins
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Content, Identity, Tree
+from casfs.venv.twins.check import check_twins
 from tests.make_wheels import MadeWheel
 
 BASE = BaseInterpreter("/usr/bin/python3.11", "3.11.7", "cpython-311", "python3.11")

@@ -12,11 +12,11 @@ from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.cli.queries import size_of
 from casfs.store.unfinished import changing
-from casfs.venv.absorbed import AbsorbOptions
-from casfs.venv.adopted import Adoption, adopt, refuse_full
-from casfs.venv.bytecode import BytecodeMaker, target_of
-from casfs.venv.existing import find_base, read_existing, require_existing
-from casfs.venv.written import Writings
+from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
+from casfs.venv.plain.adopted import Adoption, adopt, refuse_full
+from casfs.venv.plain.existing import find_base, read_existing, require_existing
+from casfs.venv.upper.absorbed import AbsorbOptions
+from casfs.venv.upper.written import Writings
 
 
 def run_adopt(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from casfs.cli.output import format_count, format_size, note, warn
 from casfs.errors import CasfsError, reason_of
 from casfs.store.environments import Environment
 from casfs.store.ingest import Progress
-from casfs.venv.bytecode import BytecodeMaker, Made, Stored, target_of
+from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, Stored, target_of
 
 
 def find_maker(environment: Environment, progress: Progress) -> BytecodeMaker | None:

@@ -17,7 +17,7 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Description
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
-from casfs.venv.bytecode import BytecodeMaker, Made, target_of
+from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, target_of
 from casfs.venv.changes import (
     AddOptions,
     Arrival,
@@ -28,7 +28,7 @@ from casfs.venv.changes import (
     remove_distributions,
     roll_back,
 )
-from casfs.venv.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
 
 _ROLLBACK = "rollback to "
 
@@ -117,7 +117,7 @@ def show_in_mounts(environment: Environment) -> None:
     if current_upper(environment) is None or os.geteuid() != 0:
         return
     from casfs.mount.overlays import find_overlay
-    from casfs.venv.stale import find_stale_bytecode, remove_below, tidy_upper
+    from casfs.venv.upper.stale import find_stale_bytecode, remove_below, tidy_upper
 
     if stale := find_stale_bytecode(environment):
         if (overlay := find_overlay(environment.store, environment.name)) is not None:

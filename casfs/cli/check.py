@@ -9,14 +9,14 @@ import functools
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say
 from casfs.errors import CasfsError
-from casfs.store.check import check_store
-from casfs.store.damage import Damage, Report, Totals
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.damage import Damage, Report, Totals
+from casfs.store.fsck.repair import repair
 from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
-from casfs.store.repair import repair
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
-from casfs.venv.check_bytecode import check_bytecode
-from casfs.venv.check_twins import check_twins
+from casfs.venv.bytecode.check import check_bytecode
+from casfs.venv.twins.check import check_twins
 
 _FOUND_DAMAGE = 3
 

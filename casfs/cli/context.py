@@ -12,7 +12,7 @@ from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools
 from casfs.store.store import open_store
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 
 if TYPE_CHECKING:  # most commands look at no daemon
     from casfs.store.leases import Lease
@@ -49,7 +49,7 @@ def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Envi
 
 def choose_interpreter(environment: Environment, request: str | None) -> Interpreter:
     """The environment's interpreter; for a new environment the one asked for, else the `python3` of PATH."""
-    from casfs.venv.known import know_base, know_interpreter
+    from casfs.venv.interpreters.known import know_base, know_interpreter
 
     current = environment.current()
     if current is None:
@@ -62,7 +62,7 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
 
 def find_python(request: str | None) -> str:
     """Path of the interpreter that a user means, by default the `python3` of PATH. Raises InterpreterRefused."""
-    from casfs.venv.search import find_interpreter
+    from casfs.venv.interpreters.search import find_interpreter
 
     return find_interpreter(request, os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
 
@@ -88,7 +88,7 @@ def tell_daemons(environment: Environment) -> None:
 
 def _lay_out_twins(environment: Environment) -> None:
     """Make what lets the kernel show the current generation without asking a daemon. Without it everything works, but slower."""
-    from casfs.venv.twins import build_stack
+    from casfs.venv.twins.twins import build_stack
 
     try:
         build_stack(environment.store, environment.require())

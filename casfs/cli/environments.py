@@ -19,7 +19,7 @@ from casfs.store.reliance import iter_environments
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store, open_store
 from casfs.store.uppers import current_upper
-from casfs.venv.written import Writings, WrittenKind
+from casfs.venv.upper.written import Writings, WrittenKind
 
 
 @dataclass(frozen=True, slots=True)

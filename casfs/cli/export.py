@@ -10,8 +10,8 @@ from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import summarise_upper
 from casfs.store.environments import Environment
 from casfs.store.reliance import require_present
-from casfs.venv.beside import require_free
-from casfs.venv.exported import export_generation
+from casfs.venv.plain.beside import require_free
+from casfs.venv.plain.exported import export_generation
 
 
 def run_export(arguments: argparse.Namespace) -> None:

@@ -17,12 +17,12 @@ from casfs.errors import LockRefused
 from casfs.fetch.obtain import origin_of
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
-from casfs.venv.interpreter import Interpreter
-from casfs.venv.lock_writing import format_pylock
-from casfs.venv.locks import Choice, Locked, format_preferences, read_lock
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.locks.locks import Choice, Locked, format_preferences, read_lock
+from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
+from casfs.venv.locks.writing import format_pylock
 from casfs.venv.origins import Form
 from casfs.venv.reading import read_direct_url
-from casfs.venv.requirements import read_asked, refuse_other_hashes
 
 
 def run_sync(arguments: argparse.Namespace) -> None:

@@ -23,9 +23,9 @@ from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival, create_environment
-from casfs.venv.interpreter import Interpreter
-from casfs.venv.locks import Locked
-from casfs.venv.requirements import read_asked, refuse_other_hashes
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.locks.locks import Locked
+from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
 
 
 @dataclass(frozen=True, slots=True)

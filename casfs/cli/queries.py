@@ -9,7 +9,7 @@ from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.store.generations import Distribution
-from casfs.venv.touched import count_changes_by_tools
+from casfs.venv.upper.touched import count_changes_by_tools
 
 _MAX_COMMAND = 60  # with the other columns of `generations` that is a wide terminal
 

@@ -21,9 +21,9 @@ from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import parse_project
 from casfs.venv.differences import read_file
-from casfs.venv.merged import find_entry
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import FileEntry, Tree
+from casfs.venv.upper.merged import find_entry
 
 
 def run_show(arguments: argparse.Namespace) -> None:

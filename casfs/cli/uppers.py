@@ -18,13 +18,13 @@ from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper, make_current, next_upper
-from casfs.venv.absorb import absorb_upper, prepare_absorption
-from casfs.venv.bytecode import leave_as_they_are
-from casfs.venv.merged import MergedView
+from casfs.venv.bytecode.bytecode import leave_as_they_are
 from casfs.venv.reading import LayerReader
-from casfs.venv.summary import ProjectSummary, Summary, WrittenFile, summarise
 from casfs.venv.tree import Tree
-from casfs.venv.written import Writings
+from casfs.venv.upper.absorb import absorb_upper, prepare_absorption
+from casfs.venv.upper.merged import MergedView
+from casfs.venv.upper.summary import ProjectSummary, Summary, WrittenFile, summarise
+from casfs.venv.upper.written import Writings
 
 _MAX_LINES = 20
 """Files that `reset` names before it asks: who wants all of them has `diff`."""

@@ -22,12 +22,12 @@ from casfs.fetch.obtain import Means, obtain
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
-from casfs.venv.bytecode import BytecodeMaker, target_of
+from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
 from casfs.venv.changes import Arrival
-from casfs.venv.interpreter import Interpreter
-from casfs.venv.known import know_interpreter
-from casfs.venv.locks import Locked, format_preferences, read_lock
-from casfs.venv.requirements import iter_requirements
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.interpreters.known import know_interpreter
+from casfs.venv.locks.locks import Locked, format_preferences, read_lock
+from casfs.venv.locks.requirements import iter_requirements
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -146,7 +146,7 @@ def _prepare(store: Store, interpreter: Interpreter, ingested: Sequence[Ingested
         files = make_if_possible(maker, stored) if is_compiled else maker.take_known(stored)
     note_bytecode(maker.made)
     if os.geteuid() == 0:
-        from casfs.venv.twins import build_twins
+        from casfs.venv.twins.twins import build_twins
 
         build_twins(store, [digest for digest, _, _ in files], interpreter.python_directory)
 

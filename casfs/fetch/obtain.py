@@ -14,7 +14,7 @@ from casfs.fetch.uv import Uv
 from casfs.store.ingest import KnownWheel, find_known
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
-from casfs.venv.locks import Locked
+from casfs.venv.locks.locks import Locked
 from casfs.venv.origins import Form, with_digest
 
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 
 from casfs.errors import FetchFailed, LockRefused
-from casfs.venv.locks import Choice
+from casfs.venv.locks.locks import Choice
 
 
 def export_poetry_lock(lock: str, choice: Choice, directory: str, environ: Mapping[str, str]) -> str:

@@ -19,11 +19,11 @@ from casfs.fetch.obtain import origin_of
 from casfs.fetch.uv import Uv
 from casfs.store.generations import Distribution
 from casfs.store.store import Store
-from casfs.venv.interpreter import Interpreter
-from casfs.venv.locks import Locked, format_preferences, pin_moved, read_lock
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.locks.locks import Locked, format_preferences, pin_moved, read_lock
+from casfs.venv.locks.requirements import Asked
 from casfs.venv.origins import Form
 from casfs.venv.reading import read_direct_url
-from casfs.venv.requirements import Asked
 
 
 @dataclass(frozen=True, slots=True)

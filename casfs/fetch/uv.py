@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casfs.errors import FetchFailed, reason_of
-from casfs.venv.locks import Choice
+from casfs.venv.locks.locks import Choice
 
 _BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
 _BUILD_OPTIONS |= {"--find-links": 1, "--index-strategy": 1, "--keyring-provider": 1, "--allow-insecure-host": 1}

@@ -18,7 +18,7 @@ from casfs.store.generations import Generation
 from casfs.store.leases import Lease
 from casfs.store.store import Store
 from casfs.store.uppers import Upper
-from casfs.venv.twins import find_stack
+from casfs.venv.twins.twins import find_stack
 
 TWINS, FUSE = "twins", "fuse"
 

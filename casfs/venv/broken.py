@@ -16,7 +16,7 @@ from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import read_member
 from casfs.wheels.metadata import parse_headers
 

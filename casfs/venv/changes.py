@@ -14,14 +14,14 @@ from casfs.store.generations import BaseInterpreter, Distribution, Generation, L
 from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.store import Store
-from casfs.venv.bytecode import MakeBytecode, Stored, leave_as_they_are
+from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.origins import Form
 from casfs.venv.reading import LayerReader
 from casfs.venv.skeleton import build_skeleton
-from casfs.venv.touched import refuse_changed_by_tools, refuse_touched
+from casfs.venv.upper.touched import refuse_changed_by_tools, refuse_touched
 from casfs.venv.tree import Tree
 
 SKELETON_PROJECT = "casfs-skeleton"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from casfs.digest import Digest
 from casfs.store.generations import Distribution
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
-from casfs.venv.written import is_bytecode
+from casfs.venv.upper.written import is_bytecode
 
 ReadLayers = Callable[[Tree, list[int]], None]
 """Reads these layers and gives the tree what they hold."""

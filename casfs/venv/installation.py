@@ -22,7 +22,7 @@ from casfs.store.manifests import Kind, Manifest, NewFile
 from casfs.venv.launchers import build_launcher, rewrite_script
 from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.tree import show_path
-from casfs.venv.written import is_bytecode
+from casfs.venv.upper.written import is_bytecode
 
 INSTALLER = b"casfs\n"
 

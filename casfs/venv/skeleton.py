@@ -7,7 +7,7 @@ from pathlib import Path
 
 from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 
 _ACTIVATE = Path(__file__).parent / "activate"
 

@@ -25,7 +25,7 @@ from casfs.store.environments import Environment
 from casfs.store.leases import Lease
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import roll_back
-from casfs.venv.twins import find_stack
+from casfs.venv.twins.twins import find_stack
 
 
 class Clock:

@@ -84,7 +84,7 @@ def make_twins(store: str, environment: str) -> None:
     """Those that were there are out of the way; nothing may be mounted on them."""
     from casfs.store.environments import Environment
     from casfs.store.store import open_store
-    from casfs.venv.twins import build_stack
+    from casfs.venv.twins.twins import build_stack
 
     opened = open_store(Path(store))
     generation = Environment(opened, environment).require()

@@ -13,7 +13,7 @@ import pytest
 from casfs.cli.bytecode import note_bytecode
 from casfs.cli.changes import add_fitting
 from casfs.errors import StoreDamaged
-from casfs.venv.bytecode import BytecodeMaker, Stored
+from casfs.venv.bytecode.bytecode import BytecodeMaker, Stored
 from casfs.venv.changes import AddOptions
 from tests.cli.package_index import PackageIndex
 from tests.cli.test_locks import entry, write_lock

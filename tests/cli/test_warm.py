@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casfs.store.store import open_store
-from casfs.venv.search import find_interpreter
+from casfs.venv.interpreters.search import find_interpreter
 from tests.cli.package_index import PackageIndex, is_missing
 from tests.cli.test_names import casfs, index, leftovers
 from tests.fuse.harness import Casfs, site_packages

@@ -18,8 +18,8 @@ from typing import Any
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.venv.changes import create_environment
-from casfs.venv.interpreter import probe_base
-from casfs.venv.known import know_interpreter
+from casfs.venv.interpreters.interpreter import probe_base
+from casfs.venv.interpreters.known import know_interpreter
 from tests.make_wheels import make_wheel
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -25,10 +25,10 @@ from tests.fuse.harness import REPOSITORY, Casfs, end_mounts, is_readable, site_
 
 COMMANDS = """
 import contextlib, io, json, sys
-import casfs.venv.changes, casfs.venv.twins
+import casfs.venv.changes, casfs.venv.twins.twins
 casfs.venv.changes.refuse_touched = lambda *arguments: None
 if sys.argv[1] == "fuse":
-    casfs.venv.twins.build_stack = lambda store, generation: None
+    casfs.venv.twins.twins.build_stack = lambda store, generation: None
 from casfs.cli.main import main
 for line in sys.stdin:
     said, code = io.StringIO(), 0

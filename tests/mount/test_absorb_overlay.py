@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from casfs.mount import kernel
 from casfs.mount.overlay import Layers, make_overlay
-from casfs.store.check import check_store
+from casfs.store.fsck.check import check_store
 from casfs.store.uppers import require_upper
-from casfs.venv.absorb import absorb_upper
-from casfs.venv.written import is_bytecode
+from casfs.venv.upper.absorb import absorb_upper
+from casfs.venv.upper.written import is_bytecode
 from tests.make_generations import Workshop, open_workshop
 from tests.make_wheels import format_rows, hash_field, make_wheel
 from tests.venv.uppers import SITE, MountedWorkshop

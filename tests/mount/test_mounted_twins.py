@@ -21,7 +21,7 @@ from casfs.store.manifests import Kind, format_manifest, manifest_path
 from casfs.store.store import Store, open_store
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileNode, Tree, time_from_content
-from casfs.venv.twins import build_stack, find_stack
+from casfs.venv.twins.twins import build_stack, find_stack
 from tests.make_generations import BASE, Shelf, Workshop, make_row, walk
 from tests.make_wheels import make_wheel
 from tests.venv.stacks import Drawn, build_generation, stacks

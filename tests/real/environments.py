@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from casfs.venv.search import find_interpreter
+from casfs.venv.interpreters.search import find_interpreter
 from tests.fuse.harness import Casfs, clean_environ
 from tests.real.downloads import Tools, provide_wheels
 

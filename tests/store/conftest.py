@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.store.check import check_store
+from casfs.store.fsck.check import check_store
 from casfs.store.store import Store, open_store
 from tests.store.scene import Scene, make_scene
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from casfs.digest import Digest, checksum_bytes, digest_bytes
-from casfs.store.damage import DamageKind
+from casfs.store.fsck.damage import DamageKind
 from casfs.store.generations import format_index
 from casfs.store.ingest import Ingested
 from casfs.store.manifests import Manifest, format_manifest, manifest_path

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from casfs.digest import ContentHasher
-from casfs.store import check_blobs
-from casfs.store.check import check_store
-from casfs.store.damage import DamageKind, Totals
+from casfs.store.fsck import blobs as check_blobs
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.damage import DamageKind, Totals
 from casfs.store.leases import new_lease, take_lease
 from casfs.store.stamps import write_stamp
 from tests.store.damaging import PLANTS, plant_manifest

@@ -11,12 +11,12 @@ import pytest
 
 from casfs.digest import digest_bytes
 from casfs.errors import StoreDamaged, StoreRefused
-from casfs.store.check import check_store
-from casfs.store.damage import DamageKind
 from casfs.store.environments import Environment
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.damage import DamageKind
+from casfs.store.fsck.repair import repair
 from casfs.store.ingest import Ingested
 from casfs.store.manifests import manifest_path, read_manifest
-from casfs.store.repair import repair
 from casfs.store.shared import add_shared_pool, read_config, remove_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 from tests.store.making import ingest, install, publish_files, publish_generation, put_blob

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from casfs.store.check import check_store
-from casfs.store.check_numbers import BURNT
-from casfs.store.damage import DamageKind
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.damage import DamageKind
+from casfs.store.fsck.numbers import BURNT
+from casfs.store.fsck.repair import repair
 from casfs.store.numbers import find_number, number_path, read_number
-from casfs.store.repair import repair
 from tests.store.damaging import PLANTS, Planted
 from tests.store.harm import flip, make_fifo, remove, write
 from tests.store.making import publish_files

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.venv.interpreter import Interpreter, ask_interpreter
+from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
 from tests.make_generations import Workshop, open_workshop
 
 collect_ignore = [] if os.geteuid() == 0 else ["test_twins.py", "test_check_twins.py"]  # only root makes twins

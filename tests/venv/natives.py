@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from casfs.venv.adopted import Adoption, adopt
-from casfs.venv.existing import read_existing
-from casfs.venv.written import Writings, is_bytecode
+from casfs.venv.plain.adopted import Adoption, adopt
+from casfs.venv.plain.existing import read_existing
+from casfs.venv.upper.written import Writings, is_bytecode
 from tests.make_generations import BASE, INTERPRETER
 from tests.venv.uppers import SITE, Files, MountedWorkshop
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from casfs.paths import PYTHON_COMPONENT
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.skeleton import build_skeleton
 
 MARKERS = {"python_version": "3.11", "sys_platform": "linux"}

@@ -11,9 +11,9 @@ import pytest
 
 from casfs.digest import digest_bytes
 from casfs.errors import EnvironmentRefused
-from casfs.venv import written
-from casfs.venv.absorb import Absorption, absorb_upper
-from casfs.venv.absorbed import _Absorption
+from casfs.venv.upper import written
+from casfs.venv.upper.absorb import Absorption, absorb_upper
+from casfs.venv.upper.absorbed import _Absorption
 from tests.make_generations import open_workshop
 from tests.make_wheels import hash_field, make_wheel
 from tests.venv.test_absorb import absorb, installed, reasons

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from casfs.store import publish
-from casfs.store.check import check_store
-from casfs.venv import copying
-from casfs.venv.absorb import absorb_upper
+from casfs.store.fsck.check import check_store
+from casfs.venv.upper import copying
+from casfs.venv.upper.absorb import absorb_upper
 from tests.fuse.harness import REPOSITORY
 from tests.make_generations import Workshop, open_workshop
 from tests.make_wheels import make_wheel
@@ -27,7 +27,7 @@ from pathlib import Path
 from casfs.store import publish
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from casfs.venv import absorb
+from casfs.venv.upper import absorb
 from tests.dying import die_at
 
 store, name, moment, count = sys.argv[1:]

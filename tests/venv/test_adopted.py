@@ -13,13 +13,13 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import EnvironmentRefused
 from casfs.store.blob_stamps import read_blob_stamps
-from casfs.store.check import check_store
-from casfs.venv import written
-from casfs.venv.absorbed import _Absorption
-from casfs.venv.adopted import Adoption
+from casfs.store.fsck.check import check_store
+from casfs.venv.upper import written
+from casfs.venv.upper.absorbed import _Absorption
+from casfs.venv.plain.adopted import Adoption
 from casfs.venv.changes import create_environment, remove_distributions
-from casfs.venv.exported import export_generation
-from casfs.venv.written import Writings
+from casfs.venv.plain.exported import export_generation
+from casfs.venv.upper.written import Writings
 from tests.fuse.harness import REPOSITORY
 from tests.make_generations import INTERPRETER, open_workshop
 from tests.make_wheels import hash_field, make_wheel
@@ -359,9 +359,9 @@ from pathlib import Path
 from casfs.store import publish
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from casfs.venv import adopted
-from casfs.venv.existing import read_existing
-from casfs.venv.written import Writings
+from casfs.venv.plain import adopted
+from casfs.venv.plain.existing import read_existing
+from casfs.venv.upper.written import Writings
 from tests.dying import die_at
 from tests.make_generations import INTERPRETER
 

@@ -17,9 +17,9 @@ from casfs.store.bytecode import Target
 from casfs.store.environments import Environment
 from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.store import open_store
-from casfs.venv.bytecode import BytecodeMaker, bytecode_path, format_header, target_of
+from casfs.venv.bytecode.bytecode import BytecodeMaker, bytecode_path, format_header, target_of
 from casfs.venv.changes import AddOptions, Change, add_wheels, compile_distributions
-from casfs.venv.interpreter import Interpreter, ask_interpreter
+from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
 from tests.make_generations import Workshop, accept_any, make_manifest
 from tests.make_wheels import MadeWheel, make_wheel
 
@@ -121,7 +121,7 @@ def test_a_source_that_does_not_compile_is_remembered(workshop: Workshop, own_in
 
 
 def test_a_source_that_is_too_large_is_left_out(workshop: Workshop, own_interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("casfs.venv.bytecode._MAX_SOURCE", 12)
+    monkeypatch.setattr("casfs.venv.bytecode.bytecode._MAX_SOURCE", 12)
     change, maker = add(workshop, own_interpreter, make_wheel({**PACKAGE, "demo/large.py": b"x = 1000000000\n"}))
     assert maker.made.compiled == 2
     assert len(bytecode_in(files_of(workshop, change))) == 2
@@ -251,7 +251,7 @@ def test_what_a_shared_pool_has_is_not_compiled_again(workshop: Workshop, own_in
 def test_whoever_is_stopped_in_the_middle_has_lost_only_what_was_under_way(
     workshop: Workshop, own_interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("casfs.venv.bytecode._TOGETHER", 3)
+    monkeypatch.setattr("casfs.venv.bytecode.bytecode._TOGETHER", 3)
     wheel = make_wheel({f"demo/m{number}.py": f"x = {number}".encode() for number in range(10)})
 
     def stop(name: str, done: int, total: int) -> None:
@@ -271,7 +271,7 @@ def test_whoever_is_stopped_in_the_middle_has_lost_only_what_was_under_way(
 def other_interpreters() -> Sequence[str]:
     """Interpreters of other versions on this machine, where pyenv and uv keep them; this one if there is no other."""
     from casfs.errors import InterpreterRefused
-    from casfs.venv.search import find_interpreter
+    from casfs.venv.interpreters.search import find_interpreter
 
     found = []
     for version in ("3.8", "3.11", "3.12", "3.13", "3.14"):
@@ -292,7 +292,7 @@ def test_one_pool_serves_several_interpreters_each_with_its_own(workshop: Worksh
 
 
 def test_links_are_not_compiled(own_interpreter: Interpreter):
-    from casfs.venv.bytecode import iter_sources
+    from casfs.venv.bytecode.bytecode import iter_sources
 
     manifest = make_manifest({f"{SITE_PACKAGES}/demo/x.py": b"target"})
     assert len(list(iter_sources(manifest, TARGET))) == 1

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import digest_bytes
-from casfs.store.check import check_store
-from casfs.store.damage import Damage, DamageKind
-from casfs.store.repair import repair
-from casfs.venv.bytecode import BytecodeMaker, target_of
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.damage import Damage, DamageKind
+from casfs.store.fsck.repair import repair
+from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
 from casfs.venv.changes import AddOptions, add_wheels
-from casfs.venv.check_bytecode import check_bytecode
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.bytecode.check import check_bytecode
+from casfs.venv.interpreters.interpreter import Interpreter
 from tests.make_generations import Workshop, accept_any
 from tests.make_wheels import make_wheel
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from casfs.mount.kernel import attach_mount, make_mount, unmount
-from casfs.store.check import check_store
-from casfs.store.damage import DamageKind, Report, TwinTotals
-from casfs.store.repair import repair
-from casfs.venv.check_twins import check_twins
-from casfs.venv.twins import build_stack, find_stack
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.damage import DamageKind, Report, TwinTotals
+from casfs.store.fsck.repair import repair
+from casfs.venv.twins.check import check_twins
+from casfs.venv.twins.twins import build_stack, find_stack
 from tests.make_generations import BASE, Workshop
 from tests.make_wheels import make_wheel
 

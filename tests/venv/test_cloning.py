@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.venv.cloning import clone_file
+from casfs.venv.plain.cloning import clone_file
 
 CONTENT = os.urandom(3 << 20)
 

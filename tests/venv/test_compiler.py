@@ -13,10 +13,10 @@ import pytest
 
 from casfs.errors import InterpreterRefused
 from casfs.store.bytecode import Target
-from casfs.venv import compiler
-from casfs.venv.bytecode import target_of
-from casfs.venv.compiler import Compiler
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.bytecode import compiler
+from casfs.venv.bytecode.bytecode import target_of
+from casfs.venv.bytecode.compiler import Compiler
+from casfs.venv.interpreters.interpreter import Interpreter
 from tests.venv.pythons import write_program
 
 NAME = "<casfs abc>"

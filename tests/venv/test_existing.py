@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from casfs.errors import EnvironmentRefused
-from casfs.venv.existing import Existing, find_base, find_left, read_existing, require_existing
-from casfs.venv.written import Writings
+from casfs.venv.plain.existing import Existing, find_base, find_left, read_existing, require_existing
+from casfs.venv.upper.written import Writings
 
 SITE = "lib/python3.11/site-packages"
 

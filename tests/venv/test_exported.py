@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from casfs.errors import EnvironmentRefused, StoreDamaged
-from casfs.store.check import check_store
+from casfs.store.fsck.check import check_store
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.store import Store
-from casfs.venv import exported
-from casfs.venv.beside import filling
-from casfs.venv.cloning import clone_file
-from casfs.venv.exported import Exported, export_generation
+from casfs.venv.plain import exported
+from casfs.venv.plain.beside import filling
+from casfs.venv.plain.cloning import clone_file
+from casfs.venv.plain.exported import Exported, export_generation
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileNode, Tree, time_from_content
 from tests.fuse.harness import REPOSITORY
@@ -264,7 +264,7 @@ import os, sys
 from pathlib import Path
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from casfs.venv import beside, exported
+from casfs.venv.plain import beside, exported
 from tests.dying import die_at
 
 store, target, name, moment, count = sys.argv[1:]

@@ -15,8 +15,8 @@ from packaging.markers import default_environment
 from packaging.tags import sys_tags
 
 from casfs.errors import InterpreterRefused, InvalidValue
-from casfs.venv.interpreter import Interpreter, ask_interpreter, fits, parse_interpreter, requires_python_problem, tags_problem
-from casfs.venv.probe import probe_python
+from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter, fits, parse_interpreter, requires_python_problem, tags_problem
+from casfs.venv.interpreters.probe import probe_python
 from tests.venv.pythons import write_program, write_python
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from casfs.errors import EnvironmentRefused, InterpreterRefused
-from casfs.store.check import check_store
+from casfs.store.fsck.check import check_store
 from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store, open_store
-from casfs.venv.interpreter import Interpreter
-from casfs.venv.known import know_base, know_interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.interpreters.known import know_base, know_interpreter
 from tests.make_generations import INTERPRETER
 
 
@@ -36,7 +36,7 @@ class FakeInterpreters:
 @pytest.fixture
 def interpreters(monkeypatch: pytest.MonkeyPatch) -> FakeInterpreters:
     fake = FakeInterpreters()
-    monkeypatch.setattr("casfs.venv.known.ask_interpreter", fake.ask)
+    monkeypatch.setattr("casfs.venv.interpreters.known.ask_interpreter", fake.ask)
     return fake
 
 
@@ -140,7 +140,7 @@ def test_a_refusal_is_not_kept(store: Store, python: str, interpreters: FakeInte
         raise InterpreterRefused(executable, "is no CPython")
 
     with monkeypatch.context() as patch:
-        patch.setattr("casfs.venv.known.ask_interpreter", refuse)
+        patch.setattr("casfs.venv.interpreters.known.ask_interpreter", refuse)
         with pytest.raises(InterpreterRefused):
             know_interpreter(store, python)
     assert know_interpreter(store, python).version == interpreters.version

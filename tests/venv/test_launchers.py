@@ -13,7 +13,7 @@ import pytest
 
 from casfs.errors import InvalidValue
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.launchers import build_launcher, rewrite_script
 from tests.venv.pythons import make_environment
 

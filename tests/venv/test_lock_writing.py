@@ -12,7 +12,7 @@ import pytest
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import EnvironmentRefused
 from casfs.store.generations import Distribution, Generation
-from casfs.venv.lock_writing import format_pylock
+from casfs.venv.locks.writing import format_pylock
 from tests.make_generations import BASE, Shelf, make_manifest
 
 SDIST = digest_bytes(b"a source distribution")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.venv.requirements import read_asked
+from casfs.venv.locks.requirements import read_asked
 
 
 @pytest.mark.parametrize(

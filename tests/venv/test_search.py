@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from casfs.errors import InterpreterRefused
-from casfs.venv.search import find_interpreter
+from casfs.venv.interpreters.search import find_interpreter
 from tests.venv.pythons import write_program, write_python
 
 BROKEN = "#!/bin/sh\necho 'the version is not active' >&2\nexit 127\n"

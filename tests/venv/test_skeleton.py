@@ -11,7 +11,7 @@ import pytest
 
 from casfs.paths import path_problem
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.skeleton import build_skeleton, format_pyvenv_cfg
 from tests.venv.pythons import make_environment
 

@@ -9,7 +9,7 @@ import pytest
 
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import remove_distributions
-from casfs.venv.stale import find_stale_bytecode, remove_below, tidy_upper
+from casfs.venv.upper.stale import find_stale_bytecode, remove_below, tidy_upper
 from tests.make_generations import open_workshop
 from tests.make_wheels import make_wheel
 from tests.venv.uppers import SITE, MountedWorkshop

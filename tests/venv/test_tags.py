@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from casfs.venv.probe import Facts
-from casfs.venv.tags import compute_tags, iter_platforms, read_elf_header
+from casfs.venv.interpreters.probe import Facts
+from casfs.venv.interpreters.tags import compute_tags, iter_platforms, read_elf_header
 from tests.venv.pythons import fake_answer, write_program
 
 I386, ARM, X86_64 = 3, 40, 62

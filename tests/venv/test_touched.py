@@ -9,7 +9,7 @@ import pytest
 
 from casfs.errors import EnvironmentRefused
 from casfs.store.uppers import require_upper
-from casfs.venv.absorb import absorb_upper
+from casfs.venv.upper.absorb import absorb_upper
 from casfs.venv.changes import remove_distributions, roll_back
 from tests.make_generations import Workshop, open_workshop
 from tests.make_wheels import make_wheel

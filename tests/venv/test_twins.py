@@ -21,16 +21,16 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import InvalidValue
 from casfs.mount.kernel import attach_mount, make_mount, unmount
-from casfs.store.check import check_store
+from casfs.store.fsck.check import check_store
 from casfs.store.environments import Environment
 from casfs.store.manifests import Kind, format_manifest, manifest_path, read_manifest
-from casfs.venv import twins
+from casfs.venv.twins import twins
 from casfs.venv.changes import AddOptions, add_wheels
-from casfs.venv.check_twins import check_twins
+from casfs.venv.twins.check import check_twins
 from casfs.venv.tree import FileNode, time_from_content
-from casfs.venv.twin_files import lay_out
-from casfs.venv.twin_plan import TwinDirectory
-from casfs.venv.twins import build_stack, find_stack, twin_path
+from casfs.venv.twins.files import lay_out
+from casfs.venv.twins.plan import TwinDirectory
+from casfs.venv.twins.twins import build_stack, find_stack, twin_path
 from tests.make_generations import BASE, INTERPRETER, Workshop, accept_any, make_row, open_workshop
 from tests.make_wheels import make_wheel
 
@@ -155,7 +155,7 @@ import os, signal, sys
 from pathlib import Path
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from casfs.venv import twins
+from casfs.venv.twins import twins
 store = open_store(Path(sys.argv[1]))
 twins.sync_file_system = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
 twins.build_stack(store, Environment(store, "test").require())

@@ -1,0 +1,198 @@
+"""Repair: what a check found damaged is set aside, so that adding the same wheels again restores it. Nothing is ever deleted.
+
+A blob is compared once more before it is moved: another process may have restored it since the check.
+
+A number is never free again, even if nobody knows any more whose it was: inode numbers made of it may be in some kernel's cache. Its slot
+is burnt, that is, given to no manifest at all; and so is a gap that hides the numbers behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from casfs.digest import Digest
+from casfs.errors import InvalidValue, StoreDamaged
+from casfs.store.fsck.blobs import BLOB_MODE, hash_file
+from casfs.store.fsck.damage import Damage, DamageKind, Report
+from casfs.store.fsck.manifests import read_wheel_record
+from casfs.store.fsck.numbers import BURNT
+from casfs.store.manifests import manifest_path
+from casfs.store.numbers import find_number, iter_slots, number_path, read_number
+from casfs.store.plain import OPEN_FLAGS
+from casfs.store.publish import sync_file_system
+from casfs.store.store import DIRECTORIES, Store
+
+_MAX_PROBES = 1000  # a number so far from its first slot is no number of that manifest, whatever a generation says
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """One thing that repair did."""
+
+    path: str
+    action: str
+
+
+def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
+    """What could be done about the damages of a report, made durable.
+
+    Damaged environments are left alone: which generation they should have is for their owner to say.
+    """
+    done = []
+    for damage in report.damages:  # first of all they name lost directories, which the others need
+        act = _ACTIONS.get(damage.kind)
+        if act and (action := act(store, report, damage)):
+            done.append(Repaired(damage.path, action))
+    done += [Repaired(path, "the wheel is forgotten") for path in _forget_wheels(store, report)]
+    done += [Repaired(path, f"moved to {set_aside(store, path)}") for path in _iter_useless(store, report)]
+    done += _restore_numbers(store, report)
+    fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_file_system(fd)
+    finally:
+        os.close(fd)
+    return tuple(done)
+
+
+def _forget_wheels(store: Store, report: Report) -> Iterator[str]:
+    """Set aside the records of wheels whose manifests lost anything: a wheel that is known is not unpacked again."""
+    for name in sorted(os.listdir(store.path("wheels"))):
+        path = store.path("wheels", name)
+        with contextlib.suppress(InvalidValue, StoreDamaged, OSError):  # a record that can't be read is a damage of its own
+            if read_wheel_record(path) in report.lost:
+                set_aside(store, path)
+                yield path
+
+
+def _iter_useless(store: Store, report: Report) -> Iterator[str]:
+    """Manifests that lost something and that no generation mentions. Adding their wheels makes them anew."""
+    for digest in sorted(report.lost.difference(report.owners.values())):
+        if os.path.lexists(path := manifest_path(store, digest)):
+            yield path
+
+
+def set_aside(store: Store, path: str) -> str:
+    """Move something to quarantine/, under its own path there. The path that it has now, below the store."""
+    inside = f"quarantine/{os.path.relpath(path, store.root)}"
+    names = itertools.chain([inside], (f"{inside}.{count}" for count in itertools.count(2)))
+    target = next(name for name in names if not os.path.lexists(store.path(name)))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(store.path("quarantine"), 0o700)
+    os.makedirs(os.path.dirname(store.path(target)), exist_ok=True)
+    os.rename(path, store.path(target))
+    return target
+
+
+def _move(store: Store, report: Report, damage: Damage) -> str | None:
+    if not os.path.lexists(damage.path):
+        return None
+    return f"moved to {set_aside(store, damage.path)}"
+
+
+def _move_blob(store: Store, report: Report, damage: Damage) -> str | None:
+    try:
+        is_good = hash_file(damage.path).digest == damage.path[-65:-63] + damage.path[-62:]
+    except PermissionError:
+        return None  # says nothing about the bytes
+    except OSError:
+        is_good = False
+    return None if is_good else _move(store, report, damage)
+
+
+def _protect(store: Store, report: Report, damage: Damage) -> str | None:
+    fd = os.open(damage.path, OPEN_FLAGS)
+    try:
+        os.fchmod(fd, BLOB_MODE)
+    finally:
+        os.close(fd)
+    return f"has the mode {BLOB_MODE:04o} again"
+
+
+def _make_directory(store: Store, report: Report, damage: Damage) -> str | None:
+    if damage.path not in map(store.path, DIRECTORIES) or os.path.isdir(damage.path):
+        return None  # a link to a directory may be somebody's intention
+    moved = _move(store, report, damage)
+    os.mkdir(damage.path)
+    return f"{moved}, and made anew" if moved else "made anew"
+
+
+def _mend_number(store: Store, report: Report, damage: Damage) -> str | None:
+    """Replace a record: whose number it is is known from a generation or from itself; what its rows inherited is not known any more."""
+    number = int(damage.path[-7:-5] + damage.path[-4:], 16)
+    return _give_number(store, number, _find_owner(store, report, number))
+
+
+def _find_owner(store: Store, report: Report, number: int) -> Digest:
+    if number in report.owners:
+        return report.owners[number]
+    try:
+        record = read_number(store, number)
+        if record and find_number(store, record.manifest) in (None, number):
+            return record.manifest
+    except StoreDamaged:
+        pass
+    return BURNT
+
+
+def _give_number(store: Store, number: int, owner: Digest) -> str:
+    """Record that a number is `owner`'s, and let it be found."""
+    before = _slots_before(number, owner)
+    if before is None:
+        owner, before = BURNT, []
+    path = number_path(store, number)
+    moved = f"moved to {set_aside(store, path)}; " if os.path.lexists(path) else ""
+    _write_number(store, number, owner)
+    for slot in before:
+        if not os.path.lexists(number_path(store, slot)):
+            _write_number(store, slot, BURNT)
+    return moved + _tell(owner)
+
+
+def _slots_before(number: int, owner: Digest) -> list[int] | None:
+    """The slots that a search for `owner` looks at before it comes to that number; None if it can't be its number."""
+    slots = list(itertools.takewhile(lambda slot: slot != number, itertools.islice(iter_slots(owner), _MAX_PROBES)))
+    return slots if len(slots) < _MAX_PROBES else None
+
+
+def _tell(owner: Digest) -> str:
+    return "nobody's for ever" if owner == BURNT else f"the number of {owner} again"
+
+
+def _write_number(store: Store, number: int, owner: Digest) -> None:
+    content = json.dumps({"manifest": owner, "inherited": []}, separators=(",", ":")).encode()
+    with store.batch() as batch, contextlib.suppress(FileExistsError):  # somebody just took it
+        batch.add(number_path(store, number), content, exclusive=True)
+        batch.commit()
+
+
+def _restore_numbers(store: Store, report: Report) -> Iterator[Repaired]:
+    """Give back the numbers that generations mention, and that are gone or are said to be of a manifest that nobody has."""
+    used = set(report.owners.values())
+    for number, owner in report.owners.items():
+        with contextlib.suppress(StoreDamaged):  # a damage of its own
+            record = read_number(store, number)
+            if record and (record.manifest in used or os.path.lexists(manifest_path(store, record.manifest))):
+                continue
+            if _slots_before(number, owner) is None:
+                continue  # what the generation says can't be true
+            yield Repaired(number_path(store, number), _give_number(store, number, owner))
+
+
+_ACTIONS: dict[DamageKind, Callable[[Store, Report, Damage], str | None]] = {
+    DamageKind.LAYOUT: _make_directory,
+    DamageKind.STRANGER: _move,
+    DamageKind.BLOB: _move_blob,
+    DamageKind.MODE: _protect,
+    DamageKind.MANIFEST: _move,
+    DamageKind.WHEEL: _move,
+    DamageKind.NUMBER: _mend_number,
+    DamageKind.MARKER: _move,
+    DamageKind.INDEX: _move,
+    DamageKind.BYTECODE: _move,
+    DamageKind.TWIN: _move,  # it goes on to serve the overlays that show it: a directory may be moved under them, but not change
+}

@@ -1,0 +1,1 @@
+"""What sources become when an interpreter compiles them, once for a store."""

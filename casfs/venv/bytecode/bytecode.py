@@ -1,0 +1,234 @@
+"""Bytecode: what a manifest becomes when the sources in it are compiled. It keeps all that it has and gains __pycache__/*.pyc (PEP 3147).
+
+A source is compiled once for a store and a target, whoever has it and wherever it is mounted: the file name in the code is the source's
+digest, and `import` puts the path there under which it found the source (_fix_co_filename in importlib). So a traceback and inspect show
+the mounted path. The name is in angle brackets, which linecache and inspect never take for a file.
+
+The bytecode says which time and size its source has (PEP 552), as it does in any virtual environment. The times that casfs shows are made
+from the content, so this holds in every mount for ever, and not for a source that somebody edited in a mount, copied elsewhere, or that
+another distribution brings in its place: then Python compiles. Bytecode that is never checked against its source would go on to run.
+
+It takes the place of bytecode that the wheel itself has for the same source and target, as with pip.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+from casfs.digest import Digest, checksum_bytes, digest_bytes
+from casfs.errors import StoreDamaged
+from casfs.paths import SITE_PACKAGES, path_problem
+from casfs.store.blob_stamps import UNKNOWN, Facts, blob_facts, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.bytecode import (
+    NOT_COMPILED,
+    Compiled,
+    Outcome,
+    Target,
+    compiling,
+    find_compiled,
+    find_outcome,
+    iter_bytecode_rows,
+    stage_compiled,
+    stage_outcome,
+)
+from casfs.store.ingest import Progress
+from casfs.store.manifests import Kind, Manifest, ManifestFile, build_manifest, stage_manifest
+from casfs.store.numbers import assign_numbers
+from casfs.store.publish import Batch
+from casfs.store.store import Store
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.tree import time_from_content
+
+Stored = tuple[Digest, Manifest, int]
+"""A manifest that a store has: digest, content, number."""
+
+_MAX_SOURCE = 16 << 20
+"""Bytes of a source. Larger ones are not compiled: the compiler needs a hundred times as much memory."""
+
+_TOGETHER = 1000  # so many files of bytecode are published at once: whoever is killed has lost no more
+
+_HEADER_SIZE = 16
+_BY_TIME = 0  # flags of bytecode that is compared with the time and size of its source
+
+
+@dataclass(slots=True)
+class Made:
+    """What there was to do."""
+
+    files: int = 0  # of bytecode in the manifests
+    size: int = 0
+    compiled: int = 0  # of them now
+    problem: str = ""  # why nothing could be compiled
+    failed: list[str] = field(default_factory=list)  # paths of sources that were found not to compile now
+
+
+def target_of(interpreter: Interpreter, level: int = 0) -> Target:
+    """What an interpreter needs that runs at an optimisation level."""
+    return Target(interpreter.cache_tag, interpreter.magic, level)
+
+
+def bytecode_path(source: str, target: Target) -> str:
+    """Where Python looks for the bytecode of a source (PEP 3147, PEP 488)."""
+    parent, _, name = source.rpartition("/")
+    base, _, rest = name.rpartition(".")
+    return f"{parent}/__pycache__/{base or rest}{target.suffix}"
+
+
+def format_header(target: Target, source: Digest, size: int) -> bytes:
+    """The first bytes of the bytecode of a source that a mount shows."""
+    seconds, rest_ns = divmod(time_from_content(source), 1_000_000_000)
+    shown_s = int(seconds + 1e-9 * rest_ns)  # what os.stat makes of it, a float, may be rounded to the next second
+    return struct.pack("<4sLLL", bytes.fromhex(target.magic), _BY_TIME, shown_s, size & 0xFFFFFFFF)
+
+
+def iter_sources(manifest: Manifest, target: Target) -> Iterator[tuple[ManifestFile, str]]:
+    """Each source that can be imported, and where its bytecode belongs."""
+    files = {file.path: file for file in manifest.iter_files()}
+    directories = set(manifest.directories)
+    for path, file in files.items():
+        if path.endswith(".py") and path.startswith(f"{SITE_PACKAGES}/") and file.kind is not Kind.SYMLINK:
+            place = bytecode_path(path, target)
+            is_free = place.rpartition("/")[0] not in files and place not in directories
+            if is_free and path_problem(place) is None:
+                yield file, place
+
+
+def with_bytecode(manifest: Manifest, target: Target, rows: Mapping[Digest, ManifestFile]) -> Manifest:
+    """The manifest with bytecode; `rows` has a row for each source, by digest, whose path does not matter. One without a row gets none."""
+    files = {file.path: file for file in manifest.iter_files()}
+    for source, place in iter_sources(manifest, target):
+        if (row := rows.get(source.digest)) is not None:
+            files[place] = ManifestFile(place, row.digest, row.checksum, row.size, Kind.FILE)
+    return build_manifest(manifest.description, files.values(), manifest.directories)
+
+
+class BytecodeMaker:
+    """Gives manifests their bytecode."""
+
+    def __init__(self, store: Store, executable: str, target: Target, progress: Progress = lambda name, done, total: None) -> None:
+        self.made = Made()
+        self._store = store
+        self._executable = executable
+        self._target = target
+        self._progress = progress
+        self._rows: dict[Digest, ManifestFile] = {}  # of bytecode whose bytes were seen, by source
+
+    def take_known(self, manifests: Sequence[Stored]) -> list[Stored]:
+        """The manifests, with bytecode where the store has it already."""
+        known = {digest: find_compiled(self._store, self._target, digest) for digest, _, _ in manifests}
+        return self._finish([known[digest] or (digest, manifest) for digest, manifest, _ in manifests])
+
+    def make(self, manifests: Sequence[Stored]) -> list[Stored]:
+        """The manifests, each with the bytecode of all its sources that compile. Raises InterpreterRefused, StoreDamaged, OSError."""
+        known = {digest: find_compiled(self._store, self._target, digest) for digest, _, _ in manifests}
+        missing = {digest: manifest for digest, manifest, _ in manifests if known[digest] is None}
+        if missing:
+            with compiling(self._store, self._target):
+                known |= self._make_missing(missing)
+        return self._finish([known[digest] or (digest, manifest) for digest, manifest, _ in manifests])
+
+    def _finish(self, found: Sequence[tuple[Digest, Manifest]]) -> list[Stored]:
+        sizes = [manifest.sizes[row] for _, manifest in found for row in iter_bytecode_rows(manifest, self._target)]
+        self.made.files, self.made.size = len(sizes), sum(sizes)
+        return [(*one, number) for one, number in zip(found, assign_numbers(self._store, found), strict=True)]
+
+    def _make_missing(self, missing: Mapping[Digest, Manifest]) -> dict[Digest, tuple[Digest, Manifest]]:
+        sources = {file.digest: file for manifest in missing.values() for file, _ in iter_sources(manifest, self._target)}
+        waiting = [file for file in sources.values() if not self._is_known(file)]
+        if waiting:
+            self._compile(waiting)
+        found: dict[Digest, tuple[Digest, Manifest]] = {}
+        with self._store.batch() as batch:
+            for digest, manifest in missing.items():
+                compiled = with_bytecode(manifest, self._target, self._rows)
+                found[digest] = stage_manifest(self._store, batch, compiled), compiled
+            batch.commit()
+        for digest, made in found.items():
+            self._stamp(digest, missing[digest], *made)
+        with self._store.batch() as batch:
+            for digest, (compiled_digest, _) in found.items():
+                stage_compiled(self._store, batch, self._target, digest, compiled_digest)
+                stage_compiled(self._store, batch, self._target, compiled_digest, compiled_digest)
+            batch.commit()
+        return found
+
+    def _is_known(self, source: ManifestFile) -> bool:
+        """Whether nothing is to be done for a source. Bytecode that the store has is read, since it may be of another source."""
+        outcome = find_outcome(self._store, self._target, source.digest)
+        if isinstance(outcome, Compiled):
+            try:
+                content = self._store.pool.read_blob(outcome.digest, outcome.size)
+            except StoreDamaged:
+                return False
+            if content[:_HEADER_SIZE] != format_header(self._target, source.digest, source.size):
+                return False
+            self._note(source, outcome, content)
+        return outcome is not None
+
+    def _note(self, source: ManifestFile, outcome: Compiled, content: bytes) -> None:
+        self._rows[source.digest] = ManifestFile("", outcome.digest, checksum_bytes(content), outcome.size, Kind.FILE)
+
+    def _compile(self, sources: Sequence[ManifestFile]) -> None:
+        """Compile sources and publish what they become, so many at a time."""
+        from casfs.venv.bytecode.compiler import Compiler  # most wheels that are added are known, and compiled
+
+        done, total = 0, sum(source.size for source in sources)
+        small = [source for source in sources if source.size <= _MAX_SOURCE]
+        processes = min(len(os.sched_getaffinity(0)), 1 + len(small) // 16)
+        with Compiler(self._executable, self._target, processes) as compiler, closing(compiler.run(small, self._read)) as results:
+            outcomes: dict[Digest, Outcome] = {source.digest: NOT_COMPILED for source in sources if source.size > _MAX_SOURCE}
+            while True:
+                with self._store.batch() as batch:
+                    for source, result in islice(results, _TOGETHER):
+                        outcomes[source.digest] = self._stage(batch, source, result)
+                        done += source.size
+                        self._progress("bytecode", done, total)
+                    batch.commit()
+                if not outcomes:
+                    break
+                with self._store.batch() as batch:
+                    for digest, outcome in outcomes.items():
+                        stage_outcome(self._store, batch, self._target, digest, outcome)
+                    batch.commit()
+                outcomes.clear()
+
+    def _read(self, source: ManifestFile) -> tuple[bytes, str]:
+        return self._store.pool.read_blob(source.digest, source.size), f"<casfs {source.digest}>"
+
+    def _stage(self, batch: Batch, source: ManifestFile, result: bytes | None) -> Outcome:
+        if result is None:
+            self.made.failed.append(source.path)
+            return NOT_COMPILED
+        content = format_header(self._target, source.digest, source.size) + result
+        outcome = Compiled(digest_bytes(content), len(content))
+        self._store.pool.stage(batch, content, outcome.digest)
+        self._note(source, outcome, content)
+        self.made.compiled += 1
+        return outcome
+
+    def _stamp(self, digest: Digest, manifest: Manifest, compiled_digest: Digest, compiled: Manifest) -> None:
+        """Let the blobs of a manifest with bytecode be known as right where they are known to be: nothing need be hashed before a mount."""
+        if digest == compiled_digest:
+            return
+        facts: dict[Digest, Facts | None] = {row.digest: blob_facts(self._store.pool.path(row.digest)) for row in self._rows.values()}
+        for root in (self._store.root, *self._store.shared):
+            if stamps := read_blob_stamps(root, digest):
+                facts |= {manifest.digest(row): one for row in range(len(manifest.names)) if (one := stamps.facts(row)) != UNKNOWN}
+        stamps = new_stamps()
+        for row in range(len(compiled.names)):
+            if found := facts.get(compiled.digest(row)):
+                stamps.remember(row, found)
+        write_blob_stamps(self._store, compiled_digest, stamps)
+
+
+MakeBytecode = Callable[[Sequence[Stored]], Sequence[Stored]]
+
+
+def leave_as_they_are(manifests: Sequence[Stored]) -> Sequence[Stored]:
+    """Gives manifests no bytecode."""
+    return manifests

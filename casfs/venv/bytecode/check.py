@@ -1,0 +1,130 @@
+"""Checking what the store says of bytecode: mounts would show what is wrong in it, and Python would run that.
+
+What readers would not believe is no damage: a record of a manifest that is gone, a link to bytecode that is gone. They compile again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from casfs.digest import Digest
+from casfs.errors import InvalidValue, StoreDamaged
+from casfs.store.bytecode import Compiled, Target, iter_bytecode_rows, parse_outcome, parse_target, read_compiled_record
+from casfs.store.fsck.manifests import ManifestTable
+from casfs.store.fsck.damage import DamageKind, Findings, kind_of
+from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.plain import describe_kind
+from casfs.store.store import Store
+from casfs.venv.bytecode.bytecode import format_header, iter_sources
+
+_CHECKED = 12  # bytes of a header: magic number, flags, time; only the size of the source is not known here
+
+
+def check_bytecode(store: Store, findings: Findings, table: ManifestTable) -> int:
+    """Check every record of a manifest and of a source; how many sources there are."""
+    return sum(
+        _Check(store, findings, table, target).run(entry.path)
+        for entry in findings.entries(store.path("bytecode"))
+        if (target := _parse_entry(entry, findings)) is not None
+    )
+
+
+def _parse_entry(entry: os.DirEntry[str], findings: Findings) -> Target | None:
+    target = parse_target(entry.name)
+    if target is None or not entry.is_dir(follow_symlinks=False):
+        findings.add_stranger(entry)
+        return None
+    return target
+
+
+class _Check:
+    """The check of one target."""
+
+    def __init__(self, store: Store, findings: Findings, table: ManifestTable, target: Target) -> None:
+        self._store = store
+        self._findings = findings
+        self._table = table
+        self._target = target
+
+    def run(self, path: str) -> int:
+        """How many sources were looked at."""
+        for entry in self._findings.entries(path):
+            if entry.name not in {"manifests", "sources"}:
+                self._findings.add_stranger(entry)
+        self._check_all(f"{path}/manifests", self._manifest_problem)
+        return self._check_all(f"{path}/sources", self._source_problem)
+
+    def _check_all(self, root: str, find_problem: Callable[[os.DirEntry[str], Digest], str | None]) -> int:
+        count = 0
+        for entries in self._findings.iter_shards(root, 62):
+            for entry in entries:
+                count += 1
+                if problem := find_problem(entry, Digest(entry.path[-65:-63] + entry.name)):
+                    self._findings.add(DamageKind.BYTECODE, entry.path, problem)
+        return count
+
+    def _source_problem(self, entry: os.DirEntry[str], source: Digest) -> str | None:
+        try:
+            outcome = parse_outcome(os.readlink(entry.path))
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return f"is {describe_kind(kind_of(entry))} instead of a symbolic link"
+        if outcome is None:
+            return "points to nothing that casfs writes"
+        if isinstance(outcome, Compiled) and not self._is_of(outcome, source):
+            return "names bytecode of another source, or for another interpreter"
+        return None
+
+    def _is_of(self, outcome: Compiled, source: Digest) -> bool:
+        """Whether bytecode says that it is of a source. What is not there or can't be read is the pool's damage, if anybody needs it."""
+        try:
+            fd = self._store.pool.open_blob(outcome.digest, outcome.size)
+        except (StoreDamaged, OSError):
+            return True
+        try:
+            return os.pread(fd, _CHECKED, 0) == format_header(self._target, source, 0)[:_CHECKED]
+        finally:
+            os.close(fd)
+
+    def _manifest_problem(self, entry: os.DirEntry[str], digest: Digest) -> str | None:
+        if not stat.S_ISREG(mode := kind_of(entry)):
+            return f"is {describe_kind(mode)} instead of a plain file"
+        try:
+            compiled = read_compiled_record(entry.path)
+        except FileNotFoundError:
+            return None
+        except (InvalidValue, StoreDamaged) as error:
+            return "; ".join(error.reasons)
+        if not self._table.look(compiled):
+            return None
+        self._table.mention(compiled)
+        made = self._read(compiled)
+        return self._compare(self._read(digest), made) if made else None
+
+    def _read(self, digest: Digest) -> Manifest | None:
+        """A good manifest; others are damages of their own."""
+        try:
+            return read_manifest(self._store, digest) if self._table.look(digest) else None
+        except (StoreDamaged, OSError):
+            return None
+
+    def _compare(self, before: Manifest | None, made: Manifest) -> str | None:
+        """Why a manifest can't be what another one becomes with bytecode."""
+        places = {place for _, place in iter_sources(made, self._target)}
+        if strange := next((path for path, _ in self._iter_bytecode(made) if path not in places), None):
+            return f"names a manifest with bytecode that has no source: {strange}"
+        if before is not None and (before.description != made.description or _others(before, places) != _others(made, places)):
+            return "names a manifest with other files"
+        return None
+
+    def _iter_bytecode(self, manifest: Manifest) -> Iterator[tuple[str, Digest]]:
+        for row in iter_bytecode_rows(manifest, self._target):
+            yield manifest.row(row, manifest.directory_of(row)).path, manifest.digest(row)
+
+
+def _others(manifest: Manifest, places: set[str]) -> list[object]:
+    """What compiling must not change."""
+    return [file for file in manifest.iter_files() if file.path not in places]

@@ -1,0 +1,1 @@
+"""The interpreters of environments: found, asked what they are, remembered."""

@@ -1,0 +1,45 @@
+"""Interpreters that the store knows: each is asked once, until its file changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from casfs.digest import digest_bytes
+from casfs.errors import EnvironmentRefused, InterpreterRefused, InvalidValue, reason_of
+from casfs.store.generations import BaseInterpreter
+from casfs.store.store import Store
+from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter, parse_interpreter
+
+_FORMAT = 2
+
+
+def know_interpreter(store: Store, executable: str) -> Interpreter:
+    """What the interpreter says of itself, from the store if it has not changed since. Raises InterpreterRefused."""
+    try:
+        found = os.stat(executable)
+    except OSError as error:
+        raise InterpreterRefused(executable, reason_of(error)) from None
+    facts = [_FORMAT, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
+    path = store.path("interpreters", f"{digest_bytes(os.fsencode(executable))[:32]}.json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, InvalidValue), open(path, "rb") as file:
+        data = json.load(file)
+        if data["facts"] == facts:
+            return parse_interpreter(data["interpreter"])
+    interpreter = ask_interpreter(executable)
+    with contextlib.suppress(OSError):  # only an answer to keep at hand
+        with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+            json.dump({"facts": facts, "interpreter": interpreter.to_json()}, file)
+        os.rename(f"{path}.{os.getpid()}", path)
+    return interpreter
+
+
+def know_base(store: Store, base: BaseInterpreter) -> Interpreter:
+    """The interpreter of an environment as it is now. Raises EnvironmentRefused if another version has taken its place."""
+    interpreter = know_interpreter(store, base.executable)
+    if (interpreter.python_directory, interpreter.cache_tag) != (base.directory, base.cache_tag):
+        raise EnvironmentRefused(
+            base.executable, f"was Python {base.version} when the environment was made and is {interpreter.version} now"
+        )
+    return interpreter

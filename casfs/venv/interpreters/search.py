@@ -1,0 +1,133 @@
+"""Search: the interpreter that a user means by a path, a version, a name, or by saying nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from casfs.errors import InterpreterRefused
+from casfs.venv.interpreters.interpreter import probe_base
+from casfs.venv.interpreters.probe import Facts
+
+_VERSION = re.compile(r"(?:python|cpython-?)?(\d+(?:\.\d+){0,2}(?:(?:a|b|rc)\d+)?)(t?)")
+
+_PYTHON_NAME = re.compile(r"python(3(\.\d+t?)?)?")
+
+_PLACES_AT_HOME = (".local/share/uv/python/*/bin", ".pyenv/versions/*/bin")
+_PLACES_AT_ROOT = ("usr/local/bin", "usr/bin", "opt/python*/bin", "opt/python/*/bin")
+"""Where uv, pyenv, Linux distributions and container images keep interpreters that need not be on the search path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A version in as many parts as were given, and whether it must be free-threaded."""
+
+    text: str
+    is_free_threaded: bool
+
+    def is_met_by(self, facts: Facts) -> bool:
+        """`3.12` is met by 3.12.1; `3.14` by 3.14.0rc1, but `3.14.0` is not."""
+        parts = self.text.split(".")
+        return facts.version.split(".")[: len(parts)] == parts and (facts.free_threaded or not self.is_free_threaded)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What its executable may be called, the surest name first."""
+        parts = re.findall(r"\d+", self.text)
+        threading = "t" if self.is_free_threaded else ""
+        return [*([f"python{parts[0]}.{parts[1]}{threading}"] if len(parts) > 1 else []), f"python{parts[0]}", "python"]
+
+
+def find_interpreter(request: str | None, search_path: str, home: Path, root: Path = Path("/")) -> str:
+    """Path of the base interpreter for a path ("/usr/bin/python3", ".venv"), a version ("3.12", "python3.12.1", "3.13t") or a name.
+
+    None asks for the `python3` of the search path. What does not start is passed over, such as a shim of pyenv for a version that is off.
+    A version that is not on the search path is looked for in well-known places below `home` and `root`. Raises InterpreterRefused, which
+    says what was found instead.
+    """
+    if request is None:
+        return _first_usable("python3", _iter_named(("python3", "python"), _split(search_path)))
+    if "/" in request:
+        return _find_at(request)
+    if version := _VERSION.fullmatch(request):
+        return _find_version(Wanted(version[1], bool(version[2])), search_path, home, root)
+    return _first_usable(request, _iter_named((request,), _split(search_path)))
+
+
+def _find_at(path: str) -> str:
+    """The interpreter at a path, or of the virtual environment or installation in that directory."""
+    if os.path.isdir(path):
+        return _first_usable(path, _iter_named(("python", "python3"), (os.path.join(path, "bin"),)))
+    return probe_base(path).executable
+
+
+def _first_usable(request: str, candidates: Iterator[str]) -> str:
+    reasons = []
+    for candidate in candidates:
+        try:
+            return probe_base(candidate).executable
+        except InterpreterRefused as refused:
+            reasons.append(str(refused))
+    raise InterpreterRefused(request, *(reasons or ["no such interpreter is there; name one by its path or version"]))
+
+
+def _find_version(wanted: Wanted, search_path: str, home: Path, root: Path) -> str:
+    found: dict[str, Facts] = {}
+    for candidate in _iter_candidates(wanted.names, _split(search_path), _well_known(home, root)):
+        try:
+            facts = probe_base(candidate)
+        except InterpreterRefused:
+            continue
+        if wanted.is_met_by(facts):
+            return facts.executable
+        found[facts.executable] = facts
+    threading = "free-threaded " if wanted.is_free_threaded else ""
+    newest_first = sorted(found.values(), key=lambda facts: facts.release, reverse=True)
+    others = ", ".join(f"{facts.version} ({facts.executable})" for facts in newest_first)
+    raise InterpreterRefused(f"{threading}Python {wanted.text}", f"is not installed; found {others or 'no other'}")
+
+
+def _iter_candidates(names: Sequence[str], search_path: Sequence[str], places: Sequence[str]) -> Iterator[str]:
+    """Executables with these names, those of the search path first; then every other Python, for the sake of the message. Each once."""
+    seen: set[str] = set()
+    ordered = [*_iter_named(names, search_path), *_iter_named(names, places), *_iter_pythons((*search_path, *places))]
+    for path in ordered:
+        if (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            yield path
+
+
+def _iter_named(names: Sequence[str], directories: Sequence[str]) -> Iterator[str]:
+    """Executables, for each name in the order of the directories."""
+    for name in names:
+        for directory in directories:
+            path = os.path.join(directory, name)
+            if os.access(path, os.X_OK) and not os.path.isdir(path):
+                yield path
+
+
+def _iter_pythons(directories: Sequence[str]) -> Iterator[str]:
+    for directory in directories:
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            continue
+        yield from _iter_named([name for name in names if _PYTHON_NAME.fullmatch(name)], (directory,))
+
+
+def _well_known(home: Path, root: Path) -> list[str]:
+    """Directories that may hold interpreters; of those that differ in a version the newest first."""
+    patterns = [(home, pattern) for pattern in _PLACES_AT_HOME] + [(root, pattern) for pattern in _PLACES_AT_ROOT]
+    return [str(path) for base, pattern in patterns for path in sorted(base.glob(pattern), key=_numbers, reverse=True)]
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(path))]
+
+
+def _split(search_path: str) -> list[str]:
+    """The directories of a search path. An empty or relative one is left out: no interpreter is taken from where one happens to stand."""
+    return [directory for directory in search_path.split(os.pathsep) if os.path.isabs(directory)]

@@ -1,0 +1,1 @@
+"""Lock files and requirements, read and written."""

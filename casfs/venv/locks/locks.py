@@ -1,0 +1,160 @@
+"""Lock files (PEP 751): what they name for one interpreter."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from casfs.digest import Digest, parse_digest
+from casfs.errors import InvalidValue, LockRefused
+from casfs.paths import path_problem
+from casfs.store.generations import Distribution
+from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.origins import Form
+
+if TYPE_CHECKING:
+    from packaging.pylock import PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
+
+_SCHEMES = ("https", "http", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """One project that a lock file names for an interpreter, and where to get it."""
+
+    project: str
+    version: str  # "": the lock does not say
+    form: Form
+    place: str  # URL, or absolute path
+    filename: str
+    digest: Digest | None
+    size: int  # 0: the lock does not say
+    is_direct: bool  # asked for by path or URL, and not found in an index
+    is_requested: bool = True  # only a lock of casfs says that something is there since others need it
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it has to be fetched."""
+        return "://" in self.place
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which optional parts of a lock are wanted, beside its default groups."""
+
+    extras: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None) -> list[Locked]:
+    """What the lock file at `path` names for the interpreter. Raises LockRefused, OSError."""
+    import tomllib
+
+    from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
+
+    try:
+        with open(path, "rb") as file:
+            data = tomllib.load(file)
+        lock = Pylock.from_dict(_with_hashes(data))
+        return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)))
+    except (PylockValidationError, PylockSelectError, InvalidValue) as error:
+        raise LockRefused(path, " ".join(str(error).split())) from None
+    except (ValueError, RecursionError) as error:
+        raise LockRefused(path, f"is no lock file: {error}") from None
+
+
+def _with_hashes(value: Any) -> Any:
+    """The lock, where an entry that says `hashes = {}`, as uv writes if an index has none, names an empty one: PEP 751 wants one."""
+    if isinstance(value, Mapping):
+        return {key: {"sha256": ""} if key == "hashes" and one == {} else _with_hashes(one) for key, one in value.items()}
+    return [_with_hashes(one) for one in value] if isinstance(value, list) else value
+
+
+def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str) -> list[Locked]:
+    from packaging.tags import Tag
+
+    for kind, chosen, offered in (("extra", choice.extras, lock.extras), ("group", choice.groups, lock.dependency_groups)):
+        if unknown := [one for one in chosen if one not in (offered or ())]:
+            raise InvalidValue(f"{kind} {unknown[0]!r}", "is not in it")
+    tags = [Tag(*tag.split("-", 2)) for tag in interpreter.tags]
+    markers: Any = dict(interpreter.markers)
+    groups = [*(lock.default_groups or ()), *choice.groups]
+    return [
+        replace(
+            _locked(package.name, str(package.version or ""), source, package.is_direct, directory),
+            is_requested=_was_requested(package.tool),
+        )
+        for package, source in lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups)
+    ]
+
+
+if TYPE_CHECKING:
+    _Source = PackageVcs | PackageDirectory | PackageArchive | PackageWheel | PackageSdist
+
+
+def _locked(project: str, version: str, source: _Source, is_direct: bool, directory: str) -> Locked:
+    from packaging.pylock import PackageDirectory, PackageVcs
+
+    if isinstance(source, PackageVcs):
+        url = source.url or f"file://{urllib.parse.quote(_path(source.path or '', directory))}"
+        place = f"{source.type}+{url}@{source.commit_id}"
+        return Locked(project, version, Form.REPOSITORY, place + _fragment(source.subdirectory), "", None, 0, True)
+    if isinstance(source, PackageDirectory):
+        path = _path(posixpath.join(source.path, source.subdirectory or ""), directory)
+        return Locked(project, version, Form.EDITABLE if source.editable else Form.DIRECTORY, path, "", None, 0, True)
+    place = _place(source.url, source.path, directory)
+    filename = getattr(source, "name", None) or posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(place).path) if source.url else place)
+    if "/" in filename or path_problem(filename):
+        raise InvalidValue(repr(filename), "is not a file name")
+    form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
+    return Locked(project, version, form, place, filename, _digest(source.hashes), source.size or 0, is_direct)
+
+
+def _was_requested(tool: Mapping[str, Any] | None) -> bool:
+    ours = (tool or {}).get("casfs")
+    return not isinstance(ours, Mapping) or ours.get("requested") is not False
+
+
+def _fragment(subdirectory: str | None) -> str:
+    return f"#subdirectory={subdirectory}" if subdirectory else ""
+
+
+def _place(url: str | None, path: str | None, directory: str) -> str:
+    """Where a file is: its path if the lock says one or the URL is one of this machine, else the URL."""
+    if not url:
+        return _path(path or "", directory)
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise InvalidValue(url, f"can't be fetched: only {', '.join(_SCHEMES)} can")
+    return urllib.parse.unquote(parts.path) if parts.scheme == "file" else url
+
+
+def _path(path: str, directory: str) -> str:
+    return os.path.normpath(os.path.join(directory, path))
+
+
+def _digest(hashes: Mapping[str, str]) -> Digest | None:
+    text = hashes.get("sha256", "").lower()
+    return parse_digest(text) if text else None
+
+
+def format_preferences(distributions: Iterable[Distribution]) -> str:
+    """A lock of names and versions alone: what a resolver is to leave as it is if it can."""
+    import tomli_w
+
+    packages = [{"name": one.project, "version": one.version} for one in distributions]
+    return tomli_w.dumps({"lock-version": "1.0", "created-by": "casfs", "packages": packages})
+
+
+
+def pin_moved(locked: Iterable[Locked], present: Iterable[Distribution]) -> list[str]:
+    """Requirements for just what is locked, but with the present version of what would get another one; empty if nothing would."""
+    versions = {one.project: one.version for one in present}
+    found = [one for one in locked if one.version and not one.is_direct]
+    if all(versions.get(one.project, one.version) == one.version for one in found):
+        return []
+    return [f"{one.project}=={versions.get(one.project, one.version)}" for one in found]

@@ -1,0 +1,1 @@
+"""Plain virtual environments: one becomes an environment of casfs, or the reverse."""
