@@ -135,7 +135,9 @@ def test_what_was_exported_is_adopted_as_it_was(native: NativeWorkshop, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"), [(harm, words) for name, harm, words in HARMS if name != "hard link"], ids=[one[0] for one in HARMS if one[0] != "hard link"]
+    ("harm", "words"),
+    [(harm, words) for name, harm, words in HARMS if name != "hard link"],
+    ids=[one[0] for one in HARMS if one[0] != "hard link"],
 )
 def test_a_file_that_is_not_what_record_says(native: NativeWorkshop, secret: Path, harm: Harm, words: str):
     row = (hash_field(SECRET), str(len(SECRET))) if "symbolic" in words or "not there" in words else None
@@ -261,7 +263,9 @@ def test_a_project_that_is_there_twice_is_left_alone(native: NativeWorkshop):
     native.install("good")
     done = native.adopt()
     assert adopted(done) == {"good": "1.0"}
-    assert [str(error) for error in done.refused] == [f"demo {version}: is installed twice, in different versions" for version in ("1.0", "2.0")]
+    assert [str(error) for error in done.refused] == [
+        f"demo {version}: is installed twice, in different versions" for version in ("1.0", "2.0")
+    ]
 
 
 def test_what_is_of_no_distribution_is_told_in_a_line_each(native: NativeWorkshop):
@@ -378,7 +382,12 @@ SYNCS = 10
 
 @pytest.mark.parametrize(
     ("step", "moment", "count"),
-    [("decide", "after", 1), ("publish", "before", 1), ("publish", "after", 1), *(("sync_file_system", "before", n + 1) for n in range(SYNCS))],
+    [
+        ("decide", "after", 1),
+        ("publish", "before", 1),
+        ("publish", "after", 1),
+        *(("sync_file_system", "before", n + 1) for n in range(SYNCS)),
+    ],
 )
 def test_killed_at_any_step_it_is_there_whole_or_not_at_all(native: NativeWorkshop, step: str, moment: str, count: int):
     workshop = native.workshop

@@ -157,8 +157,27 @@ def test_a_base_interpreter_that_is_gone(root: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "path",
     [
-        *("bin/activate", "bin/activate.fish", "bin/activate.nu", "bin/activate_this.py", "bin/Activate.ps1", "bin/deactivate.bat", "bin/pydoc.bat"),
-        *("bin/python", "bin/python3", "bin/python3.11", "bin/python3.13t", "bin/𝜋thon", "lib64", "pyvenv.cfg", ".gitignore", "CACHEDIR.TAG", ".lock"),
+        *(
+            "bin/activate",
+            "bin/activate.fish",
+            "bin/activate.nu",
+            "bin/activate_this.py",
+            "bin/Activate.ps1",
+            "bin/deactivate.bat",
+            "bin/pydoc.bat",
+        ),
+        *(
+            "bin/python",
+            "bin/python3",
+            "bin/python3.11",
+            "bin/python3.13t",
+            "bin/𝜋thon",
+            "lib64",
+            "pyvenv.cfg",
+            ".gitignore",
+            "CACHEDIR.TAG",
+            ".lock",
+        ),
         *(f"{SITE}/_virtualenv.py", f"{SITE}/_virtualenv.pth"),
     ],
 )

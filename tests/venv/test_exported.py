@@ -202,6 +202,7 @@ def test_a_missing_blob_is_an_error(work: Workshop, target: Path):
 def test_a_blob_that_changes_while_it_is_copied_is_an_error(work: Workshop, target: Path, monkeypatch: pytest.MonkeyPatch):
     blob = blob_of(work)
     content = blob.read_bytes()
+
     def write_meanwhile(source: int, target: int, size: int) -> bool:
         if size == len(content):
             blob.chmod(0o644)
