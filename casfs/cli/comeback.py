@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from datetime import datetime
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, note, warn
@@ -131,6 +130,5 @@ def _bury(store: Store, lease: Lease) -> bool:
         with contextlib.suppress(OSError):
             os.rmdir(lease.mountpoint)
     what = f"the daemon of {lease.mountpoint}" if lease.environment else "the daemon"
-    now = datetime.now().isoformat(sep=" ", timespec="seconds")
-    bury_lease(store, lease, f"{now} {what} had died with all its processes (it began as process {lease.pid})")
+    bury_lease(store, lease, f"{what} had died with all its processes (it began as process {lease.pid})")
     return is_mounted

@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 import time
-from datetime import UTC, datetime
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import choose_interpreter, open_context, store_directory
@@ -30,6 +29,7 @@ from casfs.mount.places import (
 from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
+from casfs.store.records import now_utc
 from casfs.store.reliance import require_present
 from casfs.store.store import Store, open_store
 
@@ -123,7 +123,7 @@ def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespa
     with locked_places(store):
         host = require_host(store)
         uid, gid = owner_ids(environment, arguments.owner)
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = now_utc()
         wish, is_read_only = arguments.data_path or "", arguments.read_only
         place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
         return make_place(store, host, place)

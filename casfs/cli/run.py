@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
 from casfs.cli.foreground import Foreground, Start, end_alike
@@ -17,6 +16,7 @@ from casfs.mount.private import Scene, enter_namespace, show_scene
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, forget_lease, is_lease_held, new_lease_id, take_lease
 from casfs.store.private import clear_private_mount, private_lease
+from casfs.store.records import now_utc
 from casfs.store.reliance import require_present
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
@@ -78,7 +78,7 @@ def _take_lease(environment: Environment, wheels: Sequence[str], python: str | N
     """The lease of the mount to be made: whatever happens from here on, what it names is cleared away."""
     lease_id = new_lease_id()
     directory = f"{os.path.realpath(os.environ.get('TMPDIR') or '/tmp')}/casfs-{lease_id}"
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = now_utc()
     if wheels:
         return take_lease(environment.store, private_lease(lease_id, directory, started))
     generation = _require_generation(environment, python)

@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from casfs.mount.control import socket_path
 from casfs.mount.host import Host
@@ -22,6 +21,7 @@ from casfs.mount.view import View
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, inherit_lease, keep_log, new_lease, take_lease
 from casfs.store.private import clear_private_mount
+from casfs.store.records import now_utc
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store
 from casfs.venv.reading import LayerReader
@@ -95,7 +95,7 @@ class Daemon:
         session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
         if not (loss := Supervisor(session, serve_life, when_serving, upgrade).run()):
             return None
-        keep_log(self._store, lease, f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {loss}: what was shown is mounted again")
+        keep_log(self._store, lease, f"{loss}: what was shown is mounted again")
         return Lost(lease.environment, lease.mountpoint, loss)
 
     def _is_worker(self, pid: int) -> bool:
@@ -156,7 +156,7 @@ def start_daemon(
     Raises MountRefused if it can't be mounted.
     """
     with contextlib.ExitStack() as stack:
-        lease = take_lease(store, new_lease(environment, mountpoint, datetime.now(UTC).isoformat(timespec="seconds")))
+        lease = take_lease(store, new_lease(environment, mountpoint, now_utc()))
         stack.callback(lease.end)
         listener = stack.enter_context(_listen(store, lease.lease.id))
         prepare_mountpoint(mountpoint)

@@ -16,6 +16,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from casfs.store.records import is_locked
 from casfs.store.store import Store
@@ -136,7 +137,7 @@ def _iter_dead(store: Store) -> Iterator[Lease]:
 
 
 def bury_lease(store: Store, lease: Lease, epitaph: str) -> None:
-    """Remove a dead one's lease with all that belongs to it. The store keeps its log, with this last line."""
+    """Remove a dead one's lease with all that belongs to it. The store keeps its log, with this last line and its time."""
     keep_log(store, lease, epitaph)
     _remove(store, lease.id)
 
@@ -154,7 +155,7 @@ def keep_log(store: Store, lease: Lease, epitaph: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(store.path("leases", f"{lease.id}.log"), path)
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
-        file.write(f"{epitaph}\n")
+        file.write(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {epitaph}\n")
 
 
 def sweep_leases(store: Store) -> None:

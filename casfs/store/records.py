@@ -9,6 +9,12 @@ import contextlib
 import fcntl
 import json
 import os
+from datetime import UTC, datetime
+
+
+def now_utc() -> str:
+    """This second, as records and generations tell it (ISO 8601, UTC)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_record(path: str, value: object) -> None:

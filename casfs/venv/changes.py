@@ -6,13 +6,13 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
 from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description, read_manifest
+from casfs.store.records import now_utc
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
@@ -254,8 +254,7 @@ def with_bytecode(store: Store, distributions: Sequence[Distribution], make_byte
 
 def next_generation(environment: Environment, base: Generation, command: str, distributions: tuple[Distribution, ...]) -> Generation:
     """A generation like `base` with these distributions. Call it with the environment's lock held."""
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return dataclasses.replace(base, number=environment.next_number(), created=created, command=command, distributions=distributions)
+    return dataclasses.replace(base, number=environment.next_number(), created=now_utc(), command=command, distributions=distributions)
 
 
 def first_generation(environment: Environment, interpreter: Interpreter) -> Generation:
