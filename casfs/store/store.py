@@ -106,7 +106,10 @@ def _files(directory: str) -> list[str]:
 def _create(path: str) -> None:
     """Make an empty store. Private to its owner: whoever may read a pool may read every wheel that was added to it."""
     os.makedirs(path, mode=0o700, exist_ok=True)
-    strangers = sorted(set(os.listdir(path)) - {*DIRECTORIES, "format", "config.toml"})
+    names = set(os.listdir(path))
+    if "format" in names:
+        return  # somebody else has made it meanwhile
+    strangers = sorted(names - {*DIRECTORIES, "config.toml", "identity", "identity.new"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
     for name in DIRECTORIES:

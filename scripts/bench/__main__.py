@@ -10,13 +10,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure, Run, format_run
-from scripts.bench.load import read_times
+from scripts.bench.load import live_descendants, read_times
 from scripts.bench.machine import describe_machine, describe_revision
 from scripts.bench.measures import MEASURES
 from scripts.bench.processes import adopting_orphans, end_descendants
@@ -73,18 +73,18 @@ def _absolute(path: str) -> Path:
 @contextmanager
 def working_folder(parent: Path) -> Iterator[Path]:
     """A new folder. At the end nothing is mounted there, nothing runs, and it is gone."""
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent.resolve()))
+    folder, others = Path(tempfile.mkdtemp(prefix="run-", dir=parent.resolve())), live_descendants()
     try:
         yield folder
     finally:
-        _clean(folder)
+        _clean(folder, others)
         shutil.rmtree(folder)
 
 
-def _clean(folder: Path) -> None:
+def _clean(folder: Path, others: Collection[int] = ()) -> None:
     os.chdir("/")
     detach_below(folder)
-    end_descendants()
+    end_descendants(but=others)
 
 
 def _describe(bench: Bench) -> dict[str, str]:

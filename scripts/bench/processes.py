@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -89,9 +89,9 @@ def reap(process: int) -> None:
         os.waitpid(process, 0)
 
 
-def end_descendants() -> None:
-    """Kill what is left of what we started."""
-    while left := live_descendants():
+def end_descendants(but: Collection[int] = ()) -> None:
+    """Kill what is left of what we started, but for these processes."""
+    while left := [process for process in live_descendants() if process not in but]:
         for process in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

@@ -16,8 +16,8 @@ USER = 64321  # no account of the machine has it
 
 @pytest.fixture
 def top() -> Iterator[Path]:
-    """A directory that everybody may enter."""
-    with tempfile.TemporaryDirectory() as path:
+    """A directory that everybody may enter. Where other tests have theirs may be closed to strangers."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:  # hier(7)
         os.chmod(path, 0o755)
         yield Path(path).resolve()
 

@@ -144,7 +144,7 @@ def test_a_directory_that_lost_its_place_answers_but_nothing_is_kept(casfs: Casf
     assert found is not None
     assert not is_kept
     entries, is_kept = ask(view.listing, old[path], 0)
-    assert {one.name for one in entries} == {b"__init__.py", b"more.py", b"sub", b"data"}
+    assert {one.name for one in entries} == {b"__init__.py", b"__pycache__", b"more.py", b"sub", b"data"}
     assert not is_kept
     assert not {one.ino for one in entries if isinstance(one.node, DirectoryNode)} & {*new.values()}
     below = next(one.ino for one in entries if one.name == b"sub")
