@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.manifests import Manifest, read_manifest
+from casfs.paths import SITE_PACKAGES
+from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
 from casfs.store.store import Store
@@ -111,16 +112,21 @@ def stage_outcome(store: Store, batch: Batch, target: Target, source: Digest, ou
     batch.add_link(_path(store.root, target, "sources", source), format_outcome(outcome))
 
 
-def find_compiled(store: Store, target: Target, manifest: Digest) -> tuple[Digest, Manifest] | None:
-    """The manifest that another one becomes with bytecode; None if nobody has made it or it is not whole any more."""
+def find_compiled(store: Store, target: Target, digest: Digest, manifest: Manifest) -> tuple[Digest, Manifest] | None:
+    """The manifest that another one becomes with bytecode; None if nobody has made it, it is not whole any more or is of something else.
+
+    A record may be wrong, above all one of a shared pool: so what it leads to is compared with what was asked for. That bytecode is of the
+    source beside it is not: reading a header of each at each add would take longer than the add. `casfs fsck` does.
+    """
     for root in (store.root, *store.shared):
         try:
-            digest = read_compiled_record(_path(root, target, "manifests", manifest))
-            found = read_manifest(store, digest)
+            compiled = read_compiled_record(_path(root, target, "manifests", digest))
+            found = read_manifest(store, compiled)
         except (OSError, InvalidValue, StoreDamaged):
             continue
-        if all(store.pool.has_blob(found.digest(row), found.sizes[row]) for row in iter_bytecode_rows(found, target)):
-            return digest, found
+        is_right = compiled == digest or compiled_problem(manifest, found, target) is None
+        if is_right and all(store.pool.has_blob(found.digest(row), found.sizes[row]) for row in iter_bytecode_rows(found, target)):
+            return compiled, found
     return None
 
 
@@ -137,8 +143,82 @@ def stage_compiled(store: Store, batch: Batch, target: Target, manifest: Digest,
 def iter_bytecode_rows(manifest: Manifest, target: Target) -> Iterator[int]:
     """Rows of bytecode for a target."""
     for directory, path in enumerate(manifest.directories):
-        if path.rpartition("/")[2] == "__pycache__":
+        if _is_cache(path):
             yield from (row for row in manifest.files_in(directory) if _is_for(manifest.names[row], target))
+
+
+def bytecode_path(source: str, target: Target) -> str:
+    """Where Python looks for the bytecode of a source (PEP 3147, PEP 488)."""
+    parent, _, name = source.rpartition("/")
+    return f"{parent}/__pycache__/{_bytecode_name(name, target)}"
+
+
+def _bytecode_name(source: str, target: Target) -> str:
+    base, _, rest = source.rpartition(".")
+    return f"{base or rest}{target.suffix}"
+
+
+_OTHER_FILES = "names a manifest with other files"
+
+
+def compiled_problem(before: Manifest, made: Manifest, target: Target) -> str | None:
+    """Why `made` can't be what `before` becomes with bytecode; None if it can.
+
+    Bytecode for the target may be new, or another one, where a source has it; all else must be the same. What is in it is not looked at.
+    """
+    known = {path: row for row, path in enumerate(before.directories)}
+    others = [path for path in made.directories if path in known or not _is_cache(path)]
+    if before.description != made.description or others != before.directories:
+        return _OTHER_FILES
+    for directory, path in enumerate(made.directories):
+        if not _is_cache(path):
+            if _columns(before, known[path]) != _columns(made, directory):
+                return _OTHER_FILES
+            continue
+        was, now = _rows(before, known.get(path)), _rows(made, directory)
+        changed = {name for name, facts in now.items() if facts != was.get(name)}
+        if not was.keys() <= now.keys() or not all(_is_for(name, target) and now[name][-1] == _PLAIN for name in changed):
+            return _OTHER_FILES
+        if strange := changed - _places(before, known.get(path.rpartition("/")[0]), target):
+            return f"names a manifest with bytecode that has no source: {path}/{min(strange)}"
+    return None
+
+
+_PLAIN, _SYMLINK = str(int(Kind.FILE)), str(int(Kind.SYMLINK))
+
+_Facts = tuple[str, str, int, str]
+"""What a row says beside its name: digest, checksum, size, kind."""
+
+
+def _columns(manifest: Manifest, directory: int) -> tuple[list[str], list[int], str, str, str]:
+    """All that the rows of a directory say."""
+    rows = manifest.files_in(directory)
+    start, stop = rows.start, rows.stop
+    digests, checksums = manifest.digests[64 * start : 64 * stop], manifest.checksums[32 * start : 32 * stop]
+    return manifest.names[start:stop], manifest.sizes[start:stop], manifest.kinds[start:stop], digests, checksums
+
+
+def _rows(manifest: Manifest, directory: int | None) -> dict[str, _Facts]:
+    """The rows of a directory, by name."""
+    rows = () if directory is None else manifest.files_in(directory)
+    return {manifest.names[row]: _facts(manifest, row) for row in rows}
+
+
+def _facts(manifest: Manifest, row: int) -> _Facts:
+    return manifest.digest(row), manifest.checksums[32 * row : 32 * row + 32], manifest.sizes[row], manifest.kinds[row]
+
+
+def _places(manifest: Manifest, directory: int | None, target: Target) -> set[str]:
+    """Names of the bytecode that the sources in a directory may have."""
+    if directory is None or not f"{manifest.directories[directory]}/".startswith(f"{SITE_PACKAGES}/"):
+        return set()
+    names = ((manifest.names[row], manifest.kinds[row]) for row in manifest.files_in(directory))
+    return {_bytecode_name(name, target) for name, kind in names if name.endswith(".py") and kind != _SYMLINK}
+
+
+def _is_cache(directory: str) -> bool:
+    """Whether Python keeps bytecode in a directory."""
+    return directory.rpartition("/")[2] == "__pycache__"
 
 
 def _is_for(name: str, target: Target) -> bool:

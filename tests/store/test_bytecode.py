@@ -8,19 +8,24 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import Digest, digest_bytes
+from casfs.paths import SITE_PACKAGES
 from casfs.store.bytecode import (
     LEVELS,
     NOT_COMPILED,
     Compiled,
     Outcome,
     Target,
+    bytecode_path,
+    compiled_problem,
     find_outcome,
     format_outcome,
     parse_outcome,
     parse_target,
     stage_outcome,
 )
+from casfs.store.manifests import Manifest
 from casfs.store.store import Store, open_store
+from tests.make_generations import make_manifest
 
 TARGET = Target("cpython-311", "a70d0d0a")
 SOURCE, CONTENT = digest_bytes(b"x = 1"), b"bytecode"
@@ -101,3 +106,48 @@ def test_what_a_shared_pool_has_is_known(store: Store, tmp_path: Path):
     other.rely_on([store.root])
     put(store, Compiled(digest_bytes(CONTENT), len(CONTENT)))
     assert find_outcome(other, TARGET, SOURCE) == Compiled(digest_bytes(CONTENT), len(CONTENT))
+
+
+SITE = SITE_PACKAGES
+SOURCES = {f"{SITE}/one.py": b"1", f"{SITE}/pkg/two.py": b"2", f"{SITE}/pkg/data": b"", "bin/tool.py": b"3"}
+MADE = {bytecode_path(path, TARGET): b"code" for path in SOURCES if path.endswith(".py") and path.startswith(SITE)}
+SHIPPED = {f"{SITE}/pkg/__pycache__/gone{TARGET.suffix}": b"old", f"{SITE}/pkg/__pycache__/two.cpython-310.pyc": b"older"}
+
+
+def manifest(*parts: dict[str, bytes], empty: tuple[str, ...] = ()) -> Manifest:
+    return make_manifest({path: content for part in parts for path, content in part.items()}, empty=empty)
+
+
+@pytest.mark.parametrize(
+    ("before", "made"),
+    [
+        (manifest(SOURCES), manifest(SOURCES, MADE)),
+        (manifest(SOURCES), manifest(SOURCES)),
+        (manifest(SOURCES, SHIPPED), manifest(SOURCES, SHIPPED, MADE)),
+        (manifest(SOURCES, dict.fromkeys(MADE, b"of the wheel")), manifest(SOURCES, MADE)),
+        (manifest(SOURCES, empty=("share/nothing",)), manifest(SOURCES, MADE, empty=("share/nothing",))),
+    ],
+)
+def test_a_manifest_may_gain_bytecode_of_its_sources(before: Manifest, made: Manifest):
+    assert compiled_problem(before, made, TARGET) is None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        make_manifest({**SOURCES, **MADE, **SHIPPED}, "another"),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/one.py": b"another"}),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/pkg/new.py": b""}),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/new/x.py": b""}),
+        manifest(SOURCES, MADE, SHIPPED, empty=("share",)),
+        manifest(MADE, SHIPPED),
+        manifest(SOURCES, MADE),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/pkg/__pycache__/two.cpython-310.pyc": b"another"}),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/pkg/__pycache__/gone{TARGET.suffix}": b"another"}),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/pkg/__pycache__/foreign{TARGET.suffix}": b"code"}),
+        manifest(SOURCES, MADE, SHIPPED, {f"{SITE}/new/__pycache__/x{TARGET.suffix}": b"code"}),
+        manifest(SOURCES, MADE, SHIPPED, {f"bin/__pycache__/tool{TARGET.suffix}": b"code"}),
+    ],
+)
+def test_nothing_but_bytecode_of_its_sources(made: Manifest):
+    assert compiled_problem(manifest(SOURCES, SHIPPED), made, TARGET) is not None

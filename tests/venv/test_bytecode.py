@@ -13,11 +13,11 @@ import pytest
 from casfs.errors import EnvironmentRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store.blob_stamps import UNKNOWN, read_blob_stamps
-from casfs.store.bytecode import Target
+from casfs.store.bytecode import Target, bytecode_path
 from casfs.store.environments import Environment
 from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.store import open_store
-from casfs.venv.bytecode.bytecode import BytecodeMaker, bytecode_path, format_header, target_of
+from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
 from casfs.venv.changes import AddOptions, Change, add_wheels, compile_distributions
 from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
 from tests.make_generations import Workshop, accept_any, make_manifest
@@ -89,6 +89,42 @@ def test_what_is_known_is_not_compiled_again(workshop: Workshop, own_interpreter
     other, maker = add(workshop, own_interpreter, make_wheel(PACKAGE), name="other")
     assert maker.made.compiled == 0
     assert files_of(workshop, other) == files_of(workshop, first)
+
+
+def record_of(workshop: Workshop, change: Change, interpreter: Interpreter) -> Path:
+    """What the store says that the manifest of the wheel became."""
+    digest = change.ingested[0].manifest
+    return Path(workshop.store.path("bytecode", str(target_of(interpreter)), "manifests", digest[:2], digest[2:]))
+
+
+def rewrite(path: Path, content: str) -> None:
+    path.chmod(0o644)
+    path.write_text(content)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_record_that_names_another_manifest_is_not_believed(
+    workshop: Workshop, own_interpreter: Interpreter, tmp_path: Path, is_shared: bool, is_compiled: bool
+):
+    wheel = make_wheel(PACKAGE)
+    first, _ = add(workshop, own_interpreter, wheel)
+    other, _ = add(workshop, own_interpreter, make_wheel({"other/__init__.py": b"x = 1\n"}, "other"), name="other")
+    record = record_of(workshop, first, own_interpreter)
+    right = record.read_text()
+    rewrite(record, record_of(workshop, other, own_interpreter).read_text())
+    place = dataclasses.replace(workshop, store=open_store(tmp_path / "mine", create=True)) if is_shared else workshop
+    if is_shared:
+        place.store.rely_on([workshop.store.root])
+    maker = maker_of(place, own_interpreter)
+    options = AddOptions(make_bytecode=maker.make if is_compiled else maker.take_known)
+    path = str(wheel.write_to(workshop.wheels))
+    again = add_wheels(Environment(place.store, "again"), own_interpreter, [path], accept_any, options)
+    expected = files_of(workshop, first) if is_compiled else again.ingested[0].content
+    assert files_of(place, again) == expected
+    if is_compiled:
+        assert record_of(place, again, own_interpreter).read_text() == right
+    rewrite(record, right)  # fsck calls it damage
 
 
 def test_a_source_that_another_distribution_has_is_not_compiled_again(workshop: Workshop, own_interpreter: Interpreter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from casfs.digest import digest_bytes
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, DamageKind
 from casfs.store.fsck.repair import repair
+from casfs.store.manifests import build_manifest, read_manifest, stage_manifest
 from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
-from casfs.venv.changes import AddOptions, add_wheels
 from casfs.venv.bytecode.check import check_bytecode
+from casfs.venv.changes import AddOptions, add_wheels
 from casfs.venv.interpreters.interpreter import Interpreter
 from tests.make_generations import Workshop, accept_any
 from tests.make_wheels import make_wheel
@@ -123,6 +125,33 @@ def test_damage_is_found_and_repair_sets_it_aside(
     repair(workshop.store, check_store(workshop.store, check_bytecode=check_bytecode))
     assert damages(workshop) == []
     assert fill(workshop, own_interpreter) == 2
+
+
+def test_bytecode_that_a_wheel_ships_without_its_source_is_no_damage(workshop: Workshop, own_interpreter: Interpreter):
+    gone = f"left/__pycache__/gone.{own_interpreter.cache_tag}.pyc"
+    wheel = make_wheel({"left/__init__.py": b"x = 1\n", gone: b"of a source that the wheel has not"}, "left")
+    maker = BytecodeMaker(workshop.store, own_interpreter.executable, target_of(own_interpreter))
+    path = str(wheel.write_to(workshop.wheels))
+    add_wheels(workshop.environment, own_interpreter, [path], accept_any, AddOptions(make_bytecode=maker.make))
+    assert maker.made.compiled == 1
+    assert damages(workshop) == []
+
+
+def test_a_record_of_a_manifest_whose_bytecode_is_of_another_source_is_damage(workshop: Workshop, own_interpreter: Interpreter, root: Path):
+    """Places and sizes are right, so an add believes it; Python would compare times, unless the bytecode says that it need not."""
+    generation = workshop.environment.require()
+    one, other = (read_manifest(workshop.store, made.files.manifest) for made in generation.distributions)
+    [foreign] = [file for file in other.iter_files() if file.path.endswith(".pyc")]
+    files = [replace(foreign, path=file.path) if file.path.endswith(".pyc") else file for file in one.iter_files()]
+    with workshop.store.batch() as batch:
+        digest = stage_manifest(workshop.store, batch, build_manifest(one.description, files))
+        batch.commit()
+    [record] = [path for path in records(root) if path.read_text().strip() == generation.distributions[0].files.manifest]
+    rewrite(record, f"{digest}\n")
+    [found] = damages(workshop)
+    assert (found.path, found.kind) == (str(record), DamageKind.BYTECODE)
+    assert "bytecode of another source" in found.reason
+    rewrite(record, f"{generation.distributions[0].files.manifest}\n")
 
 
 def test_what_nobody_would_believe_is_no_damage(workshop: Workshop, root: Path):

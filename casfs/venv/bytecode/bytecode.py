@@ -29,6 +29,7 @@ from casfs.store.bytecode import (
     Compiled,
     Outcome,
     Target,
+    bytecode_path,
     compiling,
     find_compiled,
     find_outcome,
@@ -72,13 +73,6 @@ def target_of(interpreter: Interpreter, level: int = 0) -> Target:
     return Target(interpreter.cache_tag, interpreter.magic, level)
 
 
-def bytecode_path(source: str, target: Target) -> str:
-    """Where Python looks for the bytecode of a source (PEP 3147, PEP 488)."""
-    parent, _, name = source.rpartition("/")
-    base, _, rest = name.rpartition(".")
-    return f"{parent}/__pycache__/{base or rest}{target.suffix}"
-
-
 def format_header(target: Target, source: Digest, size: int) -> bytes:
     """The first bytes of the bytecode of a source that a mount shows."""
     seconds, rest_ns = divmod(time_from_content(source), 1_000_000_000)
@@ -120,17 +114,20 @@ class BytecodeMaker:
 
     def take_known(self, manifests: Sequence[Stored]) -> list[Stored]:
         """The manifests, with bytecode where the store has it already."""
-        known = {digest: find_compiled(self._store, self._target, digest) for digest, _, _ in manifests}
+        known = self._find_known(manifests)
         return self._finish([known[digest] or (digest, manifest) for digest, manifest, _ in manifests])
 
     def make(self, manifests: Sequence[Stored]) -> list[Stored]:
         """The manifests, each with the bytecode of all its sources that compile. Raises InterpreterRefused, StoreDamaged, OSError."""
-        known = {digest: find_compiled(self._store, self._target, digest) for digest, _, _ in manifests}
+        known = self._find_known(manifests)
         missing = {digest: manifest for digest, manifest, _ in manifests if known[digest] is None}
         if missing:
             with compiling(self._store, self._target):
                 known |= self._make_missing(missing)
         return self._finish([known[digest] or (digest, manifest) for digest, manifest, _ in manifests])
+
+    def _find_known(self, manifests: Sequence[Stored]) -> dict[Digest, tuple[Digest, Manifest] | None]:
+        return {digest: find_compiled(self._store, self._target, digest, manifest) for digest, manifest, _ in manifests}
 
     def _finish(self, found: Sequence[tuple[Digest, Manifest]]) -> list[Stored]:
         sizes = [manifest.sizes[row] for _, manifest in found for row in iter_bytecode_rows(manifest, self._target)]

@@ -1,19 +1,20 @@
 """Checking what the store says of bytecode: mounts would show what is wrong in it, and Python would run that.
 
-What readers would not believe is no damage: a record of a manifest that is gone, a link to bytecode that is gone. They compile again.
+What readers would not ask for or believe is no damage: a record of a manifest that is gone, or that names one which is gone, a link to
+bytecode that is gone. They compile again.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.bytecode import Compiled, Target, iter_bytecode_rows, parse_outcome, parse_target, read_compiled_record
-from casfs.store.fsck.manifests import ManifestTable
+from casfs.store.bytecode import Compiled, Target, compiled_problem, parse_outcome, parse_target, read_compiled_record
 from casfs.store.fsck.damage import DamageKind, Findings, kind_of
+from casfs.store.fsck.manifests import ManifestTable
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.plain import describe_kind
 from casfs.store.store import Store
@@ -74,14 +75,14 @@ class _Check:
             return f"is {describe_kind(kind_of(entry))} instead of a symbolic link"
         if outcome is None:
             return "points to nothing that casfs writes"
-        if isinstance(outcome, Compiled) and not self._is_of(outcome, source):
+        if isinstance(outcome, Compiled) and not self._is_of(outcome.digest, outcome.size, source):
             return "names bytecode of another source, or for another interpreter"
         return None
 
-    def _is_of(self, outcome: Compiled, source: Digest) -> bool:
+    def _is_of(self, bytecode: Digest, size: int, source: Digest) -> bool:
         """Whether bytecode says that it is of a source. What is not there or can't be read is the pool's damage, if anybody needs it."""
         try:
-            fd = self._store.pool.open_blob(outcome.digest, outcome.size)
+            fd = self._store.pool.open_blob(bytecode, size)
         except (StoreDamaged, OSError):
             return True
         try:
@@ -101,8 +102,9 @@ class _Check:
         if not self._table.look(compiled):
             return None
         self._table.mention(compiled)
-        made = self._read(compiled)
-        return self._compare(self._read(digest), made) if made else None
+        if digest == compiled or (before := self._read(digest)) is None or (made := self._read(compiled)) is None:
+            return None
+        return compiled_problem(before, made, self._target) or self._content_problem(before, made)
 
     def _read(self, digest: Digest) -> Manifest | None:
         """A good manifest; others are damages of their own."""
@@ -111,20 +113,12 @@ class _Check:
         except (StoreDamaged, OSError):
             return None
 
-    def _compare(self, before: Manifest | None, made: Manifest) -> str | None:
-        """Why a manifest can't be what another one becomes with bytecode."""
-        places = {place for _, place in iter_sources(made, self._target)}
-        if strange := next((path for path, _ in self._iter_bytecode(made) if path not in places), None):
-            return f"names a manifest with bytecode that has no source: {strange}"
-        if before is not None and (before.description != made.description or _others(before, places) != _others(made, places)):
-            return "names a manifest with other files"
+    def _content_problem(self, before: Manifest, made: Manifest) -> str | None:
+        """Whose bytecode is not that of the source beside it, if compiling brought it."""
+        shipped = {(file.path, file.digest) for file in before.iter_files()}
+        files = {file.path: file for file in made.iter_files()}
+        for source, place in iter_sources(made, self._target):
+            one = files.get(place)
+            if one and (place, one.digest) not in shipped and not self._is_of(one.digest, one.size, source.digest):
+                return f"names a manifest with bytecode of another source: {place}"
         return None
-
-    def _iter_bytecode(self, manifest: Manifest) -> Iterator[tuple[str, Digest]]:
-        for row in iter_bytecode_rows(manifest, self._target):
-            yield manifest.row(row, manifest.directory_of(row)).path, manifest.digest(row)
-
-
-def _others(manifest: Manifest, places: set[str]) -> list[object]:
-    """What compiling must not change."""
-    return [file for file in manifest.iter_files() if file.path not in places]
