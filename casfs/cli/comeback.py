@@ -42,12 +42,11 @@ def _look_after(store: Store) -> None:
     has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_places:
         return
-    from casfs.mount.places import find_host, follow_places, iter_gone_places, locked_places
+    from casfs.mount.places import find_host, follow_places, locked_places
     from casfs.mount.placing import end_unused_overlays
 
-    if has_places and any(True for _ in iter_gone_places(store)):
-        with locked_places(store):
-            follow_places(store)
+    if has_places:
+        follow_places(store)
     if dead or find_host(store) is None:
         use_what_is_there(store, warn)
         with locked_places(store):

@@ -22,6 +22,7 @@ from casfs.mount.places import (
     PLAIN,
     Place,
     find_place,
+    follow_places,
     forget_place,
     iter_places,
     locked_places,
@@ -179,6 +180,8 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
     """End every mount of a store; one that is busy keeps no other. Raises MountRefused that names those that were."""
     if store is not None:
         bury_dead_daemons(store)
+        if os.geteuid() == 0:
+            follow_places(store)
         inside = [place for place in iter_places(store) if place.namespace]
         paths = [place.path for place in iter_places(store) if not place.namespace]
         paths += [lease.mountpoint for lease in iter_leases(store) if lease.environment]

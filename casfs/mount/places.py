@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -62,8 +63,14 @@ def identify(path: str) -> str:
     """What tells the mount at `path` from every other one; it stays when a directory above is renamed. Empty if nothing does."""
     if not (identity := mount_identity(path)):
         return ""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # identities start anew with the machine (random(4))
-        return f"{identity} {file.read().strip()}"
+    return f"{identity} {_start_of_machine()}"
+
+
+@functools.cache
+def _start_of_machine() -> str:
+    """Identities of mounts begin anew with each start of the machine (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 @contextlib.contextmanager
@@ -128,16 +135,27 @@ def forget_place(store: Store, place: Place) -> None:
 def follow_places(store: Store) -> None:
     """Remember places by the paths that they have now: somebody may have renamed a directory above one (rename(2) moves the mount along).
 
-    Call it with the places locked.
+    Two may have changed places. The places need not be locked.
     """
-    lost = {place.mount: place for place in iter_gone_places(store) if place.mount and not place.namespace}
-    if not lost:
+    if not any(_iter_doubtful(store)):
         return
-    known = {place.path for place in iter_places(store) if not place.namespace} - {place.path for place in lost.values()}
-    for path in {mount.path for mount in iter_mounts() if is_ours(mount)} - known:
-        if (place := lost.get(identify(path))) is not None:
-            forget_place(store, place)
+    with locked_places(store):
+        doubtful = {place.mount: place for place in _iter_doubtful(store)}
+        found = {identify(path): path for path in {mount.path for mount in iter_mounts() if is_ours(mount)}}
+        moved = {found[mount]: place for mount, place in doubtful.items() if mount in found}
+        for path, place in moved.items():
             remember_place(store, replace(place, path=path))
+        for place in moved.values():
+            if place.path not in moved:
+                forget_place(store, place)
+
+
+def _iter_doubtful(store: Store) -> Iterator[Place]:
+    """The places at whose path is not the mount that was made there. If it is ours, a command may have been killed in a change."""
+    at_home = here()
+    for place in iter_places(store):
+        if place.mount and not place.namespace and place.home == at_home and identify(place.path) != place.mount:
+            yield place
 
 
 def forget_gone_places(store: Store) -> None:

@@ -54,3 +54,29 @@ def test_after_the_death_of_all_processes_it_comes_back_where_it_was_moved_to(ca
         os.kill(process, 9)
     assert [mount["mountpoint"] for mount in casfs.status()] == [str(casfs.directory / "third" / ".venv")]
     assert (site_packages(casfs.directory / "third" / ".venv") / "demo-1.0.dist-info" / "RECORD").read_bytes()
+
+
+@pytest.mark.parametrize("data_path", ["", "fuse"], ids=["default", "fuse"])
+@pytest.mark.parametrize("is_swap", [True, False], ids=["changed places", "one took the place of the other"])
+def test_each_mount_shows_its_own_environment_wherever_it_was_moved_to(casfs: Casfs, data_path: str, is_swap: bool) -> None:
+    for name in ("old", "new"):
+        casfs.run("--env", name, "add", casfs.wheel(name, files={f"{name}.py": b"VALUE = 1\n"}))
+        casfs.mount("--env", name, name=f"{name}/.venv", data_path=data_path)
+    old, new, aside = (casfs.directory / name for name in ("old", "new", "aside"))
+    new.rename(aside)
+    old.rename(new)
+    if is_swap:
+        aside.rename(old)
+    places = {"old": new / ".venv", "new": (old if is_swap else aside) / ".venv"}
+    for name, place in places.items():
+        casfs.run("--env", name, "add", casfs.wheel(f"{name}_more", files={f"{name}_more.py": b""}))
+        shown = {one.name for one in site_packages(place).glob("*.py")}
+        assert shown == {f"{name}.py", f"{name}_more.py"}
+    assert {mount["environment"]: mount["mountpoint"] for mount in casfs.status()} == {name: str(place) for name, place in places.items()}
+    casfs.run("umount", "--all")
+    assert not list(iter_mountpoints(casfs.directory))
+
+
+def test_all_mounts_end_wherever_they_were_moved_to(casfs: Casfs, renamed: Path) -> None:
+    casfs.run("umount", "--all")
+    assert not list(iter_mountpoints(casfs.directory))
