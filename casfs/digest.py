@@ -31,6 +31,16 @@ def parse_digest(text: str) -> Digest:
     return Digest(text)
 
 
+def is_hash_algorithm(name: str) -> bool:
+    """Whether hashes of this name can be computed on every machine, and have one length."""
+    return name in hashlib.algorithms_guaranteed and not name.startswith("shake_")
+
+
+def is_collision_resistant(name: str) -> bool:
+    """Whether nobody can make two contents with one hash of this algorithm."""
+    return is_hash_algorithm(name) and name not in {"md5", "sha1"}
+
+
 def digest_bytes(content: bytes | memoryview) -> Digest:
     """SHA-256 of `content`."""
     return Digest(hashlib.sha256(content).hexdigest())
@@ -39,6 +49,12 @@ def digest_bytes(content: bytes | memoryview) -> Digest:
 def digest_file(file: BufferedReader) -> Digest:
     """SHA-256 of what is left to read of `file`."""
     return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def hash_file(file: BufferedReader, algorithm: str) -> str:
+    """Hash of a whole file by any algorithm that is_hash_algorithm knows, in lower-case hexadecimal."""
+    file.seek(0)
+    return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def checksum_bytes(content: bytes | memoryview) -> str:

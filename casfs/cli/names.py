@@ -122,7 +122,7 @@ def obtaining(
 ) -> Iterator[Sequence[Arrival]]:
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
-        if one.digest is None and one.is_remote and one.filename:
+        if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{one.place}: no SHA-256 is known, so nobody can tell whether it is what it should be")
     try:
         with progress_of_downloads() as report:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casfs.errors import FetchFailed
+from casfs.errors import FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
 from casfs.fetch.download import Download, Report
 from casfs.fetch.uv import Uv
@@ -16,6 +17,8 @@ from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
 from casfs.venv.origins import Form, with_digest
+
+_IN_FILES = (Form.WHEEL, Form.SDIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class _Plan:
 def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival]:
     """The wheels for what is wanted, in its order. Whatever is not in the store is on the disk then, below the directory of `means`.
 
-    Raises FetchFailed and OSError.
+    Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
     plans = [_plan(store, one, f"{means.directory}/{number}") for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
@@ -54,9 +57,11 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
 
 def _plan(store: Store, locked: Locked, directory: str) -> _Plan:
+    if locked.form is Form.WHEEL:
+        _refuse_other(locked, locked.filename)
     if locked.form is Form.WHEEL and locked.digest and find_known(store, locked.filename, locked.digest):
         return _Plan(locked, "", None)
-    if locked.form in {Form.DIRECTORY, Form.EDITABLE, Form.REPOSITORY} or not locked.is_remote:
+    if locked.form not in _IN_FILES or not locked.is_remote:
         return _Plan(locked, locked.place, None)
     os.mkdir(directory, 0o700)
     path = f"{directory}/{locked.filename}"
@@ -68,20 +73,44 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
     if not plan.path and locked.digest:
         return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
-    if plan.download is None and locked.digest:
+    if locked.form in _IN_FILES and (plan.download is None or locked.hashes):
         _check_file(plan.path, locked)
-    if locked.form is Form.WHEEL:
-        return dataclasses.replace(arrival, wheel=plan.path)
-    source, directory = plan.path, f"{means.directory}/built-{number}"
+    wheel = plan.path if locked.form is Form.WHEEL else _build(plan, means, number)
+    _refuse_other(locked, os.path.basename(wheel))
+    return dataclasses.replace(arrival, wheel=wheel)
+
+
+def _build(plan: _Plan, means: Means, number: int) -> str:
+    """Path of the wheel that is built of what is no wheel."""
+    locked, source, directory = plan.locked, plan.path, f"{means.directory}/built-{number}"
     if locked.form is Form.EDITABLE:
         from casfs.fetch.editables import build_editable
 
-        return dataclasses.replace(arrival, wheel=build_editable(means.uv, means.python, source, directory))
+        return build_editable(means.uv, means.python, source, directory)
     if locked.form is Form.REPOSITORY:
         from casfs.fetch.repository import check_out
 
         source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
-    return dataclasses.replace(arrival, wheel=means.uv.build(means.python, source, directory))
+    return means.uv.build(means.python, source, directory)
+
+
+def _refuse_other(locked: Locked, filename: str) -> None:
+    """Raises FetchFailed for a wheel of another project than the lock names, or, of a file, of another version.
+
+    Whoever reads a wheel refuses one that is not what its name says. Source trees have the versions that they make up (PEP 751).
+    """
+    from packaging.version import Version
+
+    from casfs.wheels.filename import parse_wheel_filename
+
+    try:
+        name = parse_wheel_filename(filename)
+    except WheelRefused:
+        return  # whoever reads it says so
+    found, wanted = Version(name.version), Version(locked.version) if locked.version and locked.form in _IN_FILES else None
+    if name.project != locked.project or wanted not in {None, found}:
+        asked = f"{locked.project} {wanted or ''}".rstrip()
+        raise FetchFailed(origin_of(locked), f"is {name.project} {found}, and the lock names {asked}")
 
 
 def origin_of(locked: Locked) -> str:
@@ -93,9 +122,16 @@ def origin_of(locked: Locked) -> str:
 
 
 def _check_file(path: str, locked: Locked) -> None:
-    from casfs.digest import digest_file
+    """Raises FetchFailed unless a file has the size and every hash that the lock says."""
+    from casfs.digest import hash_file
 
-    with open(path, "rb") as file:
-        digest = digest_file(file)
-    if digest != locked.digest:
-        raise FetchFailed(path, f"has the SHA-256 {digest} and should have {locked.digest}")
+    shown = split_login(locked.place)[0] if locked.is_remote else path
+    with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise FetchFailed(shown, "is not a plain file")
+        if locked.size and facts.st_size != locked.size:
+            raise FetchFailed(shown, f"has {facts.st_size} bytes and should have {locked.size}")
+        for algorithm, wanted in (*([("sha256", locked.digest)] if locked.digest else []), *locked.hashes):
+            if (found := hash_file(file, algorithm)) != wanted:
+                raise FetchFailed(shown, f"has the {algorithm.upper().replace('SHA256', 'SHA-256')} {found} and should have {wanted}")

@@ -21,11 +21,19 @@ def check_out(place: str, directory: str, environ: Mapping[str, str]) -> str:
     quiet = {**environ, "GIT_TERMINAL_PROMPT": environ.get("GIT_TERMINAL_PROMPT", "0")}
     _run(["git", "clone", "--quiet", "--no-checkout", "--", url, directory], quiet, shown)
     _run(["git", "-C", directory, "checkout", "--quiet", "--detach", one.commit, "--"], quiet, shown)
+    if (head := _read_head(directory, quiet)) != one.commit:
+        raise FetchFailed(shown, f"has the commit {head} checked out and should have {one.commit!r}")
     _run(["git", "-C", directory, "submodule", "--quiet", "update", "--init", "--recursive"], quiet, shown)
     path = os.path.realpath(os.path.join(directory, one.subdirectory))
     if os.path.commonpath([path, os.path.realpath(directory)]) != os.path.realpath(directory):
         raise FetchFailed(shown, f"has no subdirectory {one.subdirectory!r}")
     return path
+
+
+def _read_head(directory: str, environ: Mapping[str, str]) -> str:
+    """The commit of a working tree; empty if git says none."""
+    command = ["git", "-C", directory, "rev-parse", "--verify", "HEAD"]
+    return subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True).stdout.strip()
 
 
 def _run(command: list[str], environ: Mapping[str, str], shown: str) -> None:

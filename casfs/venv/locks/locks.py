@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from casfs.digest import Digest, parse_digest
+from casfs.digest import Digest, is_collision_resistant, is_hash_algorithm, parse_digest
 from casfs.errors import InvalidValue, LockRefused
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from packaging.pylock import PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
 
 _SCHEMES = ("https", "http", "file")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,17 @@ class Locked:
     size: int  # 0: the lock does not say
     is_direct: bool  # asked for by path or URL, and not found in an index
     is_requested: bool = True  # only a lock of casfs says that something is there since others need it
+    hashes: tuple[tuple[str, str], ...] = ()  # algorithm and value, beside the SHA-256
 
     @property
     def is_remote(self) -> bool:
         """Whether it has to be fetched."""
         return "://" in self.place
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether the lock says a hash that no other file has."""
+        return self.digest is not None or any(is_collision_resistant(algorithm) for algorithm, _ in self.hashes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +106,51 @@ if TYPE_CHECKING:
 
 
 def _locked(project: str, version: str, source: _Source, is_direct: bool, directory: str) -> Locked:
-    from packaging.pylock import PackageDirectory, PackageVcs
+    from packaging.pylock import PackageArchive, PackageDirectory, PackageVcs
 
+    _refuse_odd_texts(project, source)
     if isinstance(source, PackageVcs):
+        _refuse_odd_repository(project, source)
         url = source.url or f"file://{urllib.parse.quote(_path(source.path or '', directory))}"
         place = f"{source.type}+{url}@{source.commit_id}"
         return Locked(project, version, Form.REPOSITORY, place + _fragment(source.subdirectory), "", None, 0, True)
+    if isinstance(source, PackageArchive) and source.subdirectory:
+        raise InvalidValue(project, f"is in the subdirectory {source.subdirectory!r} of an archive, and casfs builds only whole ones")
     if isinstance(source, PackageDirectory):
         path = _path(posixpath.join(source.path, source.subdirectory or ""), directory)
         return Locked(project, version, Form.EDITABLE if source.editable else Form.DIRECTORY, path, "", None, 0, True)
     place = _place(source.url, source.path, directory)
-    filename = getattr(source, "name", None) or posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(place).path) if source.url else place)
+    filename = getattr(source, "name", None) or posixpath.basename(
+        urllib.parse.unquote(urllib.parse.urlsplit(place).path) if source.url else place
+    )
     if "/" in filename or path_problem(filename):
         raise InvalidValue(repr(filename), "is not a file name")
     form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
-    return Locked(project, version, form, place, filename, _digest(source.hashes), source.size or 0, is_direct)
+    digest, hashes = _read_hashes(project, source.hashes)
+    return Locked(project, version, form, place, filename, digest, source.size or 0, is_direct, hashes=hashes)
+
+
+def _refuse_odd_texts(project: str, source: _Source) -> None:
+    """Raises InvalidValue for what is in no path or URL that anybody can use."""
+    for field in ("name", "path", "url", "subdirectory", "type", "commit_id"):
+        text = getattr(source, field, None) or ""
+        if _CONTROL.search(text):
+            raise InvalidValue(project, f"{field.replace('_', '-')} {text!r} has a control character")
+    try:
+        parts = urllib.parse.urlsplit(getattr(source, "url", None) or "")
+        _ = parts.port if parts.scheme in _SCHEMES else None  # it is read only now
+    except ValueError as error:
+        raise InvalidValue(project, f"its url is none: {error}") from None
+
+
+def _refuse_odd_repository(project: str, source: PackageVcs) -> None:
+    if source.type != "git":
+        kind = f"kind {source.type!r}" if source.type in {"hg", "svn", "bzr"} else f"unknown kind {source.type!r}"
+        raise InvalidValue(project, f"is in a repository of the {kind}, and casfs reads only those of git")
+    if not _COMMIT.fullmatch(source.commit_id):
+        raise InvalidValue(project, f"commit-id {source.commit_id!r} is no commit: 40 or 64 lower-case hexadecimal digits are")
+    if "#" in (source.url or ""):
+        raise InvalidValue(project, "the url of its repository has a fragment")
 
 
 def _was_requested(tool: Mapping[str, Any] | None) -> bool:
@@ -137,9 +176,15 @@ def _path(path: str, directory: str) -> str:
     return os.path.normpath(os.path.join(directory, path))
 
 
-def _digest(hashes: Mapping[str, str]) -> Digest | None:
-    text = hashes.get("sha256", "").lower()
-    return parse_digest(text) if text else None
+def _read_hashes(project: str, hashes: Mapping[str, str]) -> tuple[Digest | None, tuple[tuple[str, str], ...]]:
+    """The SHA-256 and every other hash that can be compared. Raises InvalidValue if there are hashes, and none of them can."""
+    said = {algorithm.lower(): value.lower() for algorithm, value in hashes.items()}
+    text = said.pop("sha256", "")
+    digest = parse_digest(text) if text else None
+    others = tuple(sorted((algorithm, value) for algorithm, value in said.items() if is_hash_algorithm(algorithm)))
+    if said and not others and digest is None:
+        raise InvalidValue(project, f"casfs knows no algorithm of its hashes: {', '.join(map(repr, sorted(said)))}")
+    return digest, others
 
 
 def format_preferences(distributions: Iterable[Distribution]) -> str:
@@ -148,7 +193,6 @@ def format_preferences(distributions: Iterable[Distribution]) -> str:
 
     packages = [{"name": one.project, "version": one.version} for one in distributions]
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "casfs", "packages": packages})
-
 
 
 def pin_moved(locked: Iterable[Locked], present: Iterable[Distribution]) -> list[str]:

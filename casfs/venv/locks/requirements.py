@@ -34,7 +34,7 @@ class Asked:
 
 
 def read_asked(lines: Sequence[str], files: Sequence[str]) -> Asked:
-    """What requirement lines and requirements files name. """
+    """What requirement lines and requirements files name."""
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 

@@ -55,7 +55,9 @@ def _source(one: Distribution, direct_url: bytes | None) -> Source | _Unknown:
     if is_wheel_place(one.origin):
         return {"wheels": [_archive(one.origin, one.wheel, one.wheel_size)]}
     place, digest = split_digest(one.origin)
-    return {"sdist": _archive(place, digest)} if digest else _Unknown(f"built from {place}, whose SHA-256 is not known; `casfs add` it again")
+    return (
+        {"sdist": _archive(place, digest)} if digest else _Unknown(f"built from {place}, whose SHA-256 is not known; `casfs add` it again")
+    )
 
 
 def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
