@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from casfs.errors import EnvironmentRefused
+from casfs.venv.plain import trust
 from casfs.venv.plain.existing import Existing, find_base, find_left, read_existing, require_existing
+from casfs.venv.plain.trust import trust_problem
 from casfs.venv.upper.written import Writings
 
 SITE = "lib/python3.11/site-packages"
@@ -108,8 +111,12 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, path: str, words: str):
 
 
 def make_program(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
+    """As a Python lies: with its library beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(0o755)
+    library = path.parent.parent / "lib/python3.11"
+    library.mkdir(parents=True, exist_ok=True)
+    (library / "os.py").touch()
 
 
 def test_the_base_interpreter_is_the_one_of_its_version(root: Path, tmp_path: Path):
@@ -135,6 +142,73 @@ def test_an_interpreter_of_somebody_else_is_not_run_unasked(root: Path, tmp_path
         monkeypatch.setattr(os, "geteuid", lambda: 1234)
     with pytest.raises(EnvironmentRefused, match="belongs to somebody else; name it with --python if you trust it"):
         find_base(Existing(str(root), "python3.11", str(tmp_path / "home"), False))
+
+
+def refusal(root: Path, base: Path) -> str | None:
+    """Why the Python of a prefix is not run, after its path."""
+    make_program(base / "bin/python3.11")
+    return trust_problem(str(base / "bin/python3.11"))
+
+
+PLACES = ["", "bin", "lib", "lib/python3.11", ".."]
+"""Of a prefix: who may write there chooses what its Python runs."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_a_base_that_others_may_write_to_is_not_run_unasked(root: Path, tmp_path: Path, place: str, mode: int):
+    base = tmp_path / "above/base"
+    assert refusal(root, base) is None
+    changed = (base / place).resolve()
+    changed.chmod(mode)
+    assert refusal(root, base) == f"depends on '{changed}', which others may write to"
+    with pytest.raises(EnvironmentRefused) as caught:
+        find_base(Existing(str(root), "python3.11", str(base / "bin"), False))
+    [line] = str(caught.value).splitlines()
+    assert line.endswith("which others may write to; name it with --python if you trust it")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_base_within_what_belongs_to_somebody_else_is_not_run_unasked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    base = tmp_path / "above/base"
+    assert refusal(root, base) is None
+    changed = os.stat(base / place).st_ino
+    monkeypatch.setattr(trust, "_belongs_to_another", lambda found: found.st_ino == changed)
+    assert refusal(root, base) == f"depends on '{(base / place).resolve()}', which belongs to somebody else"
+
+
+def test_a_sticky_directory_is_unsafe_for_what_is_looked_for_in_it(root: Path, tmp_path: Path):
+    """Such as /tmp: others can't replace what is ours in it, but put a library or a pyvenv.cfg there."""
+    above = tmp_path / "above"
+    assert refusal(root, above / "base") is None
+    above.chmod(0o1777)
+    assert refusal(root, above / "base") is None
+    assert refusal(root, above) == f"depends on '{above}', which others may write to"
+    shutil.rmtree(above / "lib")
+    (above / "base/lib/python3.11/os.py").unlink()
+    assert trust_problem(f"{above}/base/bin/python3.11") == f"depends on '{above}', which others may write to"
+
+
+def test_a_library_behind_a_link_is_looked_at_where_it_lies(root: Path, tmp_path: Path):
+    base, library = tmp_path / "base", tmp_path / "open/lib"
+    assert refusal(root, base) is None
+    library.parent.mkdir()
+    (base / "lib").rename(library)
+    (base / "lib").symlink_to(library)
+    library.parent.chmod(0o777)
+    assert refusal(root, base) == f"depends on '{library.parent}', which others may write to"
+
+
+def test_a_group_of_others_may_not_write_and_our_own_may(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    base = tmp_path / "base"
+    assert refusal(root, base) is None
+    (base / "lib").chmod(0o775)
+    monkeypatch.setattr(trust, "_is_our_group", lambda group: group != os.stat(base / "lib").st_gid)
+    assert refusal(root, base) == f"depends on '{base}/lib', which others may write to"
+    monkeypatch.setattr(trust, "_is_our_group", lambda group: True)
+    assert refusal(root, base) is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import EnvironmentRefused, reason_of
+from casfs.venv.plain.trust import trust_problem
 from casfs.venv.upper.written import Writings, Written, WrittenKind, is_bytecode
 from casfs.wheels.problems import quote
 
@@ -87,14 +88,15 @@ def _read_settings(writings: Writings) -> Mapping[str, str]:
 def find_base(one: Existing) -> str:
     """The interpreter that a virtual environment was made with: the one of its version in its `home`, with no symbolic link in its path.
 
-    Whoever made the environment chose it, and it will be run: so it must be root's or our own. Raises EnvironmentRefused.
+    Whoever made the environment chose it, and it will be run: so it and all that it depends on must be root's or our own (`trust`). Raises
+    EnvironmentRefused, OSError.
     """
     for name in (one.python_directory, "python3", "python"):
         path = os.path.join(one.home, name)
         if os.path.isabs(path) and "\0" not in path and os.path.isfile(path) and os.access(path, os.X_OK):
             path = os.path.realpath(path)  # a pyvenv.cfg beside the link would say where its library is
-            if os.stat(path).st_uid not in {0, os.geteuid()}:
-                reason = f"its base interpreter, {quote(path)}, belongs to somebody else; name it with --python if you trust it"
+            if problem := trust_problem(path):
+                reason = f"its base interpreter, {quote(path)}, {problem}; name it with --python if you trust it"
                 raise EnvironmentRefused(one.directory, reason)
             return path
     reason = f"its base interpreter is not in {quote(one.home)}" if one.home else "its pyvenv.cfg names no base interpreter"
