@@ -10,8 +10,7 @@ from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import summarise_upper
 from casfs.store.environments import Environment
 from casfs.store.reliance import require_present
-from casfs.venv.plain.beside import require_free
-from casfs.venv.plain.exported import export_generation
+from casfs.venv.plain.exported import export_generation, require_place
 
 
 def run_export(arguments: argparse.Namespace) -> None:
@@ -20,7 +19,7 @@ def run_export(arguments: argparse.Namespace) -> None:
     generation = environment.require()
     require_present(environment, generation)
     directory = os.path.realpath(arguments.directory)
-    require_free(directory)
+    require_place(environment.store, directory)
     _say_what_is_missing(environment)
     with progress_of_wheels() as progress:
         done = export_generation(environment.store, generation, directory, lambda size, total: progress(directory, size, total))

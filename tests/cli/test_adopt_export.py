@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from tests.fuse.harness import PYTHON_DIRECTORY, Casfs, clean_environ, site_packages
+from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, clean_environ, site_packages
 from tests.make_generations import Workshop
 from tests.venv.natives import NativeWorkshop, snapshot
 from tests.venv.uppers import MountedWorkshop
@@ -134,6 +135,35 @@ def test_export_refuses_a_place_that_is_taken(casfs: Casfs) -> None:
     (taken / "mine").touch()
     assert casfs.run("export", taken, code=1).stderr == f"casfs: {taken}: is not empty (it holds 'mine')\n"
     assert os.listdir(taken) == ["mine"]
+
+
+def test_export_refuses_a_place_within_the_store(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("demo"))
+    (casfs.directory / "link").symlink_to(casfs.store)
+    inside = casfs.store / "environments" / "plain"
+    done = casfs.run("export", casfs.directory / "link/environments/plain", code=1)
+    assert done.stderr == f"casfs: {inside}: is within the store {casfs.store}; choose another place\n"
+    assert not inside.exists()
+
+
+ENDED = """
+import os, signal, sys
+from casfs.cli.main import main
+from casfs.venv.plain import exported
+
+exported.clone_file = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)
+main(["export", sys.argv[1]])
+"""
+
+
+def test_what_an_export_that_was_ended_left_is_gone_after_the_next(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("demo"))
+    target = casfs.directory / "beside" / "plain"
+    ended = subprocess.run([sys.executable, "-c", ENDED, target], env=casfs.environ, cwd=REPOSITORY, check=False, timeout=60)
+    assert ended.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
+    assert not target.exists()
+    casfs.run("export", target)
+    assert os.listdir(target.parent) == ["plain"]
 
 
 def test_export_refuses_an_environment_that_does_not_exist(casfs: Casfs) -> None:

@@ -220,7 +220,7 @@ def fail(*arguments: object, **options: object) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("call", ["mkdir", "symlink", "copy_file_range", "fchmod", "utime", "chmod", "rename"])
+@pytest.mark.parametrize("call", ["mkdir", "symlink", "copy_file_range", "fchmod", "utime", "rename"])
 def test_a_full_disk_leaves_nothing_and_names_the_place(work: Workshop, target: Path, monkeypatch: pytest.MonkeyPatch, call: str):
     target.parent.mkdir()
     with monkeypatch.context() as patch:
@@ -238,7 +238,7 @@ def test_a_place_that_can_not_be_replaced_is_named(work: Workshop, target: Path,
     rename = os.rename
 
     def refuse(source: str, place: str, **options: int) -> None:
-        if place == str(target):
+        if place == target.name:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), source, None, place)
         rename(source, place, **options)
 
@@ -294,6 +294,113 @@ def test_what_somebody_else_is_filling_is_not_swept(work: Workshop, target: Path
     target.parent.mkdir()
     with pytest.raises(EnvironmentRefused, match="meanwhile"), filling(str(target)) as other:
         export(work, target)
-        assert os.path.isdir(other)
+        assert (target.parent / other.name).is_dir()
     assert names_beside(target) == [".venv"]
     assert (target / "pyvenv.cfg").is_file()
+
+
+def elsewhere(target: Path) -> Path:
+    """A directory that root alone may write to, as far as whoever owns the parent of the target is concerned."""
+    target.parent.mkdir(exist_ok=True)
+    place = target.parent.parent / "elsewhere"
+    for path in (place, place / SITE / "demo/deep/er", place / SITE / "other"):
+        path.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def put_link_in_place(target: Path, path: str, place: Path) -> Path:
+    """What the owner of the parent can do at any time: the staging directory is moved away, and `path` in the new one leads elsewhere."""
+    [staging] = target.parent.glob(".*.casfs-*")
+    staging.rename(target.parent / "moved")
+    link = staging / path
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(place / path)
+    return staging
+
+
+@pytest.mark.parametrize("path", ["", "lib", SITE, f"{SITE}/demo"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_nothing_is_written_through_a_link_that_is_put_in_its_place(work: Workshop, target: Path, path: str, count: int):
+    place = elsewhere(target)
+    before = read_exported(place)
+    done = 0
+
+    def swap(size: int, total: int) -> None:
+        nonlocal done
+        done += 1
+        if done == count:
+            put_link_in_place(target, path, place)
+
+    with pytest.raises(EnvironmentRefused, match=r"somebody else has taken away '\.\.venv\.casfs-"):
+        export_generation(work.store, work.environment.require(), str(target), swap)
+    assert read_exported(place) == before
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("path", ["lib", SITE])
+def test_nothing_is_written_through_a_link_within_it(work: Workshop, target: Path, path: str):
+    place = elsewhere(target)
+    before = read_exported(place)
+
+    def fill() -> None:
+        with filling(str(target)) as staging:
+            link = target.parent / staging.name / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(place / path)
+            with staging.below(f"{SITE}/demo"):
+                (place / "entered").touch()
+
+    with pytest.raises(NotADirectoryError) as caught:
+        fill()
+    assert str(caught.value.filename).startswith(f"{target}/lib")
+    assert read_exported(place) == before
+    assert names_beside(target) == []
+
+
+def test_a_directory_above_that_becomes_a_link_is_not_followed(work: Workshop, target: Path):
+    place = elsewhere(target)
+    before = read_exported(place)
+    target.parent.rmdir()
+    target.parent.symlink_to(place)
+    for path in (target, target / "deeper"):
+        with pytest.raises(NotADirectoryError) as caught:
+            export(work, path)
+        assert caught.value.filename == str(path)
+    assert read_exported(place) == before
+
+
+def test_a_directory_of_somebody_else_in_its_place_is_not_filled(work: Workshop, target: Path, monkeypatch: pytest.MonkeyPatch):
+    """It may come between the making of one and its opening."""
+    target.parent.mkdir()
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    with pytest.raises(PermissionError, match="belongs to somebody else") as caught:
+        export(work, target)
+    assert caught.value.filename == str(target)
+    assert not [path for path in target.parent.rglob("*") if not path.is_dir()]
+
+
+def test_what_is_swept_is_ours_and_no_link_is_followed(work: Workshop, target: Path):
+    place = elsewhere(target)
+    before = read_exported(place)
+    link, left, open_to_all = (target.parent / f".{target.name}.casfs-{digit * 16}" for digit in "012")
+    link.symlink_to(place)
+    (left / "deep").mkdir(parents=True)
+    (left / "deep/link").symlink_to(place)
+    (left / "link").symlink_to(place)
+    left.chmod(0o700)
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    (open_to_all / "lib").symlink_to(place)
+    export(work, target)
+    assert read_exported(place) == before
+    assert names_beside(target) == [link.name, open_to_all.name, ".venv"]
+
+
+@pytest.mark.parametrize("path", ["", "environments/plain", "new/deeper/plain"])
+def test_a_place_within_the_store_is_refused(work: Workshop, path: str):
+    place = os.path.join(work.store.root, path).rstrip("/")
+    before = sorted(os.listdir(work.store.root))
+    with pytest.raises(EnvironmentRefused, match=f"{place}: is within the store {work.store.root}; choose another place"):
+        export(work, Path(place))
+    assert sorted(os.listdir(work.store.root)) == before

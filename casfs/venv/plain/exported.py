@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from casfs.digest import digest_file
-from casfs.errors import StoreDamaged
+from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.store.blob_stamps import BlobStamps, read_blob_stamps
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.stamps import file_facts
 from casfs.store.store import Store
-from casfs.venv.plain.beside import filling
-from casfs.venv.plain.cloning import clone_file
 from casfs.venv.differences import read_entries, read_file
+from casfs.venv.plain.beside import Staging, filling, require_free
+from casfs.venv.plain.cloning import clone_file
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, time_from_content
 from casfs.venv.twins.files import DIRECTORY_MODE, FILE_MODES
@@ -27,7 +28,7 @@ from casfs.venv.twins.files import DIRECTORY_MODE, FILE_MODES
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 
-_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -42,10 +43,27 @@ class Exported:
 def export_generation(store: Store, generation: Generation, directory: str, progress: Progress) -> Exported:
     """Write all that a generation shows into `directory`, which is absent or empty, all of it or nothing.
 
-    `directory` is absolute, and its last component no symbolic link. Raises EnvironmentRefused, StoreDamaged, OSError.
+    `directory` is absolute, and no component of it a symbolic link. Raises EnvironmentRefused, StoreDamaged, OSError.
     """
+    require_place(store, directory)
     with filling(directory) as staging:
         return _Export(store, generation, progress).run(staging)
+
+
+def require_place(store: Store, directory: str) -> None:
+    """Raises EnvironmentRefused for a place that is taken, or within the store; and OSError."""
+    for root in (store.root, *store.shared):
+        if any(_is_same(root, str(one)) for one in (directory, *PurePath(directory).parents)):
+            raise EnvironmentRefused(directory, f"is within the store {root}; choose another place")
+    require_free(directory)
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two paths lead to one directory."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 class _Export:
@@ -59,39 +77,41 @@ class _Export:
         self._stamps: dict[int, Sequence[BlobStamps]] = {}  # of layers
         self._done = Exported()
 
-    def run(self, target: str) -> Exported:
-        made: list[tuple[str, DirectoryNode]] = []
-        waiting = [(target, self._tree.root)]
+    def run(self, staging: Staging) -> Exported:
+        made: list[DirectoryNode] = []
+        waiting = [self._tree.root]
         while waiting:
-            path, directory = waiting.pop()
-            made.append((path, directory))
-            for name, entry in read_entries(self._tree, directory, self._reader.fill).items():
-                if isinstance(entry, DirectoryNode):
-                    os.mkdir(f"{path}/{name}", 0o700)
-                    waiting.append((f"{path}/{name}", entry))
-                else:
-                    self._write_file(f"{path}/{name}", entry)
-        for path, directory in reversed(made):  # what was put into them changed their times
-            os.chmod(path, DIRECTORY_MODE)
-            os.utime(path, ns=(directory.mtime_ns, directory.mtime_ns))
+            directory = waiting.pop()
+            made.append(directory)
+            with staging.below(directory.path) as fd:
+                for name, entry in read_entries(self._tree, directory, self._reader.fill).items():
+                    if isinstance(entry, DirectoryNode):
+                        os.mkdir(name, 0o700, dir_fd=fd)
+                        waiting.append(entry)
+                    else:
+                        self._write_file(fd, name, entry)
+        for directory in reversed(made):  # what was put into them changed their times
+            with staging.below(directory.path) as fd:
+                os.fchmod(fd, DIRECTORY_MODE)
+                os.utime(fd, ns=(directory.mtime_ns, directory.mtime_ns))
         return self._done
 
-    def _write_file(self, path: str, entry: FileEntry) -> None:
+    def _write_file(self, parent: int, name: str, entry: FileEntry) -> None:
         node = read_file(self._tree, entry, self._reader.fill)
         times = (time_from_content(node.digest),) * 2
         if node.kind is Kind.SYMLINK:
-            os.symlink(self._store.pool.read_blob(node.digest, node.size), os.fsencode(path))
-            os.utime(path, ns=times, follow_symlinks=False)
+            os.symlink(self._store.pool.read_blob(node.digest, node.size), os.fsencode(name), dir_fd=parent)
+            os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
         else:
-            self._write_content(path, entry, node, times)
+            self._write_content(parent, name, entry, node, times)
         self._done.files += 1
         self._done.size += node.size
         self._progress(self._done.size, self._tree.total_size)
 
-    def _write_content(self, path: str, entry: FileEntry, node: FileNode, times: tuple[int, int]) -> None:
+    def _write_content(self, parent: int, name: str, entry: FileEntry, node: FileNode, times: tuple[int, int]) -> None:
         source = self._store.pool.open_blob(node.digest, node.size)
         try:
-            target = os.open(path, _NEW_FILE, 0o600)
+            target = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
             try:
                 self._fill(source, target, entry, node)
                 os.fchmod(target, FILE_MODES[node.kind])  # whatever the umask
