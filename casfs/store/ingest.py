@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, BinaryIO
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
-from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, read_manifest, stage_manifest
+from casfs.store.manifests import (
+    Description,
+    Kind,
+    Manifest,
+    ManifestFile,
+    NewFile,
+    build_manifest,
+    is_whole,
+    read_manifest,
+    stage_manifest,
+)
 from casfs.store.numbers import assign_numbers
 from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch, naming, write_all
@@ -189,7 +199,7 @@ def _recall(store: Store, wheel: KnownWheel, request: Request) -> _Draft:
 
 
 def find_known(store: Store, filename: str, digest: Digest) -> tuple[Digest, Manifest] | None:
-    """The manifest of a wheel that this store or a shared pool has; None too if it is known by a name that says something else.
+    """The manifest of a wheel that this store or a shared pool has whole; None too if it is known by a name that says something else.
 
     Which Python a wheel is for is only said by its file name, so one that is named otherwise must be read as any other.
     """
@@ -202,7 +212,7 @@ def find_known(store: Store, filename: str, digest: Digest) -> tuple[Digest, Man
         except (FileNotFoundError, InvalidValue, StoreDamaged):
             continue
         about = content.description
-        if is_named_so(filename, about.project, about.version, about.tags):
+        if is_named_so(filename, about.project, about.version, about.tags) and is_whole(store, content):
             return manifest, content
     return None
 

@@ -271,6 +271,11 @@ def stage_manifest(store: Store, batch: Batch, manifest: Manifest) -> Digest:
     return digest
 
 
+def is_whole(store: Store, manifest: Manifest) -> bool:
+    """Whether the pools have every blob of a manifest, in its size. One system call for each file."""
+    return all(store.pool.has_blob(manifest.digest(row), manifest.sizes[row]) for row in range(len(manifest.names)))
+
+
 def read_manifest(store: Store, digest: Digest) -> Manifest:
     """The manifest of that digest, compared with it; a shared pool is asked where the store has none. Raises StoreDamaged."""
     if not store.shared:

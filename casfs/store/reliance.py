@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from casfs.errors import EnvironmentRefused, InvalidValue, StoreDamaged
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation, Layer
-from casfs.store.manifests import read_manifest
+from casfs.store.manifests import is_whole, read_manifest
 from casfs.store.store import Store
 
 WAY_OUT = "`casfs pool add` of the store that had them brings them back, and so does adding their wheels again"
@@ -54,8 +54,7 @@ def _may_exist(path: str) -> bool:
 def _has_all(store: Store, layer: Layer) -> bool:
     """Whether the pools have every blob of a layer. One whose manifest is damaged is not our business."""
     with contextlib.suppress(StoreDamaged):
-        manifest = read_manifest(store, layer.manifest)
-        return all(store.pool.has_blob(manifest.digest(row), manifest.sizes[row]) for row in range(len(manifest.names)))
+        return is_whole(store, read_manifest(store, layer.manifest))
     return True
 
 

@@ -130,6 +130,20 @@ def test_a_known_wheel_needs_no_file(store, place):
     assert (second.was_known, second.manifest, second.wheel_size) == (True, first.manifest, 123)
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, lambda blob: (blob.chmod(0o644), blob.write_bytes(b"more than before"))])
+def test_a_known_wheel_whose_blobs_are_not_whole_is_unpacked_again(store, place, harm):
+    path = make_wheel().write_to(place)
+    [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
+    blob = Path(store.pool.path(first.content.digest(0)))
+    before = blob.read_bytes()
+    harm(blob)
+    with pytest.raises(WheelRefused, match="not in the store any more"):
+        ingest_wheels(store, [KnownWheel(path.name, first.wheel, first.wheel_size)], ANY_WHEEL)
+    [again] = ingest_wheels(store, [str(path)], ANY_WHEEL)
+    assert (again.was_known, again.manifest, again.new_files) == (False, first.manifest, 1)
+    assert blob.read_bytes() == before
+
+
 @pytest.mark.parametrize("filename", ["demo-1.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"])
 def test_a_wheel_that_is_not_known_so_is_refused_without_its_file(store, place, filename):
     """Nobody has seen it, or it was seen under a name that says something else."""
