@@ -103,7 +103,7 @@ def _say_added(change: Change, *, is_brief: bool = False) -> None:
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
     for conflict in change.conflicts:
-        warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
+        warn(f"{conflict}; {conflict.outcome}")
     files = sum(len(one.content.names) for one in change.ingested)
     size = sum(one.content.total_size for one in change.ingested)
     new_files, new_bytes = sum(one.new_files for one in change.ingested), sum(one.new_bytes for one in change.ingested)

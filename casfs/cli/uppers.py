@@ -85,7 +85,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
     for refused in done.refused:
         warn(f"{refused}; it stays in the upper layer")
     for conflict in done.conflicts:
-        warn(f"{conflict}; the later one, {conflict.winner.name}, wins")
+        warn(f"{conflict}; {conflict.outcome}")
     if maker:
         note_bytecode(maker.made)
     note(f"upper layer: {format_size(done.size_before)} before, {format_size(done.size_after)} now")

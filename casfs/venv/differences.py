@@ -1,14 +1,19 @@
-"""What differs between trees, and what distributions dispute: found by comparing the parts of directories, so equal ones are never entered."""
+"""What differs between trees, and what distributions dispute: found by comparing the parts of directories, so equal ones are never entered.
+
+Bytecode is disputed only where it is not beside its own source: what one distribution has of a source that another one has would run in
+its place. Where each has a source of that name, the sources are disputed, and Python compares bytecode with the one that is shown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from casfs.digest import Digest
 from casfs.store.generations import Distribution
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
-from casfs.venv.upper.written import is_bytecode
+from casfs.venv.upper.written import is_bytecode, source_of
 
 ReadLayers = Callable[[Tree, list[int]], None]
 """Reads these layers and gives the tree what they hold."""
@@ -97,22 +102,33 @@ class Conflict:
     loser: Distribution
     winner: Distribution
     is_impossible: bool  # a file and a directory of one name can't both be shown
+    is_foreign: bool = False  # the loser only has the source of this bytecode; which one is the later does not matter
 
     def __str__(self) -> str:
+        loser, winner = (f"{one.name} {one.version}" for one in (self.loser, self.winner))
+        if self.is_foreign:
+            return f"{self.path} of {winner} is bytecode of a source that {loser} has"
         what = "as a file and as a directory" if self.is_impossible else "with different contents"
-        return f"{self.path} is claimed by {self.loser.name} {self.loser.version} and by {self.winner.name} {self.winner.version} {what}"
+        return f"{self.path} is claimed by {loser} and by {winner} {what}"
+
+    @property
+    def outcome(self) -> str:
+        """What a mount makes of it."""
+        return "Python may run it instead" if self.is_foreign else f"the later one, {self.winner.name}, wins"
 
 
 def iter_conflicts(tree: Tree, read: ReadLayers) -> Iterator[Conflict]:
-    """Every path that two distributions dispute, below directories that two distributions share. Bytecode differs where sources do."""
-    waiting = [tree.root]
+    """Every path that two distributions dispute, below directories that two distributions share."""
+    waiting: list[tuple[DirectoryNode, DirectoryNode]] = [(tree.root, tree.root)]
     while waiting:
-        directory = waiting.pop()
+        directory, parent = waiting.pop()
         if len({_owner(tree, part.layer) for part in directory.parts}) < 2:
             continue
         entries = read_entries(tree, directory, read)
-        yield from _conflicts_in(tree, directory, read)
-        waiting += [entry for entry in entries.values() if isinstance(entry, DirectoryNode)]
+        yield from _conflicts_in(tree, directory, parent, read)
+        if isinstance(cache := entries.get("__pycache__"), DirectoryNode):
+            yield from _iter_foreign(tree, directory, cache, read)
+        waiting += [(entry, directory) for entry in entries.values() if isinstance(entry, DirectoryNode)]
 
 
 def _owner(tree: Tree, layer: int) -> str | None:
@@ -120,8 +136,12 @@ def _owner(tree: Tree, layer: int) -> str | None:
     return distribution.project if distribution else None
 
 
-def _conflicts_in(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> Iterator[Conflict]:
-    claims: dict[str, list[tuple[int, FileEntry | None]]] = {}
+_Claim = tuple[int, FileEntry | None]
+"""A layer and its file; None: its directory."""
+
+
+def _conflicts_in(tree: Tree, directory: DirectoryNode, parent: DirectoryNode, read: ReadLayers) -> Iterator[Conflict]:
+    claims: dict[str, list[_Claim]] = {}
     prefix = f"{directory.path}/" if directory.path else ""
     for part in directory.parts:
         directories, files = tree.layers[part.layer].names(part.row)
@@ -130,17 +150,40 @@ def _conflicts_in(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> Ite
         for name, row in files.items():
             claims.setdefault(prefix + name, []).append((part.layer, FileEntry(part.layer, row, part.row)))
     for path, claimants in claims.items():
-        if len(claimants) > 1 and any(entry for _, entry in claimants) and not is_bytecode(path):
-            yield from _disputes(tree, path, claimants, read)
+        if len(claimants) > 1 and any(entry for _, entry in claimants):
+            sourced = _layers_with(tree, parent, source_of(path)) if is_bytecode(path) else set()
+            yield from _disputes(tree, path, claimants, sourced, read)
 
 
-def _disputes(tree: Tree, path: str, claimants: list[tuple[int, FileEntry | None]], read: ReadLayers) -> Iterator[Conflict]:
-    for (one, before), (other, after) in zip(claimants, claimants[1:], strict=False):
+def _layers_with(tree: Tree, directory: DirectoryNode, path: str) -> set[int]:
+    """The layers that have a file of that name in a directory."""
+    name = path.rpartition("/")[2]
+    return {part.layer for part in directory.parts if name in tree.layers[part.layer].names(part.row)[1]}
+
+
+def _disputes(tree: Tree, path: str, claimants: list[_Claim], sourced: set[int], read: ReadLayers) -> Iterator[Conflict]:
+    """`sourced` are the layers that have the source, if this is bytecode."""
+    for (one, before), (other, after) in pairwise(claimants):
         loser, winner = tree.layers[one].distribution, tree.layers[other].distribution
         if loser is None or winner is None or loser.project == winner.project:
             continue
         if before is None or after is None:
             if before is not after:
                 yield Conflict(path, loser, winner, True)
-        elif read_file(tree, before, read).digest != read_file(tree, after, read).digest:
+        elif not {one, other} <= sourced and read_file(tree, before, read).digest != read_file(tree, after, read).digest:
             yield Conflict(path, loser, winner, False)
+
+
+def _iter_foreign(tree: Tree, directory: DirectoryNode, cache: DirectoryNode, read: ReadLayers) -> Iterator[Conflict]:
+    """Bytecode of which its distribution has no source, but another one has it, and no bytecode there that could dispute it."""
+    read_entries(tree, cache, read)
+    names = {part.layer: tree.layers[part.layer].names(part.row)[1] for part in cache.parts}
+    for layer, files in names.items():
+        winner = tree.layers[layer].distribution
+        for path in (f"{cache.path}/{name}" for name in files):
+            sourced = _layers_with(tree, directory, source_of(path)) if is_bytecode(path) else set()
+            for other in sorted(sourced) if layer not in sourced else ():
+                loser = tree.layers[other].distribution
+                is_bare = path.rpartition("/")[2] not in names.get(other, ())
+                if winner and loser and is_bare and winner.project != loser.project:
+                    yield Conflict(path, loser, winner, False, True)

@@ -236,6 +236,53 @@ def test_a_file_and_a_directory_of_one_name_are_impossible(is_file_first: bool):
     assert str(conflict).endswith("as a file and as a directory")
 
 
+CODE = f"{SITE_PACKAGES}/ns/__pycache__/x.cpython-311.pyc"
+SHOWN_CODE = show(CODE)
+SOURCE = f"{SITE_PACKAGES}/ns/x.py"
+
+
+def test_bytecode_beside_its_own_source_is_not_disputed():
+    one, two = ({SOURCE: name, CODE: name + b"code", CODE.replace(".pyc", ".opt-1.pyc"): name} for name in (b"1", b"2"))
+    assert [one.path for one in conflicts_of(make_manifest(one, "one"), make_manifest(two, "two"))] == [show(SOURCE)]
+
+
+@pytest.mark.parametrize("is_foreign_first", [True, False])
+@pytest.mark.parametrize("name", ["x.cpython-311.pyc", "x.cpython-311.opt-2.pyc"])
+def test_bytecode_of_a_source_that_another_distribution_has_is_a_conflict(is_foreign_first: bool, name: str):
+    place = CODE.replace("x.cpython-311.pyc", name)
+    own = make_manifest({SOURCE: b"", place: b"code"}, "own")
+    foreign = make_manifest({place: b"evil"}, "foreign")
+    [conflict] = conflicts_of(*([foreign, own] if is_foreign_first else [own, foreign]))
+    assert (conflict.path, conflict.is_impossible) == (show(place), False)
+    assert conflict.winner.project == ("own" if is_foreign_first else "foreign")
+    assert conflict.outcome == f"the later one, {conflict.winner.name}, wins"
+
+
+@pytest.mark.parametrize("is_foreign_first", [True, False])
+def test_bytecode_of_a_source_that_another_distribution_did_not_compile_is_a_conflict(is_foreign_first: bool):
+    own, foreign = make_manifest({SOURCE: b""}, "own"), make_manifest({CODE: b"evil"}, "foreign")
+    [conflict] = conflicts_of(*([foreign, own] if is_foreign_first else [own, foreign]))
+    assert (conflict.path, conflict.loser.project, conflict.winner.project) == (SHOWN_CODE, "own", "foreign")
+    assert f"{conflict}; {conflict.outcome}" == (
+        f"{SHOWN_CODE} of foreign 1.0 is bytecode of a source that own 1.0 has; Python may run it instead"
+    )
+
+
+def test_bytecode_whose_source_nobody_has_or_that_has_dots_in_its_name_is_not_disputed():
+    one = make_manifest({CODE: b"of a source that is gone"}, "one")
+    two = make_manifest({f"{SITE_PACKAGES}/ns/y.z.py": b"", f"{SITE_PACKAGES}/ns/__pycache__/y.z.cpython-311.pyc": b"code"}, "two")
+    three = make_manifest({f"{SITE_PACKAGES}/ns/y.py": b""}, "three")
+    assert conflicts_of(one, two, three) == []
+
+
+@pytest.mark.parametrize("is_file_first", [True, False])
+def test_a_directory_with_the_name_of_bytecode_is_impossible(is_file_first: bool):
+    file = make_manifest({SOURCE: b"", CODE: b"code"}, "file")
+    directory = make_manifest({f"{CODE}/x": b""}, "directory")
+    [conflict] = conflicts_of(*([file, directory] if is_file_first else [directory, file]))
+    assert (conflict.path, conflict.is_impossible) == (SHOWN_CODE, True)
+
+
 def test_a_wheel_and_its_own_installation_do_not_dispute():
     shelf = Shelf()
     one = shelf.distribution(make_manifest({"bin/x": b"#!python"}), make_manifest({"bin/x": b"#!/bin/sh"}))

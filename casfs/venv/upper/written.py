@@ -183,7 +183,8 @@ def is_bytecode(path: str) -> bool:
 
 
 def source_of(path: str) -> str:
-    """The source that bytecode at `path` was made from (PEP 3147)."""
+    """The source that bytecode at `path` was made from (PEP 3147, PEP 488)."""
     parent, _, name = path.rpartition("/")
-    directory = parent.removesuffix("__pycache__")
-    return f"{directory}{name.split('.', 1)[0]}.py"
+    base, _, level = (stem := name.removesuffix(".pyc")).rpartition(".")
+    stem = base if level.startswith("opt-") else stem
+    return f"{parent.removesuffix('__pycache__')}{stem.rpartition('.')[0] or stem}.py"
