@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -268,3 +270,18 @@ def test_what_only_looks_like_it_is_told(root: Path, path: str):
     (root / path).touch()
     with Writings(str(root)) as writings:
         assert [one.path for one in find_left(writings, SITE, ())] == [path]
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "is_ours"),
+    [("me", [], True), ("me", ["me"], True), ("me", ["me", "other"], False), ("users", [], False), ("users", ["me"], False)],
+)
+def test_our_own_group_is_named_as_we_are_and_has_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, group: str, members: list[str], is_ours: bool
+):
+    user = pwd.struct_passwd(("me", "x", os.geteuid(), 1234, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", {os.geteuid(): user}.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", {1234: grp.struct_group((group, "x", 1234, members))}.__getitem__)
+    assert trust._is_our_group(1234) is is_ours
+    assert trust._is_our_group(1235) is False
+    assert trust._is_our_group(0) is True
