@@ -36,4 +36,5 @@ def _say_what_is_missing(environment: Environment) -> None:
     files = len(summary.loose) + sum(len(one.edited) for one in summary.projects.values() if not one.tool)
     found = [format_count(installed, "distribution")] if installed else []
     found += [format_count(files, "file")] if files else []
-    note(f"{' and '.join(found)} that were changed in a mount are not part of it; `casfs diff` names them, `casfs absorb` keeps them")
+    what = " and ".join(found)
+    note(f"not part of it, since changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")

@@ -61,8 +61,10 @@ def run_mount(arguments: argparse.Namespace) -> None:
 
 
 def require_generation(environment: Environment, python: str | None) -> None:
-    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more."""
+    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter."""
     if (current := environment.current()) is not None:
+        if python is not None:
+            choose_interpreter(environment, python)
         require_present(environment, current)
     else:
         from casfs.venv.changes import create_environment

@@ -97,7 +97,7 @@ def _say_what_stays(left: Summary) -> None:
     """Edits and files of nobody are not taken over; whoever meant them should know."""
     count = len(left.loose) + sum(len(one.edited) for one in left.projects.values() if not one.tool)
     if count:
-        note(f"{format_count(count, 'file')} that nobody installed or that somebody changed stay there; `casfs diff` names them")
+        note(f"staying there, since nobody installed or somebody changed them: {format_count(count, 'file')}; `casfs diff` names them")
 
 
 def run_reset(arguments: argparse.Namespace) -> None:

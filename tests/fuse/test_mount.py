@@ -278,3 +278,9 @@ def test_a_list_with_a_line_that_makes_no_sense_mounts_nothing_and_names_it_by_i
     path.write_text(f"  # a comment\n\tenv\t{casfs.directory / 'one'}\n")
     casfs.run("mount", "--list", path)
     assert [(one["mountpoint"], one["environment"]) for one in casfs.status()] == [(str(casfs.directory / "one"), "env")]
+
+
+def test_an_environment_of_another_interpreter_is_refused(casfs: Casfs, mounted: Path) -> None:
+    done = casfs.run("mount", "--python", "3.12", casfs.directory / "other", code=1)
+    assert "can't be changed to" in done.stderr
+    assert [mount["mountpoint"] for mount in casfs.status()] == [str(mounted)]
