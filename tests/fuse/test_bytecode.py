@@ -223,6 +223,15 @@ def test_what_goes_takes_its_bytecode_with_it(casfs: Casfs, writable: Path) -> N
     assert not (site_packages(writable) / "demo").exists()
 
 
+def test_bytecode_that_is_never_compared_does_not_outlive_its_source(casfs: Casfs, writable: Path) -> None:
+    python(
+        writable, "-m", "compileall", "-qf", "--invalidation-mode", "unchecked-hash", str(site_packages(writable) / "other"), writes=True
+    )
+    assert list((casfs.store / "environments/default/upper").rglob("*.pyc"))
+    casfs.run("add", casfs.wheel("other", version="2.0", files={"other/__init__.py": b"VALUE = 'new'\n"}))
+    assert run_python(writable, "import other; print(other.VALUE)") == "new"
+
+
 def test_another_distribution_over_it_without_bytecode_is_what_runs(casfs: Casfs, writable: Path) -> None:
     files = {"demo/more.py": DEMO["demo/more.py"].replace(b"2 * x", b"5 * x"), "later/__init__.py": b""}
     casfs.run("add", "--no-compile", casfs.wheel("later", files=files))

@@ -1,4 +1,10 @@
-"""Bytecode in an upper layer whose source is gone with a generation: its directory alone would let `import` find an empty package."""
+"""Stale bytecode in an upper layer, after a change of generation.
+
+Where the source is gone, the directory of its bytecode alone would let `import` find an empty package. And bytecode that says that it is
+not to be compared with its source (PEP 552, unchecked) would go on to run when the source below it is another one. Which sources changed
+need not be known for that, so a later command can finish what a killed one left: all such bytecode goes, unless its source is in the upper
+layer as well and so stays what it is. It is a cache, and Python makes it anew.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +14,60 @@ from collections.abc import Sequence
 
 from casfs.store.environments import Environment
 from casfs.store.uppers import current_upper, make_current, next_upper
+from casfs.venv.reading import LayerReader
+from casfs.venv.tree import Tree
 from casfs.venv.upper.copying import build_upper
 from casfs.venv.upper.merged import MergedView
 from casfs.venv.upper.next_upper import plan_next_upper
-from casfs.venv.reading import LayerReader
-from casfs.venv.tree import Tree
-from casfs.venv.upper.written import OPEN_DIRECTORY, Writings, WrittenKind, is_bytecode, parent_below, source_of
+from casfs.venv.upper.written import OPEN_DIRECTORY, Writings, Written, WrittenKind, is_bytecode, parent_below, source_of
 
 
 def find_stale_bytecode(environment: Environment) -> list[str]:
-    """Paths of bytecode in the upper layer whose source nobody shows, and of the directories that hold nothing else, deepest first."""
+    """Paths of stale bytecode in the upper layer, and of the directories that hold nothing else and are only there, deepest first."""
     if (upper := current_upper(environment)) is None or (generation := environment.current()) is None:
         return []
     with Writings(upper.files) as writings:
         view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
-        entries = writings.entries.values()
-        files = [one.path for one in entries if one.kind is WrittenKind.FILE and is_bytecode(one.path)]
-        stale = [path for path in files if view.find(source_of(path)) is None]
+        stale = _stale_files(view)
         parents = {"/".join(parts[:count]) for path in stale for parts in [path.split("/")] for count in range(1, len(parts))}
         return [*stale, *sorted((path for path in parents if view.find_lower(path) is None), reverse=True)]
 
 
+def _stale_files(view: MergedView) -> list[str]:
+    entries = view.writings.entries.values()
+    files = [one.path for one in entries if one.kind is WrittenKind.FILE and is_bytecode(one.path)]
+    return [path for path in files if _is_stale(view, path)]
+
+
+def _is_stale(view: MergedView, path: str) -> bool:
+    source = view.find(source_of(path))
+    return source is None or (not isinstance(source, Written) and _is_unchecked(view.writings, path))
+
+
+_HASH_BASED, _CHECKED = 1, 2  # flags of bytecode (PEP 552)
+
+
+def _is_unchecked(writings: Writings, path: str) -> bool:
+    """Whether Python runs bytecode without a look at its source. What can't be read, or is too short, Python does not run either."""
+    try:
+        fd = writings.open_file(path)
+    except OSError:
+        return False
+    try:
+        header = os.pread(fd, 8, 0)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    flags = int.from_bytes(header[4:], "little")
+    return len(header) == 8 and flags & (_HASH_BASED | _CHECKED) == _HASH_BASED
+
+
 def remove_below(mount: str, paths: Sequence[str]) -> None:
-    """Remove files, and directories if they are empty, in a mount of the environment. No symbolic link is followed; what fails is left."""
+    """Remove files, and directories if they are empty, in a mount of the environment. No symbolic link is followed; what fails is left.
+
+    Bytecode that the generation has in the same place stays hidden: the next import by whoever may write makes it anew.
+    """
     root = os.open(mount, OPEN_DIRECTORY)
     try:
         for path in paths:
@@ -48,7 +85,7 @@ def tidy_upper(environment: Environment) -> None:
         tree, fill = Tree(environment.require()), LayerReader(environment.store).fill
         with Writings(upper.files) as writings:
             view = MergedView(writings, tree, fill, environment.store.pool)
-            if plan := plan_next_upper(view, tree, fill, ()):
+            if plan := plan_next_upper(view, tree, fill, _stale_files(view)):
                 upper = next_upper(environment)
                 build_upper(writings, plan, upper.files)
                 make_current(environment, upper)
