@@ -14,7 +14,7 @@ from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
 from casfs.cli.output import note, progress_of_downloads, say, warn
 from casfs.errors import BuildFailed, FetchFailed, WheelRefused
-from casfs.fetch.access import Access, build_access
+from casfs.fetch.access import Access, build_access, hide_logins
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
 from casfs.fetch.obtain import Means, obtain
 from casfs.fetch.resolve import Question, find_held, is_held, resolve
@@ -71,8 +71,7 @@ def finding(
     store: Store, interpreter: Interpreter, before: Generation | None, reach: Reach, wish: Wish
 ) -> Iterator[tuple[Sequence[Arrival], Sequence[Distribution]]]:
     """What has to come to what is there before, and what was asked for and is there. Files are there within the block."""
-    if odd := [word for word in (*wish.what, *wish.editable) if not word.isprintable() or not word.strip()]:
-        raise FetchFailed(repr(odd[0]), "is no requirement, path or URL")
+    refuse_odd_words([*wish.what, *wish.editable])
     asked = read_asked(wish.what, wish.requirements)
     present = before.distributions if before else ()
     lines = [*wish.what, *(f"-e {one}" for one in wish.editable)]
@@ -92,13 +91,19 @@ def finding(
             yield marked, [one for one in present if one.project in resolved - coming]
 
 
+def refuse_odd_words(words: Sequence[str]) -> None:
+    """Raises FetchFailed for what would be more than one line of requirements, or none."""
+    if odd := [word for word in words if not word.isprintable() or not word.strip()]:
+        raise FetchFailed(hide_logins(repr(odd[0])), "is no requirement, path or URL")
+
+
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
     try:
         return resolve(reach.uv, interpreter, question, directory)
     except FetchFailed as error:
         if not editable:
             raise
-        raise FetchFailed(", ".join(editable), f"{error.subject} {'; '.join(error.reasons)}") from None
+        raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}") from None
 
 
 def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
@@ -123,7 +128,7 @@ def obtaining(
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
-            warn(f"{one.place}: no SHA-256 is known, so nobody can tell whether it is what it should be")
+            warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
     try:
         with progress_of_downloads() as report:
             arrivals = obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))

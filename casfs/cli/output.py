@@ -1,9 +1,13 @@
-"""How commands speak: results on standard output, everything else on standard error."""
+"""How commands speak: results on standard output, everything else on standard error.
+
+Unprintable characters are written as JSON and TOML write them (\\u001b): names come from anywhere, and must move no cursor.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,15 +18,25 @@ _SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
 
 
 def say(text: str = "") -> None:
-    """A line of the result."""
-    print(text)
+    """A line of the result, or several."""
+    print("\n".join(map(escape, text.split("\n"))))
 
 
 def note(text: str) -> None:
-    """A line beside the result, behind what was said of that."""
+    """A line beside the result, behind what was said of that. Reasons below it are indented, as CasfsError writes them."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print(text, file=sys.stderr)
+    print("\n  ".join(map(escape, text.split("\n  "))), file=sys.stderr)
+
+
+def escape(text: str) -> str:
+    """A text that a terminal shows as it is. Letters of every script stay."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escape_one(one) for one in text)
+
+
+def _escape_one(one: str) -> str:
+    """In the form that JSON and, for what JSON writes as two surrogates, TOML allow."""
+    return f"\\u{ord(one):04x}" if ord(one) < 1 << 16 else f"\\U{ord(one):08x}"
 
 
 def warn(text: str) -> None:
@@ -32,7 +46,8 @@ def warn(text: str) -> None:
 
 def say_json(value: object) -> None:
     """The result for programs."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    say(re.sub(r"[^\x00-\uffff]", lambda one: one[0] if one[0].isprintable() else json.dumps(one[0])[1:-1], text))
 
 
 def format_size(size: float) -> str:

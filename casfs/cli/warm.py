@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from casfs.cli.bytecode import make_if_possible, note_bytecode
 from casfs.cli.context import find_python, store_directory
-from casfs.cli.names import Reach, make_reach
+from casfs.cli.names import Reach, make_reach, refuse_odd_words
 from casfs.cli.output import format_count, format_size, note, progress_of_downloads, progress_of_wheels, say, warn
 from casfs.errors import CasfsError, FetchFailed
+from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import Means, obtain
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.shared import use_shared_pools
@@ -27,7 +28,7 @@ from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.interpreters.known import know_interpreter
 from casfs.venv.locks.locks import Locked, format_preferences, read_lock
-from casfs.venv.locks.requirements import iter_requirements
+from casfs.venv.locks.requirements import Asked, iter_requirements, read_asked, refuse_other_hashes
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -40,19 +41,25 @@ def run_warm(arguments: argparse.Namespace) -> int:
     """casfs pool warm"""
     if not arguments.what and not arguments.requirements:
         arguments.usage_error("name something to warm the pool with")
+    refuse_odd_words(arguments.what)
+    lines = list(dict.fromkeys([*arguments.what, *iter_requirements(arguments.requirements or (), _warn_of_option)]))
+    asked = read_asked(lines, ())
     store = open_store(store_directory(arguments), create=True)
     use_shared_pools(store)
     interpreters = [know_interpreter(store, find_python(one)) for one in arguments.python or [None]]
-    lines = list(dict.fromkeys([*arguments.what, *iter_requirements(arguments.requirements or ())]))
     failed = 0
     for interpreter in {one.executable: one for one in interpreters}.values():
         with store.batch() as scratch:
-            warmth = _Warmth(store, make_reach(arguments), interpreter, arguments.jobs, scratch.directory)
+            warmth = _Warmth(store, make_reach(arguments), interpreter, asked, arguments.jobs, scratch.directory)
             ingested = list(warmth.take_in(warmth.resolve(lines)))
         _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
         _note_what_came(interpreter, ingested)
         failed += warmth.failed
     return 1 if failed else 0
+
+
+def _warn_of_option(path: str, line: str) -> None:
+    warn(hide_logins(f"{path}: {line} is passed over: options are given to the command, and only requirements are read from files"))
 
 
 @dataclass(slots=True)
@@ -62,6 +69,7 @@ class _Warmth:
     store: Store
     reach: Reach
     interpreter: Interpreter
+    asked: Asked
     jobs: int
     directory: str
     failed: int = 0
@@ -79,7 +87,7 @@ class _Warmth:
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
             compile_line = partial(quiet.compile, self.interpreter.executable, [line], (), format_preferences(()))
             try:
-                return read_lock(compile_line(directory), self.interpreter)
+                return self._without_other_hashes(line, read_lock(compile_line(directory), self.interpreter))
             except CasfsError as error:
                 with self._telling:
                     if isinstance(error, FetchFailed):  # once more, so that uv says why
@@ -87,6 +95,16 @@ class _Warmth:
                             self.reach.uv.compile(self.interpreter.executable, [line], (), format_preferences(()), directory)
                     self._fail(line, error)
                 return []
+
+    def _without_other_hashes(self, line: str, locked: list[Locked]) -> list[Locked]:
+        """All of it if each file has a hash that was asked for; else nothing."""
+        try:
+            refuse_other_hashes(self.asked, locked)
+        except FetchFailed as error:
+            with self._telling:
+                self._fail(line, error)
+            return []
+        return locked
 
     def take_in(self, wanted: Sequence[Locked]) -> Iterator[Ingested]:
         """The wheels for what is wanted, as the store has them then."""
@@ -123,7 +141,7 @@ class _Warmth:
 
     def _fail(self, what: str, error: CasfsError) -> None:
         self.failed += 1
-        warn(f"{what}: {'; '.join(error.reasons)}")
+        warn(hide_logins(f"{what}: {'; '.join(error.reasons)}"))
 
 
 def _side_by_side(jobs: int, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

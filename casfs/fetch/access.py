@@ -63,9 +63,17 @@ class Access:
         return not self.insecure.isdisjoint({parts.hostname or "", parts.netloc.rpartition("@")[2]})
 
 
+def hide_logins(text: str) -> str:
+    """What somebody typed or wrote into a file, without the users and passwords of the URLs in it: so it can be shown."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
+
+
 def split_login(url: str) -> tuple[str, Login | None]:
-    """A URL without user and password, and these."""
-    parts = urllib.parse.urlsplit(url)
+    """A URL without user and password, and these. What is no URL has none, and is nowhere to log in."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return hide_logins(url), None
     before, _, host = parts.netloc.rpartition("@")
     if not before:
         return url, None

@@ -92,3 +92,50 @@ def test_a_store_that_is_not_there_is_made(casfs: Casfs, index: PackageIndex, tm
     casfs.run("--store", tmp_path / "new", "pool", "warm", "one")
     assert json.loads(casfs.run("--store", tmp_path / "new", "env", "list", "--json").stdout) == []
     assert len(os.listdir(open_store(tmp_path / "new").path("wheels"))) == 1
+
+
+def test_hashes_are_compared_as_add_does(casfs: Casfs, index: PackageIndex, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        index.offer(name)
+    path = tmp_path / "requirements.txt"
+    good = f"two==1.0 --hash=sha256:{index.digests['two-1.0-py3-none-any.whl']}\n"
+    path.write_text(f"one==1.0 --hash=sha256:{'0' * 64}\n{good}")
+    done = casfs.run("pool", "warm", "-r", path, code=1)
+    assert done.stdout == "+ two 1.0\n"
+    assert "is none of those" in done.stderr
+    assert index.fetched() == ["two-1.0-py3-none-any.whl"]
+
+
+def test_requirements_file_that_can_not_be_read_is_an_error(casfs: Casfs, tmp_path: Path) -> None:
+    """Also one that another file includes."""
+    path = tmp_path / "requirements.txt"
+    missing = tmp_path / "missing.txt"
+    path.write_text("-r missing.txt\n")
+    for one in (missing, path):
+        done = casfs.run("--store", tmp_path / "new", "pool", "warm", "-r", one, code=1)
+        assert done.stderr == f"casfs: {missing}: no such file or directory\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_each_option_of_a_file_is_told(casfs: Casfs, index: PackageIndex, tmp_path: Path) -> None:
+    index.offer("one")
+    path = tmp_path / "requirements.txt"
+    path.write_text("-e ./nowhere\n--index-url http://somebody:secret@127.0.0.1:9/simple\none\n")
+    done = casfs.run("pool", "warm", "-r", path)
+    assert done.stdout == "+ one 1.0\n"
+    assert [line.partition(" is passed over")[0] for line in done.stderr.splitlines()[:2]] == [
+        f"casfs: warning: {path}: -e ./nowhere",
+        f"casfs: warning: {path}: --index-url http://127.0.0.1:9/simple",
+    ]
+
+
+def test_word_of_several_lines_is_refused(casfs: Casfs, tmp_path: Path) -> None:
+    done = casfs.run("--store", tmp_path / "new", "pool", "warm", "two\n--find-links /nowhere", code=1)
+    assert done.stderr == "casfs: 'two\\n--find-links /nowhere': is no requirement, path or URL\n"
+
+
+def test_login_of_what_fails_is_not_told(casfs: Casfs, tmp_path: Path) -> None:
+    done = casfs.run("pool", "warm", "one @ http://u:secret@127.0.0.1:9/one-1.0-py3-none-any.whl", code=1, environ={"UV_HTTP_RETRIES": "0"})
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("casfs: warning")]
+    assert line.startswith("casfs: warning: one @ http://127.0.0.1:9/one-1.0-py3-none-any.whl: ")
+    assert "secret" not in done.stderr

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import FetchFailed
@@ -56,19 +56,28 @@ def read_asked(lines: Sequence[str], files: Sequence[str]) -> Asked:
     return Asked(projects, hashes, places)
 
 
-def iter_requirements(files: Sequence[str]) -> Iterator[str]:
-    """Each requirement of some requirements files. Files that can't be read have none, and options are passed over."""
+Tell = Callable[[str, str], None]
+"""Called with the path of a file and a line of it that is an option."""
+
+
+def iter_requirements(files: Sequence[str], tell: Tell | None = None) -> Iterator[str]:
+    """Each requirement of some requirements files. Files that can't be read have none, and options are passed over: a resolver reads them.
+
+    With `tell` nobody else reads the files: it gets the options, and a file that can't be read raises OSError.
+    """
     for file in files:
-        yield from _iter_lines(file, [])
+        yield from _iter_lines(file, [], tell)
 
 
-def _iter_lines(path: str, above: list[str]) -> Iterator[str]:
+def _iter_lines(path: str, above: list[str], tell: Tell | None) -> Iterator[str]:
     """Requirements in a file and in those that it includes, without comments."""
     path = os.path.abspath(path)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read().replace("\\\n", " ")
     except OSError:  # the resolver says so
+        if tell:
+            raise
         return
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).strip()
@@ -76,9 +85,11 @@ def _iter_lines(path: str, above: list[str]) -> Iterator[str]:
         if option in _NESTED:
             nested = os.path.abspath(os.path.join(os.path.dirname(path), value.strip()))
             if nested not in (*above, path):
-                yield from _iter_lines(nested, [*above, path])
+                yield from _iter_lines(nested, [*above, path], tell)
         elif line and not line.startswith("-"):
             yield line
+        elif line and tell:
+            tell(path, line)
 
 
 def refuse_other_hashes(asked: Asked, locked: Sequence[Locked]) -> None:

@@ -1,0 +1,70 @@
+"""What commands say can be shown on any terminal, whatever names hold; and it holds no login."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from casfs.cli.output import note, say, say_json, warn
+from casfs.errors import FetchFailed
+from casfs.fetch.access import hide_logins, split_login
+from tests.cli.test_names import casfs, index
+from tests.fuse.harness import Casfs
+
+__all__ = ["casfs", "index"]
+
+
+def test_what_moves_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    say("\x1b[31mred\x07 \u202e \udcff")
+    note("\x9b31m\r")
+    warn("\x1b]0;title\x07")
+    said = capsys.readouterr()
+    assert said.out == "\\u001b[31mred\\u0007 \\u202e \\udcff\n"
+    assert said.err == "\\u009b31m\\u000d\ncasfs: warning: \\u001b]0;title\\u0007\n"
+
+
+def test_letters_of_every_script_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "Grüße, мир, 世界, 🐍"
+    say(text)
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_line_feeds_stay_only_where_we_put_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Between reasons; a name with one begins no line of its own."""
+    error = FetchFailed("a\ncasfs: all is well", "one", "two")
+    note(f"casfs: {error}")
+    assert capsys.readouterr().err == "casfs: a\\u000acasfs: all is well: 2 problems\n  one\n  two\n"
+    say("a\nb")
+    assert capsys.readouterr().out == "a\nb\n"
+
+
+def test_json_means_what_it_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"a\x1b\x7f\x9b\u200d": "ü\U000e0001\n"}
+    say_json(value)
+    text = capsys.readouterr().out
+    assert json.loads(text) == value
+    assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("git+https://u:p@host/x@main", "git+https://host/x@main"),
+        ("one @ https://u@host/x and http://a:b@other", "one @ https://host/x and http://other"),
+        ("-e ./here@there", "-e ./here@there"),
+        ("http://u:p@[::1/x", "http://[::1/x"),
+    ],
+)
+def test_logins_are_hidden_wherever_they_stand(text: str, shown: str) -> None:
+    assert hide_logins(text) == shown
+
+
+def test_what_is_no_url_has_no_login() -> None:
+    assert split_login("http://u:p@[::1/x") == ("http://[::1/x", None)
+
+
+def test_login_of_an_editable_project_that_can_not_be_had_is_not_told(casfs: Casfs) -> None:
+    done = casfs.run("add", "-e", "git+https://u:secret@127.0.0.1:9/x", code=1)
+    assert "secret" not in done.stderr
+    assert "casfs: git+https://127.0.0.1:9/x: " in done.stderr
