@@ -22,6 +22,7 @@ from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.store import Store
+from casfs.store.unfinished import changing
 from casfs.venv.changes import Arrival, create_environment
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.locks import Locked
@@ -110,7 +111,8 @@ def _add(arguments: argparse.Namespace, environment: Environment, interpreter: I
     if arrivals:
         change_and_show(arguments, environment, interpreter, arrivals)
     else:
-        create_environment(environment, interpreter)
+        with changing(environment.store):
+            create_environment(environment, interpreter)
 
 
 def _is_there(before: Generation | None, locked: Locked, is_requested: bool) -> bool:

@@ -9,7 +9,7 @@ from casfs.cli.context import store_directory
 from casfs.cli.output import note, say
 from casfs.errors import StoreRefused
 from casfs.store.reliance import WAY_OUT, find_reliant
-from casfs.store.shared import add_shared_pool, read_config, remove_shared_pool
+from casfs.store.shared import add_shared_pool, nothing_relying, read_config, remove_shared_pool
 from casfs.store.store import Store, open_store
 
 
@@ -24,10 +24,11 @@ def run_remove(arguments: argparse.Namespace) -> None:
     """casfs pool remove"""
     store = open_store(store_directory(arguments))
     pool = os.path.abspath(arguments.directory)
-    reliant = _find_reliant(store, pool)
-    if reliant and not arguments.force:
-        raise StoreRefused(pool, f"{reliant}, which no other pool has; `--force` removes the pool all the same")
-    remove_shared_pool(store, pool)
+    with nothing_relying(store):
+        reliant = _find_reliant(store, pool)
+        if reliant and not arguments.force:
+            raise StoreRefused(pool, f"{reliant}, which no other pool has; `--force` removes the pool all the same")
+        remove_shared_pool(store, pool)
     say(f"- {pool}")
     if reliant:
         note(f"{reliant}, which is missing now: {WAY_OUT}")

@@ -4,6 +4,8 @@
 
 What a shared pool offers is what its own wheels/ lists: a manifest that no wheel of it is known for is not taken from it, whoever knows its
 digest. Numbers, generations and environments are always the store's own, and nothing is ever written to a shared pool.
+
+A change of an environment shares a lock on environments/ (flock(2)) until it is published: while it lasts no pool that it may rely on goes.
 """
 
 from __future__ import annotations
@@ -123,6 +125,22 @@ def remove_shared_pool(store: Store, pool: str) -> None:
         _write_config(store, [other for other in pools if other != pool])
 
 
+@contextlib.contextmanager
+def relying(store: Store) -> Iterator[None]:
+    """The store has the shared pools of its config behind it, and none of them is taken out meanwhile. Raises StoreRefused as they may."""
+    with _flocked(store.path("environments"), fcntl.LOCK_SH):
+        if tuple(store.shared) != read_config(store.root):  # one went since the command began
+            use_shared_pools(store)
+        yield
+
+
+@contextlib.contextmanager
+def nothing_relying(store: Store) -> Iterator[None]:
+    """No change is under way. Waits for those that are, and new ones wait."""
+    with _flocked(store.path("environments"), fcntl.LOCK_EX):
+        yield
+
+
 def _write_config(store: Store, pools: Sequence[str]) -> None:
     import tomli_w
 
@@ -131,12 +149,16 @@ def _write_config(store: Store, pools: Sequence[str]) -> None:
         batch.commit()
 
 
-@contextlib.contextmanager
-def _locked(store: Store) -> Iterator[None]:
+def _locked(store: Store) -> contextlib.AbstractContextManager[None]:
     """Hold the right to change the config."""
-    fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _flocked(store.root, fcntl.LOCK_EX)
+
+
+@contextlib.contextmanager
+def _flocked(directory: str, how: int) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, how)
         yield
     finally:
         os.close(fd)

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator
 
 from casfs.store.records import is_file_locked
+from casfs.store.shared import relying
 from casfs.store.store import Store
 
 _PREFIX = "change-"
@@ -20,7 +21,13 @@ _PREFIX = "change-"
 
 @contextlib.contextmanager
 def changing(store: Store) -> Iterator[None]:
-    """A change of what mounts show, from before it is published until every mount shows it."""
+    """A change of what mounts show, from before it is published until every mount shows it. No shared pool is taken away meanwhile."""
+    with relying(store), _marked(store):
+        yield
+
+
+@contextlib.contextmanager
+def _marked(store: Store) -> Iterator[None]:
     path = store.path("leases", f"{_PREFIX}{secrets.token_hex(6)}")
     fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

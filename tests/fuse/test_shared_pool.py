@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, run_python, site_packages
+from casfs.store.shared import use_shared_pools
+from casfs.store.store import open_store
+from casfs.store.unfinished import changing
+from tests.fuse.harness import TIME_LIMIT_S, Casfs, run_python, site_packages
 from tests.fuse.plain_user import HOME, PlainUser
 from tests.make_wheels import make_wheel
 
@@ -115,6 +120,37 @@ def test_shared_pool_that_an_environment_needs_is_not_removed_by_mistake(casfs: 
         "environment", f"generation {casfs.generation() - 1} of environment"
     )
     assert casfs.run("pool", "list").stdout == f"{shared}\n"
+
+
+def wait_until_blocked(process: subprocess.Popen[str]) -> None:
+    """Until a process waits for a lock (proc_locks(5))."""
+    while not any("->" in line and f" {process.pid} " in line for line in Path("/proc/locks").read_text().splitlines()):
+        assert process.poll() is None, "it did not wait"
+        time.sleep(0.01)
+
+
+def test_pool_is_not_removed_beneath_a_change_that_may_need_it(casfs: Casfs, shared: Path) -> None:
+    """The removal waits, and looks only then who needs the pool; other changes go on."""
+    casfs.run("pool", "add", shared)
+    words = casfs.command("pool", "remove", shared)
+    with changing(open_store(casfs.store)):
+        removal = subprocess.Popen(words, env=casfs.environ, stderr=subprocess.PIPE, text=True)
+        wait_until_blocked(removal)
+        casfs.add(demo(casfs))
+    _, said = removal.communicate(timeout=TIME_LIMIT_S)
+    assert (removal.returncode, "needs it for demo 1.0" in said) == (1, True)
+    assert casfs.run("pool", "list").stdout == f"{shared}\n"
+
+
+def test_change_that_begins_after_a_removal_does_without_the_pool(casfs: Casfs, shared: Path) -> None:
+    """Also if its command has read the config before."""
+    casfs.run("pool", "add", shared)
+    store = open_store(casfs.store)
+    use_shared_pools(store)
+    casfs.run("pool", "remove", shared)
+    assert [*store.shared] == [str(shared)]
+    with changing(store):
+        assert [*store.shared] == []
 
 
 def test_pool_of_which_a_wheel_of_ours_has_a_few_files_is_needed(casfs: Casfs, shared: Path) -> None:
