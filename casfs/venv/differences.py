@@ -1,7 +1,7 @@
 """What differs between trees, and what distributions dispute: found by comparing the parts of directories, so equal ones are never entered.
 
 Bytecode is disputed only where it is not beside its own source: what one distribution has of a source that another one has would run in
-its place. Where each has a source of that name, the sources are disputed, and Python compares bytecode with the one that is shown.
+its place. Where each has a source of that name, it is the sources that are disputed.
 """
 
 from __future__ import annotations
