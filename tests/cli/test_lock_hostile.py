@@ -167,6 +167,12 @@ def test_subdirectory_of_an_archive_is_refused(casfs: Casfs) -> None:
     assert said.endswith("one: is in the subdirectory 'sub' of an archive, and casfs builds only whole ones")
 
 
+def test_login_of_a_url_that_is_refused_is_not_told(casfs: Casfs) -> None:
+    for url in ("http://somebody:secret@127.0.0.1/\\u0000/x-1.0.tar.gz", "ftp://somebody:secret@127.0.0.1/x-1.0.tar.gz"):
+        said = refusal(casfs, f'name = "one"\n[packages.archive]\nurl = "{url}"\nhashes = {{ sha256 = "{ZEROS["sha256"]}" }}')
+        assert "secret" not in said
+
+
 # --- what is in no path and no URL
 
 _WHEEL = 'name = "one"\nversion = "1.0"\nwheels = [{{ {}, hashes = {{ sha256 = "' + "0" * 64 + '" }} }}]'

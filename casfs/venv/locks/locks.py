@@ -133,9 +133,8 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
 def _refuse_odd_texts(project: str, source: _Source) -> None:
     """Raises InvalidValue for what is in no path or URL that anybody can use."""
     for field in ("name", "path", "url", "subdirectory", "type", "commit_id"):
-        text = getattr(source, field, None) or ""
-        if _CONTROL.search(text):
-            raise InvalidValue(project, f"{field.replace('_', '-')} {text!r} has a control character")
+        if _CONTROL.search(getattr(source, field, None) or ""):  # it may hold a login, so it is not shown
+            raise InvalidValue(project, f"its {field.replace('_', '-')} has a control character")
     try:
         parts = urllib.parse.urlsplit(getattr(source, "url", None) or "")
         _ = parts.port if parts.scheme in _SCHEMES else None  # it is read only now
@@ -168,7 +167,9 @@ def _place(url: str | None, path: str | None, directory: str) -> str:
         return _path(path or "", directory)
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _SCHEMES:
-        raise InvalidValue(url, f"can't be fetched: only {', '.join(_SCHEMES)} can")
+        raise InvalidValue(
+            parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), f"can't be fetched: only {', '.join(_SCHEMES)} can"
+        )
     return urllib.parse.unquote(parts.path) if parts.scheme == "file" else url
 
 
