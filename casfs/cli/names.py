@@ -13,7 +13,7 @@ from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
 from casfs.cli.output import note, progress_of_downloads, say, warn
-from casfs.errors import BuildFailed, FetchFailed, WheelRefused
+from casfs.errors import BuildFailed, FetchFailed, StoreDamaged, WheelRefused
 from casfs.fetch.access import Access, build_access, hide_logins
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
 from casfs.fetch.obtain import Means, obtain
@@ -21,6 +21,7 @@ from casfs.fetch.resolve import Question, find_held, is_held, resolve
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.manifests import is_whole, read_manifest
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
 from casfs.venv.changes import Arrival, create_environment
@@ -81,7 +82,7 @@ def finding(
         locked = _resolve(reach, interpreter, question, wish.editable, scratch.directory)
         wanted = [one for one in locked if not is_held(question, one)]
         refuse_other_hashes(asked, wanted)
-        missing = [one for one in wanted if not _is_there(before, one, one.project in asked.projects)]
+        missing = [one for one in wanted if not _is_there(store, before, one, one.project in asked.projects)]
         coming = {one.project for one in missing}
         resolved = {one.project for one in locked if one.project in asked.projects}
         with obtaining(store, interpreter, reach, missing, scratch.directory) as arrivals:
@@ -115,12 +116,23 @@ def _add(arguments: argparse.Namespace, environment: Environment, interpreter: I
             create_environment(environment, interpreter)
 
 
-def _is_there(before: Generation | None, locked: Locked, is_requested: bool) -> bool:
-    """Whether the environment has this already. What was found in an index is the same if its version is."""
+def _is_there(store: Store, before: Generation | None, locked: Locked, is_requested: bool) -> bool:
+    """Whether the environment has this already, and whole. What was found in an index is the same if its version is.
+
+    What a tool installed in this version gives way to the index's wheel if somebody asks for it: that one can be locked.
+    """
     present = before.find(locked.project) if before else None
-    if present is None or locked.is_direct or present.version != locked.version:
+    if present is None or locked.is_direct or present.version != locked.version or (is_requested and not present.wheel_size):
         return False
-    return present.requested or not is_requested or present.wheel != locked.digest
+    return (present.requested or not is_requested or present.wheel != locked.digest) and _is_whole(store, present)
+
+
+def _is_whole(store: Store, present: Distribution) -> bool:
+    """Whether the pools have all of a distribution still."""
+    try:
+        return is_whole(store, read_manifest(store, present.files.manifest))
+    except StoreDamaged:
+        return False
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
 from tests.cli.projects import commit_project, make_project, pack_project
 from tests.cli.test_changes import listed
-from tests.fuse.harness import Casfs, is_readable
+from tests.fuse.harness import Casfs, is_readable, site_packages
 from tests.make_wheels import make_wheel, pack, with_record
 
 
@@ -339,3 +339,18 @@ def test_keyring_is_asked_for_the_user_that_is_named(casfs: Casfs, index: Packag
     words = ("--keyring-provider", "subprocess", "-i", f"http://somebody@{index.host}/simple")
     environ = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
     assert casfs.run("add", *words, "one", environ=environ).stdout == "+ one 1.0\n"
+
+
+def test_what_the_pool_has_lost_is_fetched_again(casfs: Casfs, index: PackageIndex) -> None:
+    index.offer("one", needs="two")
+    index.offer("two", size=500)
+    casfs.add("one")
+    index.fetched()
+    mount = casfs.mount()
+    lost = facts(casfs, f"{site_packages(mount)}/two/data")["sha256"]
+    casfs.umount(mount)
+    casfs.blob(str(lost)).unlink()
+    casfs.run("fsck", code=3)
+    casfs.add("one")
+    assert index.fetched() == ["two-1.0-py3-none-any.whl"]
+    casfs.run("fsck")
