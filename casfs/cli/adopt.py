@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from functools import partial
 
-from casfs.cli.bytecode import make_if_possible, note_bytecode
+from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import say_difference, show_in_mounts
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.cli.queries import size_of
 from casfs.store.unfinished import changing
-from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
 from casfs.venv.plain.adopted import Adoption, adopt, refuse_full
 from casfs.venv.plain.existing import find_base, read_existing, require_existing
 from casfs.venv.upper.absorbed import AbsorbOptions
@@ -30,9 +28,9 @@ def run_adopt(arguments: argparse.Namespace) -> None:
         interpreter = choose_interpreter(environment, arguments.python or find_base(existing))
         with changing(environment.store), progress_of_wheels() as progress:
             options = AbsorbOptions({os.path.abspath(arguments.directory)}, progress=progress)
-            maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
-            make = maker.take_known if arguments.no_compile else partial(make_if_possible, maker)
-            done = adopt(environment, interpreter, existing, writings, options, make)
+            maker = new_maker(environment.store, interpreter, progress)
+            make = way_to_make(maker, is_compiled=not arguments.no_compile)
+            done = adopt(environment, interpreter, existing, writings, options, make_bytecode=make)
             show_in_mounts(environment)
     _say(done)
     note_bytecode(maker.made)

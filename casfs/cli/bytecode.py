@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from casfs.cli.context import choose_interpreter
 from casfs.cli.output import format_count, format_size, note, warn
 from casfs.errors import CasfsError, reason_of
 from casfs.store.environments import Environment
 from casfs.store.ingest import Progress
-from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, Stored, target_of
+from casfs.store.store import Store
+from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, MakeBytecode, Stored, target_of
+from casfs.venv.interpreters.interpreter import Interpreter
 
 
 def find_maker(environment: Environment, progress: Progress) -> BytecodeMaker | None:
@@ -19,7 +22,17 @@ def find_maker(environment: Environment, progress: Progress) -> BytecodeMaker | 
     except CasfsError as error:
         warn(f"nothing is compiled: {error}")
         return None
-    return BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
+    return new_maker(environment.store, interpreter, progress)
+
+
+def new_maker(store: Store, interpreter: Interpreter, progress: Progress, level: int = 0) -> BytecodeMaker:
+    """What gives manifests the bytecode of an interpreter that runs at an optimisation level."""
+    return BytecodeMaker(store, interpreter.executable, target_of(interpreter, level), progress)
+
+
+def way_to_make(maker: BytecodeMaker, *, is_compiled: bool) -> MakeBytecode:
+    """Bytecode that the store has is taken in any case; the rest is made if it is wanted and possible."""
+    return partial(make_if_possible, maker) if is_compiled else maker.take_known
 
 
 def make_if_possible(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Sequence[Stored]:

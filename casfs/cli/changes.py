@@ -6,18 +6,18 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
-from functools import partial
 
-from casfs.cli.bytecode import make_if_possible, note_bytecode
+from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.ingest import Ingested
 from casfs.store.manifests import Description
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
-from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, target_of
+from casfs.venv.bytecode.bytecode import Made
 from casfs.venv.changes import (
     AddOptions,
     Arrival,
@@ -75,9 +75,8 @@ def add_fitting(
         _refuse_misfit(interpreter, path, about)
 
     with progress_of_wheels() as progress:
-        maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter), progress)
-        make = partial(make_if_possible, maker) if is_compiled else maker.take_known
-        options = dataclasses.replace(options, progress=progress, make_bytecode=make)
+        maker = new_maker(environment.store, interpreter, progress)
+        options = dataclasses.replace(options, progress=progress, make_bytecode=way_to_make(maker, is_compiled=is_compiled))
         return add_wheels(environment, interpreter, wheels, check, options), maker.made
 
 
@@ -106,9 +105,13 @@ def _say_added(change: Change, *, is_brief: bool = False) -> None:
         warn(f"{conflict}; {conflict.outcome}")
     files = sum(len(one.content.names) for one in change.ingested)
     size = sum(one.content.total_size for one in change.ingested)
-    new_files, new_bytes = sum(one.new_files for one in change.ingested), sum(one.new_bytes for one in change.ingested)
-    new = f"{format_count(new_files, 'file')}, {format_size(new_bytes)}" if new_files else "nothing"
-    note(f"{format_count(files, 'file')}, {format_size(size)}; new to the pool: {new}")
+    note(f"{format_count(files, 'file')}, {format_size(size)}; {describe_new(change.ingested)}")
+
+
+def describe_new(ingested: Sequence[Ingested]) -> str:
+    """What wheels brought that the pool did not have."""
+    files, size = sum(one.new_files for one in ingested), sum(one.new_bytes for one in ingested)
+    return "new to the pool: " + (f"{format_count(files, 'file')}, {format_size(size)}" if files else "nothing")
 
 
 def show_in_mounts(environment: Environment) -> None:
@@ -142,7 +145,7 @@ def run_compile(arguments: argparse.Namespace) -> None:
     environment.require()
     interpreter = choose_interpreter(environment, None)
     with changing(environment.store), progress_of_wheels() as progress:
-        maker = BytecodeMaker(environment.store, interpreter.executable, target_of(interpreter, arguments.optimize), progress)
+        maker = new_maker(environment.store, interpreter, progress, arguments.optimize)
         change = compile_distributions(environment, maker.make)
         show_in_mounts(environment)
     note_bytecode(maker.made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,8 @@ def _open(arguments: argparse.Namespace) -> Store:
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs env list"""
     store = _open(arguments)
-    found = [one for environment in _iter_named(store) if (one := _describe(environment))]
+    shown = list(iter_shown(store))
+    found = [one for environment in _iter_named(store) if (one := _describe(environment, shown))]
     if arguments.json:
         say_json([_json(one) for one in found])
         return
@@ -60,16 +62,16 @@ def _iter_named(store: Store) -> list[Environment]:
     return [one for one in iter_environments(store) if one.name not in private]
 
 
-def _describe(environment: Environment) -> _Listed | None:
-    """None for one that does not exist yet, and for one that is damaged, which is told."""
+def _describe(environment: Environment, shown: Sequence[tuple[str, str]]) -> _Listed | None:
+    """`shown` is what `iter_shown` gives. None for one that does not exist yet, and for one that is damaged, which is told."""
     try:
         if (generation := environment.current()) is None:
             return None
     except CasfsError as error:
         note(f"casfs: {error}")
         return None
-    shown = [where for name, where in iter_shown(environment.store) if name == environment.name]
-    return _Listed(environment.name, generation, _written_size(environment), shown)
+    places = [where for name, where in shown if name == environment.name]
+    return _Listed(environment.name, generation, _written_size(environment), places)
 
 
 def _written_size(environment: Environment) -> int | None:

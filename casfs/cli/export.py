@@ -33,8 +33,7 @@ def _say_what_is_missing(environment: Environment) -> None:
     if summary is None or summary.is_empty:
         return
     installed = sum(bool(one.tool) for one in summary.projects.values())
-    files = len(summary.loose) + sum(len(one.edited) for one in summary.projects.values() if not one.tool)
     found = [format_count(installed, "distribution")] if installed else []
-    found += [format_count(files, "file")] if files else []
+    found += [format_count(summary.files_of_nobody, "file")] if summary.files_of_nobody else []
     what = " and ".join(found)
     note(f"not part of it, since changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")

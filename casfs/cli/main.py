@@ -145,7 +145,7 @@ def _add_change_commands(commands: _Commands) -> None:
     text = "add distributions to the environment, by name or as files; wheel files alone are taken as they are, without what they need"
     add = commands.add("add", "add:run_add", text, "casfs add 'pandas>=2' --python 3.12")
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
-    add.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    _add_requirements_files(add)
     text = "a project whose files are used where they are, so that what you edit counts at once (repeatable)"
     add.add_argument("-e", "--editable", action="append", metavar="PROJECT", help=text)
     add.set_defaults(usage_error=add.error)
@@ -166,6 +166,10 @@ def _add_change_commands(commands: _Commands) -> None:
     rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
     help_text = "the generation (default: the one before the current one; so a second rollback undoes the first)"
     rollback.add_argument("generation", nargs="?", type=int, metavar="N", help=help_text)
+
+
+def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
 
 
 def _add_lock_commands(commands: _Commands) -> None:
@@ -263,7 +267,7 @@ def _add_warm(actions: _Commands) -> None:
     text = "fill the pool ahead of users with what requirements need, each resolved by itself, and compile it"
     warm = actions.add("warm", "warm:run_warm", text, "casfs pool warm -r popular.txt --python 3.12 --python 3.13")
     warm.add_argument("what", nargs="*", metavar="WHAT", help="a requirement")
-    warm.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    _add_requirements_files(warm)
     warm.add_argument(
         "--python", action="append", metavar="PYTHON", help="for this interpreter: a path, or a version such as 3.12 (repeatable)"
     )

@@ -95,8 +95,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
 
 def _say_what_stays(left: Summary) -> None:
     """Edits and files of nobody are not taken over; whoever meant them should know."""
-    count = len(left.loose) + sum(len(one.edited) for one in left.projects.values() if not one.tool)
-    if count:
+    if count := left.files_of_nobody:
         note(f"staying there, since nobody installed or somebody changed them: {format_count(count, 'file')}; `casfs diff` names them")
 
 

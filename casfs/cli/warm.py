@@ -13,17 +13,17 @@ from functools import partial
 from threading import Lock
 from typing import TypeVar
 
-from casfs.cli.bytecode import make_if_possible, note_bytecode
+from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
+from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
 from casfs.cli.names import Reach, make_reach, refuse_odd_words
-from casfs.cli.output import format_count, format_size, note, progress_of_downloads, progress_of_wheels, say, warn
+from casfs.cli.output import format_count, note, progress_of_downloads, progress_of_wheels, say, warn
 from casfs.errors import CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import Means, obtain
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
-from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.interpreters.known import know_interpreter
@@ -47,13 +47,13 @@ def run_warm(arguments: argparse.Namespace) -> int:
     store = open_store(store_directory(arguments), create=True)
     use_shared_pools(store)
     interpreters = [know_interpreter(store, find_python(one)) for one in arguments.python or [None]]
-    failed = 0
+    reach, failed = make_reach(arguments), 0
     for interpreter in {one.executable: one for one in interpreters}.values():
         with store.batch() as scratch:
-            warmth = _Warmth(store, make_reach(arguments), interpreter, asked, arguments.jobs, scratch.directory)
+            warmth = _Warmth(store, reach, interpreter, asked, arguments.jobs, scratch.directory)
             ingested = list(warmth.take_in(warmth.resolve(lines)))
         _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
-        _note_what_came(interpreter, ingested)
+        note(f"Python {interpreter.version}: {format_count(len(ingested), 'wheel')}; {describe_new(ingested)}")
         failed += warmth.failed
     return 1 if failed else 0
 
@@ -160,16 +160,10 @@ def _prepare(store: Store, interpreter: Interpreter, ingested: Sequence[Ingested
     """Bytecode, and for root what lets the kernel show the files."""
     stored = [(one.manifest, one.content, one.number) for one in ingested]
     with progress_of_wheels() as progress:
-        maker = BytecodeMaker(store, interpreter.executable, target_of(interpreter), progress)
-        files = make_if_possible(maker, stored) if is_compiled else maker.take_known(stored)
+        maker = new_maker(store, interpreter, progress)
+        files = way_to_make(maker, is_compiled=is_compiled)(stored)
     note_bytecode(maker.made)
     if os.geteuid() == 0:
         from casfs.venv.twins.twins import build_twins
 
         build_twins(store, [digest for digest, _, _ in files], interpreter.python_directory)
-
-
-def _note_what_came(interpreter: Interpreter, ingested: Sequence[Ingested]) -> None:
-    files, size = sum(one.new_files for one in ingested), sum(one.new_bytes for one in ingested)
-    new = f"{format_count(files, 'file')}, {format_size(size)}" if files else "nothing"
-    note(f"Python {interpreter.version}: {format_count(len(ingested), 'wheel')}; new to the pool: {new}")

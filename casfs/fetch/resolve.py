@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,7 +21,7 @@ from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.locks import Locked, format_preferences, pin_moved, read_lock
 from casfs.venv.locks.requirements import Asked
-from casfs.venv.origins import Form
+from casfs.venv.origins import Form, as_url
 from casfs.venv.reading import read_direct_url
 
 
@@ -66,7 +65,7 @@ def resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str
 
 def _resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str) -> list[Locked]:
     given = (interpreter.executable, question.lines, question.files)
-    held = [f"{project} @ {_url(origin)}" for project, origin in question.held.items()]
+    held = [f"{project} @ {as_url(origin)}" for project, origin in question.held.items()]
     locked = read_lock(uv.compile(*given, format_preferences(question.present), directory, *_constrain(held, directory)), interpreter)
     if {"--upgrade", "--upgrade-package"} & {*uv.options}:
         return locked
@@ -89,7 +88,3 @@ def _constrain(lines: Sequence[str], directory: str) -> tuple[str, ...]:
 def _new_directory(path: str) -> str:
     os.mkdir(path, 0o700)
     return path
-
-
-def _url(origin: str) -> str:
-    return origin if "://" in origin else f"file://{urllib.parse.quote(origin)}"

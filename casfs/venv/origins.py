@@ -1,9 +1,9 @@
 """Origins: what a distribution was installed from, as the one text that an environment remembers, and as other tools are told it (PEP 610).
 
-    /srv/six-1.17.0-py2.py3-none-any.whl        a wheel: its path or URL
-    https://host/idna-3.11.tar.gz#sha256=…      a source distribution, with its own digest: that of the wheel says nothing about it
-    /home/me/project                            a directory, which was built or is used as it is (editable)
-    git+https://host/project@COMMIT#subdirectory=PATH    a repository
+/srv/six-1.17.0-py2.py3-none-any.whl        a wheel: its path or URL
+https://host/idna-3.11.tar.gz#sha256=…      a source distribution, with its own digest: that of the wheel says nothing about it
+/home/me/project                            a directory, which was built or is used as it is (editable)
+git+https://host/project@COMMIT#subdirectory=PATH    a repository
 """
 
 from __future__ import annotations
@@ -79,13 +79,14 @@ def _describe(origin: str, wheel: Digest, form: Form) -> dict[str, Any]:
     if form is Form.REPOSITORY:
         one = parse_repository(origin)
         more = {"subdirectory": one.subdirectory} if one.subdirectory else {}
-        return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit}, "url": _url(one.url), **more}
+        return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit}, "url": as_url(one.url), **more}
     if form in {Form.DIRECTORY, Form.EDITABLE}:
-        return {"dir_info": {"editable": True} if form is Form.EDITABLE else {}, "url": _url(origin)}
+        return {"dir_info": {"editable": True} if form is Form.EDITABLE else {}, "url": as_url(origin)}
     place, digest = (origin, wheel) if form is Form.WHEEL else split_digest(origin)
     hashes = {"hash": f"sha256={digest}", "hashes": {"sha256": digest}} if digest else {}
-    return {"archive_info": hashes, "url": _url(place)}
+    return {"archive_info": hashes, "url": as_url(place)}
 
 
-def _url(place: str) -> str:
+def as_url(place: str) -> str:
+    """A URL as it is, and a path as one."""
     return place if "://" in place else f"file://{urllib.parse.quote(place)}"

@@ -15,7 +15,7 @@ from casfs.errors import InvalidValue, LockRefused
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.origins import Form
+from casfs.venv.origins import Form, as_url
 
 if TYPE_CHECKING:
     from packaging.pylock import PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
@@ -111,7 +111,7 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
     _refuse_odd_texts(project, source)
     if isinstance(source, PackageVcs):
         _refuse_odd_repository(project, source)
-        url = source.url or f"file://{urllib.parse.quote(_path(source.path or '', directory))}"
+        url = source.url or as_url(_path(source.path or "", directory))
         place = f"{source.type}+{url}@{source.commit_id}"
         return Locked(project, version, Form.REPOSITORY, place + _fragment(source.subdirectory), "", None, 0, True)
     if isinstance(source, PackageArchive) and source.subdirectory:

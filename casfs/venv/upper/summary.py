@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from casfs.errors import EnvironmentRefused
 from casfs.store.generations import Distribution
+from casfs.venv.tree import DirectoryNode, FileEntry
 from casfs.venv.upper.installed import Installed, read_installed, site_packages, written_dist_infos
 from casfs.venv.upper.merged import MergedView
-from casfs.venv.tree import DirectoryNode, FileEntry
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode
 
 
@@ -61,6 +61,11 @@ class Summary:
     def is_empty(self) -> bool:
         """Whether nothing would be lost with it but bytecode."""
         return not self.loose and not any(one.tool or one.edited for one in self.projects.values())
+
+    @property
+    def files_of_nobody(self) -> int:
+        """Files that no tool installed: of no distribution, or somebody's edits of one."""
+        return len(self.loose) + sum(len(one.edited) for one in self.projects.values() if not one.tool)
 
 
 def summarise(view: MergedView) -> Summary:
