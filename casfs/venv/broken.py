@@ -1,6 +1,7 @@
 """Broken requirements: what a change leaves that does not get what it needs, as far as its METADATA says.
 
-Only versions are compared, as with `pip install`: what is not there at all may not be wanted either, since wheel files are added as they are.
+Only versions are compared, as with `pip install`: what is not there at all may not be wanted either, since wheel files are added as they
+are.
 """
 
 from __future__ import annotations

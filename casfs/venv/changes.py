@@ -21,8 +21,8 @@ from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.origins import Form
 from casfs.venv.reading import LayerReader
 from casfs.venv.skeleton import build_skeleton
-from casfs.venv.upper.touched import refuse_changed_by_tools, refuse_touched
 from casfs.venv.tree import Tree
+from casfs.venv.upper.touched import refuse_changed_by_tools, refuse_touched
 
 SKELETON_PROJECT = "casfs-skeleton"
 
@@ -142,9 +142,7 @@ def _install(store: Store, coming: Sequence[_Coming], present: Mapping[str, Dist
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
     coming = [(one, _still_requested(arrival, present.get(one.content.description.project)), files) for one, arrival, files in coming]
     made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival, _ in coming])
-    return [
-        _distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)
-    ]
+    return [_distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)]
 
 
 def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
@@ -157,9 +155,7 @@ def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpr
     scripts = iter_scripts(one.content, store.pool)
     origin = arrival.origin if arrival.is_direct else None
     is_requested, form = arrival.is_requested, arrival.form
-    files = build_installation(
-        one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory
-    )
+    files = build_installation(one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory)
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,10 @@ from packaging.pylock import Pylock
 from casfs.digest import digest_bytes
 from casfs.store.manifests import read_manifest
 from casfs.store.uppers import current_upper
-from casfs.venv.upper.absorb import Absorption, absorb_upper
 from casfs.venv.changes import remove_distributions
+from casfs.venv.upper.absorb import Absorption, absorb_upper
 from casfs.venv.upper.written import is_bytecode
-from tests.make_generations import Workshop, open_workshop
+from tests.make_generations import Workshop
 from tests.make_wheels import hash_field, make_wheel
 from tests.venv.uppers import MOUNT, SITE, Files, MountedWorkshop
 

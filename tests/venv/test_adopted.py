@@ -14,11 +14,11 @@ from casfs.digest import digest_bytes
 from casfs.errors import EnvironmentRefused
 from casfs.store.blob_stamps import read_blob_stamps
 from casfs.store.fsck.check import check_store
+from casfs.venv.changes import create_environment, remove_distributions
+from casfs.venv.plain.adopted import Adoption
+from casfs.venv.plain.exported import export_generation
 from casfs.venv.upper import written
 from casfs.venv.upper.absorbed import _Absorption
-from casfs.venv.plain.adopted import Adoption
-from casfs.venv.changes import create_environment, remove_distributions
-from casfs.venv.plain.exported import export_generation
 from casfs.venv.upper.written import Writings
 from tests.fuse.harness import REPOSITORY
 from tests.make_generations import INTERPRETER, open_workshop

@@ -291,10 +291,14 @@ def test_killed_at_any_step_it_is_there_whole_or_not_at_all(work: Workshop, targ
 
 
 def test_what_somebody_else_is_filling_is_not_swept(work: Workshop, target: Path):
+    def export_while_filling() -> None:
+        with filling(str(target)) as other:
+            export(work, target)
+            assert (target.parent / other.name).is_dir()
+
     target.parent.mkdir()
-    with pytest.raises(EnvironmentRefused, match="meanwhile"), filling(str(target)) as other:
-        export(work, target)
-        assert (target.parent / other.name).is_dir()
+    with pytest.raises(EnvironmentRefused, match="meanwhile"):
+        export_while_filling()
     assert names_beside(target) == [".venv"]
     assert (target / "pyvenv.cfg").is_file()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from casfs.store.uppers import require_upper
-from casfs.venv.upper.merged import MergedView
 from casfs.venv.reading import LayerReader
-from casfs.venv.upper.summary import Summary, summarise
 from casfs.venv.tree import Tree
+from casfs.venv.upper.merged import MergedView
+from casfs.venv.upper.summary import Summary, summarise
 from casfs.venv.upper.written import Writings
 from tests.make_generations import open_workshop
 from tests.make_wheels import make_wheel

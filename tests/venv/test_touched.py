@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from casfs.errors import EnvironmentRefused
 from casfs.store.uppers import require_upper
-from casfs.venv.upper.absorb import absorb_upper
 from casfs.venv.changes import remove_distributions, roll_back
-from tests.make_generations import Workshop, open_workshop
+from casfs.venv.upper.absorb import absorb_upper
+from tests.make_generations import Workshop
 from tests.make_wheels import make_wheel
 from tests.venv.uppers import SITE, MountedWorkshop
 

@@ -21,13 +21,13 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import InvalidValue
 from casfs.mount.kernel import attach_mount, make_mount, unmount
-from casfs.store.fsck.check import check_store
 from casfs.store.environments import Environment
+from casfs.store.fsck.check import check_store
 from casfs.store.manifests import Kind, format_manifest, manifest_path, read_manifest
-from casfs.venv.twins import twins
 from casfs.venv.changes import AddOptions, add_wheels
-from casfs.venv.twins.check import check_twins
 from casfs.venv.tree import FileNode, time_from_content
+from casfs.venv.twins import twins
+from casfs.venv.twins.check import check_twins
 from casfs.venv.twins.files import lay_out
 from casfs.venv.twins.plan import TwinDirectory
 from casfs.venv.twins.twins import build_stack, find_stack, twin_path

@@ -12,9 +12,9 @@ from pathlib import Path
 from casfs.store.manifests import Kind
 from casfs.store.uppers import current_upper, require_upper
 from casfs.venv.differences import read_entries, read_file
-from casfs.venv.upper.merged import MergedView
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, Tree
+from casfs.venv.upper.merged import MergedView
 from casfs.venv.upper.written import Writings
 from tests.make_generations import BASE, Workshop
 from tests.make_wheels import format_rows, hash_field

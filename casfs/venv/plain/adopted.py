@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from casfs.errors import EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
-from casfs.venv.upper.absorb import Decision, decide
-from casfs.venv.upper.absorbed import AbsorbOptions
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.changes import first_generation, next_generation
-from casfs.venv.plain.existing import Existing, Left, find_left
-from casfs.venv.upper.installed import site_packages
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.upper.merged import MergedView
+from casfs.venv.plain.existing import Existing, Left, find_left
 from casfs.venv.reading import LayerReader
-from casfs.venv.upper.touched import refuse_touched
 from casfs.venv.tree import Tree
+from casfs.venv.upper.absorb import Decision, decide
+from casfs.venv.upper.absorbed import AbsorbOptions
+from casfs.venv.upper.installed import site_packages
+from casfs.venv.upper.merged import MergedView
+from casfs.venv.upper.touched import refuse_touched
 from casfs.venv.upper.written import Writings
 
 
@@ -56,6 +56,7 @@ def adopt(
     existing: Existing,
     writings: Writings,
     options: AbsorbOptions = _BY_DEFAULT,
+    *,
     make_bytecode: MakeBytecode = leave_as_they_are,
 ) -> Adoption:
     """Publish a generation that has every distribution whose files are as its RECORD says.

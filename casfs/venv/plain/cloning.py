@@ -1,4 +1,4 @@
-"""Cloning: the bytes of a file in another one, by sharing its blocks where the file system can (reflink), else by the kernel's own copying."""
+"""Cloning: the bytes of a file in another one, by sharing blocks where the file system can (reflink), else by the kernel's own copying."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from functools import partial
 
 from casfs.digest import Digest
 from casfs.errors import CasfsError, InvalidValue, StoreDamaged
-from casfs.store.fsck.manifests import ManifestTable
-from casfs.store.fsck.damage import DamageKind, Findings, TwinTotals, kind_of
 from casfs.store.environments import Environment
+from casfs.store.fsck.damage import DamageKind, Findings, TwinTotals, kind_of
+from casfs.store.fsck.manifests import ManifestTable
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, manifest_path, read_manifest
 from casfs.store.plain import describe_kind

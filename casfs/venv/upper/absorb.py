@@ -20,17 +20,17 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Kind
 from casfs.store.store import Store
 from casfs.store.uppers import Upper, current_upper, make_current, next_upper
-from casfs.venv.upper.absorbed import Absorbed, AbsorbOptions, absorb_staged, interpreter_prefix, launcher_names, stage_installed
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.changes import next_generation, replace_distributions, with_bytecode
-from casfs.venv.upper.copying import build_upper
 from casfs.venv.differences import Conflict, iter_conflicts
+from casfs.venv.reading import LayerReader
+from casfs.venv.tree import DirectoryNode, FileEntry, Tree
+from casfs.venv.upper.absorbed import Absorbed, AbsorbOptions, absorb_staged, interpreter_prefix, launcher_names, stage_installed
+from casfs.venv.upper.copying import build_upper
 from casfs.venv.upper.installed import Installed, read_installed, site_packages, written_dist_infos
 from casfs.venv.upper.merged import MergedView, find_entry
 from casfs.venv.upper.next_upper import plan_next_upper
-from casfs.venv.reading import LayerReader
 from casfs.venv.upper.summary import gone_distributions
-from casfs.venv.tree import DirectoryNode, FileEntry, Tree
 from casfs.venv.upper.written import Writings, Written, WrittenKind, is_bytecode
 
 _MAX_LAUNCHER = 1 << 16

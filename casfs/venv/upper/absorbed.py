@@ -25,10 +25,10 @@ from casfs.store.publish import Batch
 from casfs.store.stamps import file_facts
 from casfs.store.store import Store
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
-from casfs.venv.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
 from casfs.venv.launchers import build_launcher, is_relocatable, rewrite_script
-from casfs.venv.upper.merged import CHUNK, MergedView
 from casfs.venv.tree import DirectoryNode, FileEntry
+from casfs.venv.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
+from casfs.venv.upper.merged import CHUNK, MergedView
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode
 from casfs.wheels.problems import quote
 from casfs.wheels.record import RecordEntry, is_unhashed, record_problem
@@ -240,9 +240,7 @@ class _Absorption:
             return None
         return rewrite_script(b"#!python\n" + content[found.end() :])
 
-    def _stage(
-        self, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]
-    ) -> tuple[list[ManifestFile], list[str]]:
+    def _stage(self, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]) -> tuple[list[ManifestFile], list[str]]:
         """The rows of its manifest, their blobs staged, and what RECORD says wrongly. What is `unstored` is only compared."""
         rows, problems, done = [], [], 0
         total = sum(one.size for one in shown.values() if isinstance(one, Written))

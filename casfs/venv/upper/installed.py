@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from casfs.errors import CasfsError, EnvironmentRefused, InvalidValue, reason_of
 from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES, path_problem
-from casfs.venv.upper.merged import MergedView
 from casfs.venv.tree import DirectoryNode, show_path
+from casfs.venv.upper.merged import MergedView
 from casfs.venv.upper.written import Written, WrittenKind
 from casfs.wheels.entrypoints import MAX_ENTRY_POINTS, parse_entry_points
 from casfs.wheels.filename import WheelFilename

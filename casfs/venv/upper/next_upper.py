@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from casfs.venv.differences import ReadLayers, read_entries
-from casfs.venv.upper.merged import MergedView, find_entry
 from casfs.venv.tree import DirectoryNode, Tree
+from casfs.venv.upper.merged import MergedView, find_entry
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode, source_of
 
 _USUAL_MODES = (0o644, 0o755)  # of files in a tree, and of directories (the second)

@@ -22,10 +22,10 @@ def refuse_touched(environment: Environment, generation: Generation | None, proj
 def _refuse(environment: Environment, generation: Generation | None, projects: Collection[str], *, by_tools_only: bool) -> None:
     if not projects or generation is None or (upper := current_upper(environment)) is None:
         return
-    from casfs.venv.upper.merged import MergedView
     from casfs.venv.reading import LayerReader
-    from casfs.venv.upper.summary import summarise
     from casfs.venv.tree import Tree
+    from casfs.venv.upper.merged import MergedView
+    from casfs.venv.upper.summary import summarise
     from casfs.venv.upper.written import Writings
 
     with Writings(upper.files) as writings:
@@ -51,11 +51,11 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
         return 0, 0
     from packaging.utils import canonicalize_name
 
+    from casfs.venv.reading import LayerReader
+    from casfs.venv.tree import Tree
     from casfs.venv.upper.installed import written_dist_infos
     from casfs.venv.upper.merged import MergedView
-    from casfs.venv.reading import LayerReader
     from casfs.venv.upper.summary import gone_distributions
-    from casfs.venv.tree import Tree
     from casfs.venv.upper.written import Writings
 
     with Writings(upper.files) as writings:
