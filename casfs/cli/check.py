@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+from collections.abc import Iterator
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say
@@ -13,7 +14,7 @@ from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
 from casfs.store.fsck.repair import repair
 from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
-from casfs.store.shared import use_shared_pools
+from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode
 from casfs.venv.twins.check import check_twins
@@ -29,22 +30,36 @@ def run_fsck(arguments: argparse.Namespace) -> int:
     """casfs fsck"""
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
+    with _holding_still(store):
+        return _check(store, is_fast=arguments.fast, is_repaired=arguments.repair)
+
+
+def _check(store: Store, *, is_fast: bool, is_repaired: bool) -> int:
     with progress_of_wheels() as progress:
         shown = functools.partial(progress, "blobs")
-        report = check_store(store, is_fast=arguments.fast, progress=shown, check_twins=check_twins, check_bytecode=check_bytecode)
+        report = check_store(store, is_fast=is_fast, progress=shown, check_twins=check_twins, check_bytecode=check_bytecode)
     for damage in report.damages:
         say(_describe(damage))
     _note_totals(report.totals)
-    if arguments.fast:
+    if is_fast:
         note(_NOT_PROVEN)
     if not report.damages:
-        say("no bit rot found" if arguments.fast else "no damage")
+        say("no bit rot found" if is_fast else "no damage")
         return 0
     note(f"{format_count(len(report.damages), 'damage')} found")
     _note_absent(store)
-    if arguments.repair:
+    if is_repaired:
         _repair(store, report)
     return _FOUND_DAMAGE
+
+
+@contextlib.contextmanager
+def _holding_still(store: Store) -> Iterator[None]:
+    """Nothing is collected meanwhile; the rest goes on."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it is among what the check finds
+            stack.enter_context(relying(store))
+        yield
 
 
 def _note_absent(store: Store) -> None:
@@ -71,10 +86,10 @@ def _note_totals(totals: Totals) -> None:
     twins = (format_count(totals.twins.twins, "twin"),) if totals.twins.twins else ()
     note(f"checked {', '.join([*checked, *compiled, *twins])}")
     if totals.twins.unused:
-        note(f"{format_count(totals.twins.unused, 'twin')} that nothing uses: no damage, and may be deleted while nothing is mounted")
+        note(f"{format_count(totals.twins.unused, 'twin')} that nothing uses: no damage, and `casfs collect` removes them")
     orphans = totals.orphan_blobs + totals.orphan_manifests
     if orphans:
-        note(f"{format_count(orphans, 'file')} that nothing refers to: no damage")
+        note(f"{format_count(orphans, 'file')} that nothing refers to: no damage, and `casfs collect` removes them")
     for root, count in totals.shared:
         relied = f"relies on the shared pool {root} for {format_count(count, 'blob')}"
         note(f"{relied}, of which only the size was compared: `casfs --store {root} fsck` reads them" if count else relied)

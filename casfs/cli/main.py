@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_command(commands)
     _add_environment_commands(commands)
     _add_pool_commands(commands)
+    _add_collect(commands)
     _add_daemon_commands(commands)
     return parser
 
@@ -234,6 +235,16 @@ def _add_query_commands(commands: _Commands) -> None:
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+
+
+def _add_collect(commands: _Commands) -> None:
+    text = "remove what nothing needs from the store: what removed environments, and commands that were killed, have left"
+    collect = commands.add("collect", "collect:run_collect", text, "casfs collect --unused-wheels --keep 3")
+    text = "also wheels that no environment has; until then adding them again costs nothing, and other stores may rely on them"
+    collect.add_argument("--unused-wheels", action="store_true", help=text)
+    text = "first drop older generations of each environment that is not mounted, all but the newest N (default: drop none)"
+    collect.add_argument("--keep", type=_positive, metavar="N", help=text)
+    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
 
 
 def _add_environment_commands(commands: _Commands) -> None:

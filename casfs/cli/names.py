@@ -22,6 +22,7 @@ from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import is_whole, read_manifest
+from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
 from casfs.venv.changes import Arrival, create_environment
@@ -143,15 +144,21 @@ def obtaining(
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
+    with relying(store):  # what the pool knows stays known
+        arrivals = _obtain(store, interpreter, reach, wanted, directory)
+        files = [one for one in arrivals if isinstance(one.wheel, str)]
+        origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
+        try:
+            yield arrivals
+        except WheelRefused as error:
+            raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None
+
+
+def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> Sequence[Arrival]:
     try:
         with progress_of_downloads() as report:
-            arrivals = obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
+            return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
     except BuildFailed as error:
         for line in error.said:
             note(line)
         raise
-    origins = {name: one.origin for one in arrivals if isinstance(one.wheel, str) for name in (one.wheel, os.path.basename(one.wheel))}
-    try:
-        yield arrivals
-    except WheelRefused as error:
-        raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None

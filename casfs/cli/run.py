@@ -18,6 +18,7 @@ from casfs.store.leases import HeldLease, forget_lease, is_lease_held, new_lease
 from casfs.store.private import clear_private_mount, private_lease
 from casfs.store.records import now_utc
 from casfs.store.reliance import require_present
+from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 
@@ -39,10 +40,11 @@ def run_run(arguments: argparse.Namespace) -> int:
     try:
         os.mkdir(lease.lease.mountpoint, 0o700)
         shown = Environment(environment.store, lease.lease.environment)
-        if names:
-            _fill_by_names(shown, environment, wheels, arguments)
-        elif wheels:
-            _fill(shown, wheels, arguments.python)
+        with relying(environment.store):
+            if names:
+                _fill_by_names(shown, environment, wheels, arguments)
+            elif wheels:
+                _fill(shown, wheels, arguments.python)
         foreground = _start(shown, lease, command, arguments.umask)
         status = foreground.wait()
     finally:
@@ -81,8 +83,9 @@ def _take_lease(environment: Environment, wheels: Sequence[str], python: str | N
     started = now_utc()
     if wheels:
         return take_lease(environment.store, private_lease(lease_id, directory, started))
-    generation = _require_generation(environment, python)
-    return take_lease(environment.store, private_lease(lease_id, directory, started, environment.name, generation))
+    with relying(environment.store):
+        generation = _require_generation(environment, python)
+        return take_lease(environment.store, private_lease(lease_id, directory, started, environment.name, generation))
 
 
 def _require_generation(environment: Environment, python: str | None) -> int:

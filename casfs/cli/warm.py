@@ -22,7 +22,7 @@ from casfs.errors import CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import Means, obtain
 from casfs.store.ingest import Ingested, Request, ingest_wheels
-from casfs.store.shared import use_shared_pools
+from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
@@ -49,10 +49,11 @@ def run_warm(arguments: argparse.Namespace) -> int:
     interpreters = [know_interpreter(store, find_python(one)) for one in arguments.python or [None]]
     reach, failed = make_reach(arguments), 0
     for interpreter in {one.executable: one for one in interpreters}.values():
-        with store.batch() as scratch:
-            warmth = _Warmth(store, reach, interpreter, asked, arguments.jobs, scratch.directory)
-            ingested = list(warmth.take_in(warmth.resolve(lines)))
-        _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
+        with relying(store):
+            with store.batch() as scratch:
+                warmth = _Warmth(store, reach, interpreter, asked, arguments.jobs, scratch.directory)
+                ingested = list(warmth.take_in(warmth.resolve(lines)))
+            _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
         note(f"Python {interpreter.version}: {format_count(len(ingested), 'wheel')}; {describe_new(ingested)}")
         failed += warmth.failed
     return 1 if failed else 0

@@ -15,6 +15,7 @@ from casfs.mount.places import find_host, iter_gone_places, iter_places, locked_
 from casfs.mount.placing import end_unused_overlays
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases, iter_private_leases
+from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, remove_tree
 
@@ -58,12 +59,27 @@ def remove_environment(environment: Environment) -> None:
 
 def _refuse_used(environment: Environment) -> None:
     """Raises EnvironmentRefused while a process uses a mount that was ended lazily: it still sees the upper layer."""
+    if _is_used(environment):
+        raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that was ended with --lazy")
+
+
+def _is_used(environment: Environment) -> bool:
+    """Whether an overlay of the environment lives, though it may be mounted nowhere any more. Only root can tell."""
     upper = None
     with contextlib.suppress(StoreDamaged):
         upper = current_upper(environment)
+    if upper is None:
+        return False
     with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
-        if upper is not None and any(is_work_in_use(work, spare) for work in upper.works()):
-            raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that was ended with --lazy")
+        return any(is_work_in_use(work, spare) for work in upper.works())
+
+
+def find_seen(store: Store) -> set[str]:
+    """Names of the environments that somebody sees, or may see still."""
+    seen = {name for name, _ in iter_shown(store)}
+    if os.geteuid() == 0:
+        seen |= {one.name for one in iter_environments(store) if one.name not in seen and _is_used(one)}
+    return seen
 
 
 def _let_host_forget(environment: Environment) -> None:

@@ -23,6 +23,9 @@ from casfs.store.manifests import Manifest
 from casfs.store.plain import OPEN_FLAGS
 from casfs.store.store import Store
 
+STAMPS_SUFFIX = ".blobs"
+"""What follows a manifest's digest in the name of the file that has its blobs' stamps."""
+
 _FACTS = 5
 _CHECKSUM = 16
 
@@ -102,4 +105,4 @@ def hash_blob(path: str, digest: Digest) -> Facts | None:
 
 
 def _path(root: str, manifest: Digest) -> str:
-    return f"{root}/stamps/{manifest}.blobs"
+    return f"{root}/stamps/{manifest}{STAMPS_SUFFIX}"

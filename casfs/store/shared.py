@@ -5,7 +5,8 @@
 What a shared pool offers is what its own wheels/ lists: a manifest that no wheel of it is known for is not taken from it, whoever knows its
 digest. Numbers, generations and environments are always the store's own, and nothing is ever written to a shared pool.
 
-A change of an environment shares a lock on environments/ (flock(2)) until it is published: while it lasts no pool that it may rely on goes.
+A change of an environment shares a lock on environments/ (flock(2)) until it is published: while it lasts no pool that it may rely on goes,
+and nothing is collected.
 """
 
 from __future__ import annotations
@@ -135,9 +136,9 @@ def relying(store: Store) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def nothing_relying(store: Store) -> Iterator[None]:
-    """No change is under way. Waits for those that are, and new ones wait."""
-    with _flocked(store.path("environments"), fcntl.LOCK_EX):
+def nothing_relying(store: Store, tell_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """No change is under way. Waits for those that are, which is told once, and new ones wait."""
+    with _flocked(store.path("environments"), fcntl.LOCK_EX, tell_waiting):
         yield
 
 
@@ -155,10 +156,14 @@ def _locked(store: Store) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def _flocked(directory: str, how: int) -> Iterator[None]:
+def _flocked(directory: str, how: int, tell_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, how)
+        try:
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell_waiting()
+            fcntl.flock(fd, how)
         yield
     finally:
         os.close(fd)

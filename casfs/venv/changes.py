@@ -13,6 +13,7 @@ from casfs.store.generations import BaseInterpreter, Distribution, Generation, L
 from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.records import now_utc
+from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
@@ -66,7 +67,7 @@ Check = Callable[[str, Description], None]
 
 def create_environment(environment: Environment, interpreter: Interpreter) -> Generation:
     """The environment's current generation; an empty one is published if it has none."""
-    with environment.locked():
+    with relying(environment.store), environment.locked():
         if (current := environment.current()) is not None:
             return current
         generation = next_generation(environment, first_generation(environment, interpreter), "create", ())

@@ -1,5 +1,7 @@
 """Checking the pool: whether each blob is a plain file that nobody may write, with the bytes that its name promises.
 
+A blob that is missing is missed only by a manifest that something refers to: of others a collection keeps no blobs (see `collect`).
+
 A blob whose bytes are right proves a manifest wrong that promises something else about it. Who mentions a damaged blob is found by going
 through the manifests once more: damage is rare, and remembering it for every blob of a large pool would take gigabytes.
 """
@@ -99,7 +101,8 @@ class PoolCheck:
         if self._losses or self._broken_promises:
             self._find_users()
         for loss in self._losses.values():
-            self._findings.add(loss.kind, loss.path, _tell(loss), manifests=loss.manifests)
+            if loss.uses or loss.kind is not DamageKind.MISSING_BLOB:
+                self._findings.add(loss.kind, loss.path, _tell(loss), manifests=loss.manifests)
 
     def _look_at_all(self, threads: ThreadPoolExecutor, entries: Iterable[os.DirEntry[str]]) -> Iterator[_Look]:
         large = []
@@ -169,9 +172,9 @@ class PoolCheck:
                 manifest = read_manifest(self._store, digest)
             except (StoreDamaged, OSError):
                 continue  # it was good a moment ago; the next check will tell
-            lies = 0
+            lies, is_needed = 0, digest in self._table.mentioned
             for row, (key, promise) in enumerate(iter_promises(manifest)):
-                if loss := self._losses.get(key):
+                if (loss := self._losses.get(key)) and (is_needed or loss.kind is not DamageKind.MISSING_BLOB):
                     self._note_user(loss, digest, manifest, row)
                 lies += self._broken_promises.get(key, promise) != promise
             if lies:

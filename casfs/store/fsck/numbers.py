@@ -97,6 +97,7 @@ class NumbersCheck:
             older = self._records.get(number)
             if older is None:
                 return f"row {row} inherits from number {number:06x}, which has no good record"
+            self._table.older.add(older.manifest)
             old = self._read(older.manifest)
             if old is not None and not _is_same_file(own, row, old, old_row):
                 return f"row {row} inherits the identity of another file: row {old_row} of number {number:06x}"

@@ -27,9 +27,9 @@ from casfs.store.store import Store
 from casfs.venv.tree import FileNode, time_from_content
 from casfs.venv.twins.files import DIRECTORY_MODE, FILE_MODES, METACOPY, REDIRECT, format_redirect, is_twin
 from casfs.venv.twins.plan import TwinDirectory, iter_top, iter_twin
-from casfs.venv.twins.twins import read_layers, read_target, top_path
+from casfs.venv.twins.twins import TOP_NAME, TOPS, TWIN_NAME, read_layers, read_target, top_path
 
-_SHARD, _TWIN, _TOP = re.compile("[0-9a-f]{2}"), re.compile("([0-9a-f]{62})-(.+)"), re.compile("[0-9a-f]{64}")
+_SHARD = re.compile("[0-9a-f]{2}")
 
 _MAX_REASONS = 3  # of one twin
 
@@ -84,16 +84,16 @@ class _Check:
             if not stat.S_ISDIR(mode := os.lstat(root).st_mode):
                 self._findings.add(DamageKind.TWIN, root, f"is {describe_kind(mode)} instead of a directory")
         for entry in self._findings.entries(root):
-            if not entry.is_dir(follow_symlinks=False) or not (entry.name == "tops" or _SHARD.fullmatch(entry.name)):
+            if not entry.is_dir(follow_symlinks=False) or not (entry.name == TOPS or _SHARD.fullmatch(entry.name)):
                 self._findings.add_stranger(entry)
-            elif entry.name == "tops":
+            elif entry.name == TOPS:
                 self._check_tops(entry.path)
             else:
                 self._check_shard(entry.path)
 
     def _check_shard(self, path: str) -> None:
         for entry in self._findings.entries(path):
-            if not (match := _TWIN.fullmatch(entry.name)):
+            if not (match := TWIN_NAME.fullmatch(entry.name)):
                 self._findings.add_stranger(entry)
                 continue
             self.count += 1
@@ -111,7 +111,7 @@ class _Check:
             return
         tops = self._used_tops()
         for entry in entries:
-            if not _TOP.fullmatch(entry.name):
+            if not TOP_NAME.fullmatch(entry.name):
                 self._findings.add_stranger(entry)
                 continue
             self.count += 1

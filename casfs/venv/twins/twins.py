@@ -17,6 +17,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
@@ -31,6 +32,10 @@ from casfs.venv.twins.files import format_mark, is_twin, lay_out
 from casfs.venv.twins.plan import TwinDirectory, is_stackable, iter_top, iter_twin, iter_upwards
 
 log = logging.getLogger("casfs")
+
+TOPS = "tops"
+TWIN_NAME = re.compile("([0-9a-f]{62})-(.+)")
+TOP_NAME = re.compile("[0-9a-f]{64}")
 
 _MAX_LAYERS = 480  # an overlay takes 500 (OVL_MAX_STACK in fs/overlayfs/params.h), and the pools are among them
 
@@ -48,7 +53,7 @@ def twin_path(store: Store, manifest: Digest, python_directory: str) -> str:
 def top_path(store: Store, generation: Generation) -> str:
     """Where a generation's top is, or would be. Generations that show the same share it."""
     manifests = [layer.manifest for layer in (generation.skeleton, *iter_upwards(generation))]
-    return store.path("twins", "tops", digest_bytes("\n".join([generation.interpreter.directory, *manifests]).encode()))
+    return store.path("twins", TOPS, digest_bytes("\n".join([generation.interpreter.directory, *manifests]).encode()))
 
 
 def find_stack(store: Store, generation: Generation) -> list[str] | None:

@@ -1,0 +1,43 @@
+"""collect: the store without what nothing needs."""
+
+from __future__ import annotations
+
+import argparse
+
+from casfs.cli.context import store_directory
+from casfs.cli.output import format_count, format_size, note, say
+from casfs.mount.removal import find_seen
+from casfs.store.collect.collect import Collected, Wish, collect
+from casfs.store.shared import use_shared_pools
+from casfs.store.store import open_store
+from casfs.venv.twins.unneeded import UnneededTwins
+
+
+def run_collect(arguments: argparse.Namespace) -> None:
+    """casfs collect"""
+    store = open_store(store_directory(arguments))
+    use_shared_pools(store)
+    wish = Wish(arguments.unused_wheels, arguments.keep, arguments.dry_run)
+    collected = collect(store, wish, UnneededTwins(store), lambda: find_seen(store), _tell_waiting)
+    for name in collected.kept:
+        note(f"environment {name!r} is mounted, so it keeps all its generations")
+    say(_describe(collected, is_dry=wish.is_dry))
+    if collected.spare_wheels:
+        note(f"{format_count(collected.spare_wheels, 'wheel')} that no environment has can be added again: --unused-wheels removes them")
+
+
+def _tell_waiting() -> None:
+    note("waiting for other commands that use the store")
+
+
+def _describe(collected: Collected, *, is_dry: bool) -> str:
+    counts = {
+        "generation": collected.generations,
+        "wheel": collected.wheels,
+        "manifest": collected.manifests,
+        "twin": collected.twins,
+        "blob": collected.blobs,
+    }
+    what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
+    verb = "would free" if is_dry else "freed"
+    return f"{verb} {format_size(collected.size)}: {what}" if what else "nothing to collect"

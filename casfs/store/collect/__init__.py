@@ -1,0 +1,1 @@
+"""Collecting: removing what nothing in a store needs."""

@@ -1,0 +1,182 @@
+"""What a store needs: all that its generations, and the wheels that it can add again, lead to.
+
+Generations lead to manifests and wheels, wheels to manifests, manifests to what they become with bytecode, and all of these to blobs. Where
+rows have inode numbers that an older manifest gave them (see `numbers`), that one is needed as well, but not its blobs.
+
+What cannot be read may lead anywhere. So nothing is collected from a store in which a generation, or a manifest that one needs, is damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+
+from casfs.digest import Digest
+from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
+from casfs.store.bytecode import read_compiled_record
+from casfs.store.environments import Environment
+from casfs.store.fsck.manifests import read_wheel_record
+from casfs.store.generations import Generation
+from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.numbers import find_number, read_number
+from casfs.store.reliance import iter_environments
+from casfs.store.store import Store
+
+_WORDS = 4  # 64-bit words of a SHA-256
+_KEY_BYTES = 8
+
+_SHARD_LENGTH = 2
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class Needed:
+    """What is needed, as far as `look` has seen. It only grows.
+
+    Of a blob's digest 8 bytes are kept, which cost about 80 bytes of memory: of two blobs that share them neither goes.
+    """
+
+    def __init__(
+        self, store: Store, *, with_all_wheels: bool, is_dropped: Callable[[str], bool], watch: Callable[[Generation], None]
+    ) -> None:
+        """`with_all_wheels`: also wheels that no generation has. `is_dropped` tells by its path which generation does not count.
+
+        `watch` is called with every generation that does.
+        """
+        self.manifests: set[Digest] = set()  # whose blobs are needed
+        self.older: set[Digest] = set()  # manifests that are needed for their numbers
+        self.wheels: set[str] = set()
+        self._blobs: set[int] = set()
+        self._store = store
+        self._with_all_wheels = with_all_wheels
+        self._is_dropped = is_dropped
+        self._watch = watch
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> None:
+        """See what is needed, or what has come to be needed since the last look. Raises StoreRefused if something damaged is in the way."""
+        try:
+            for environment in iter_environments(self._store):
+                for number in environment.numbers():
+                    self._look_at_generation(environment, number)
+            self._look_at_wheels()
+            while self._look_at_bytecode():  # what is compiled may be compiled for another level
+                pass
+        except (StoreDamaged, InvalidValue) as error:
+            raise StoreRefused(self._store.root, f"nothing is collected from a damaged store: {error}; `casfs fsck` tells more") from None
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether a blob is needed."""
+        return int.from_bytes(bytes.fromhex(digest[: 2 * _KEY_BYTES]), sys.byteorder) in self._blobs
+
+    def has_manifest(self, digest: str) -> bool:
+        """Whether a manifest is needed."""
+        return digest in self.manifests or digest in self.older
+
+    def has_wheel(self, digest: str) -> bool:
+        """Whether the store should know a wheel."""
+        return self._with_all_wheels or digest in self.wheels
+
+    def _is_new(self, path: str) -> bool:
+        """Whether the file at `path` is there, and is another one than when this was asked last."""
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return False
+        facts = found.st_ino, found.st_ctime_ns
+        if self._seen.get(path) == facts:
+            return False
+        self._seen[path] = facts
+        return True
+
+    def _look_at_generation(self, environment: Environment, number: int) -> None:
+        path = environment.path(number)
+        if self._is_dropped(path) or not self._is_new(path):
+            return
+        try:
+            generation = environment.read(number)
+        except StoreDamaged:
+            if os.path.lexists(path):
+                raise
+            return  # the environment was removed just now
+        for layer in generation.layers:
+            self._need(layer.manifest)
+        self.wheels |= {one.wheel for one in generation.distributions}
+        self._watch(generation)
+
+    def _look_at_wheels(self) -> None:
+        for path, wheel in iter_wheels(self._store):
+            if self.has_wheel(wheel) and self._is_new(path):
+                self._look_at_wheel(path)
+
+    def _look_at_bytecode(self) -> bool:
+        """Whether something came to be needed."""
+        before = len(self.manifests)
+        shards = iter_record_shards(self._store, "manifests")
+        for path, digest in itertools.chain.from_iterable(map(iter_shard, shards)):
+            if digest in self.manifests and self._is_new(path):
+                with contextlib.suppress(OSError, StoreDamaged, InvalidValue):  # then it is compiled again
+                    self._need(read_compiled_record(path))
+        return len(self.manifests) > before
+
+    def _look_at_wheel(self, path: str) -> None:
+        try:
+            digest = read_wheel_record(path)
+        except FileNotFoundError:
+            return  # it was removed just now
+        self._need(digest)
+
+    def _need(self, digest: Digest) -> None:
+        if digest in self.manifests:
+            return
+        manifest = read_manifest(self._store, digest)
+        self._need_blobs(manifest)
+        self._need_older(digest)
+        self.manifests.add(digest)
+
+    def _need_blobs(self, manifest: Manifest) -> None:
+        try:
+            words = array("Q", bytes.fromhex(manifest.digests))
+        except ValueError:
+            raise StoreDamaged(self._store.root, f"a manifest of {manifest.description.name} has strange digests") from None
+        self._blobs.update(words[::_WORDS])
+
+    def _need_older(self, digest: Digest) -> None:
+        number = find_number(self._store, digest)
+        record = None if number is None else read_number(self._store, number)
+        for older in {number for number, _ in record.inherited.values()} if record else ():
+            if (found := read_number(self._store, older)) is not None:
+                self.older.add(found.manifest)
+
+
+def iter_wheels(store: Store) -> Iterator[tuple[str, str]]:
+    """(path, digest) of the record of each wheel that the store knows."""
+    return ((store.path("wheels", name), name) for name in _names(store.path("wheels")) if _DIGEST.fullmatch(name))
+
+
+def iter_record_shards(store: Store, kind: str) -> Iterator[str]:
+    """Directories of what bytecode/ says of "manifests" or "sources", for every target."""
+    for target in _names(store.path("bytecode")):
+        yield from iter_shards(store.path("bytecode", target, kind))
+
+
+def iter_shards(root: str) -> Iterator[str]:
+    """The directories ab of a tree ab/cdef..."""
+    return (f"{root}/{name}" for name in _names(root) if len(name) == _SHARD_LENGTH)
+
+
+def iter_shard(path: str) -> Iterator[tuple[str, str]]:
+    """(path, digest) of what is in a directory ab; what has no such name is left to fsck."""
+    shard = os.path.basename(path)
+    return ((f"{path}/{name}", shard + name) for name in _names(path) if _DIGEST.fullmatch(shard + name))
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
