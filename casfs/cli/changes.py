@@ -165,9 +165,10 @@ def run_rollback(arguments: argparse.Namespace) -> None:
 
 def _further(environment: Environment, after: Generation) -> str:
     """Where to go on from a rollback, which is a generation itself, so that a second one returns from it."""
-    while after.command.startswith(_ROLLBACK):
-        after = environment.read(int(after.command.removeprefix(_ROLLBACK)))
-    earlier = max((number for number in environment.numbers() if number < after.number), default=None)
+    numbers = environment.numbers()
+    while after.command.startswith(_ROLLBACK) and (number := int(after.command.removeprefix(_ROLLBACK))) in numbers:
+        after = environment.read(number)
+    earlier = max((number for number in numbers if number < after.number), default=None)
     return "" if earlier is None else f", `casfs rollback {earlier}` goes further back"
 
 

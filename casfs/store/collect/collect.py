@@ -129,9 +129,11 @@ class _Collection:
             with nothing_relying(self._store, self._tell_waiting):
                 self._needed.look()
                 until = time.monotonic() + _TURN_S
-                while step is not None and time.monotonic() < until:
+                while step is not None:
                     step()
                     step = next(steps, None)
+                    if time.monotonic() >= until:
+                        break
 
     def _sync(self) -> None:
         fd = os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
