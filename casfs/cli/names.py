@@ -159,6 +159,11 @@ def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequen
         with progress_of_downloads() as report:
             return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
     except BuildFailed as error:
-        for line in error.said:
-            note(line)
+        tell_said(error)
         raise
+
+
+def tell_said(error: BuildFailed) -> None:
+    """What a build that failed had to say."""
+    for line in error.said:
+        note(hide_logins(line))

@@ -16,9 +16,9 @@ from typing import TypeVar
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
-from casfs.cli.names import Reach, make_reach, refuse_odd_words
+from casfs.cli.names import Reach, make_reach, refuse_odd_words, tell_said
 from casfs.cli.output import format_count, note, progress_of_downloads, progress_of_wheels, say, warn
-from casfs.errors import CasfsError, FetchFailed
+from casfs.errors import BuildFailed, CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import Means, obtain
 from casfs.store.ingest import Ingested, Request, ingest_wheels
@@ -142,6 +142,8 @@ class _Warmth:
 
     def _fail(self, what: str, error: CasfsError) -> None:
         self.failed += 1
+        if isinstance(error, BuildFailed):
+            tell_said(error)
         warn(hide_logins(f"{what}: {'; '.join(error.reasons)}"))
 
 

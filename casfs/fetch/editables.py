@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from casfs.errors import BuildFailed, FetchFailed, reason_of
+from casfs.fetch.said import read_said
 from casfs.fetch.uv import Uv
 
 _USUAL_SYSTEM = {"requires": ["setuptools>=64", "wheel"], "build-backend": "setuptools.build_meta:__legacy__"}
 """For a project that says nothing (PEP 517); setuptools can build editable wheels from 64 on."""
 
-_READ_BYTES = 1 << 16
 _SHOWN_LINES = 30
-_SHOWN_WIDTH = 200
 _EARLIEST = "315532800"
 """1980, where the times of a ZIP begin: a wheel that is built again of the same project is the same wheel."""
 
@@ -129,25 +128,9 @@ class _Backend:
 
     def _failure(self, reason: str, traceback: str = "") -> BuildFailed:
         """With the last line that it said, which is what an exception is about, and what was before it."""
-        found = [_printable(line)[:_SHOWN_WIDTH].rstrip() for line in f"{_read_end(self.said)}\n{traceback}".splitlines()]
-        lines = [line for line in found if line]
+        lines = read_said(self.said, traceback)
         last = f": {lines[-1].strip()}" if lines else ""
         return BuildFailed(self.project, reason + last, said=tuple(lines[-_SHOWN_LINES:]))
-
-
-def _read_end(path: str) -> str:
-    """The end of a file; nothing if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _printable(line: str) -> str:
-    """A line without what would move the cursor or colour the terminal."""
-    return "".join(one for one in line if one.isprintable())
 
 
 def _ending(code: int) -> str:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casfs.errors import FetchFailed, WheelRefused
+from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
 from casfs.fetch.download import Download, Report
 from casfs.fetch.uv import Uv
@@ -16,7 +16,7 @@ from casfs.store.ingest import KnownWheel, find_known
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
-from casfs.venv.origins import Form, with_digest
+from casfs.venv.origins import Form, split_digest, with_digest
 
 _IN_FILES = (Form.WHEEL, Form.SDIST)
 
@@ -81,7 +81,7 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
 
 
 def _build(plan: _Plan, means: Means, number: int) -> str:
-    """Path of the wheel that is built of what is no wheel."""
+    """Path of the wheel that is built of what is no wheel. Raises FetchFailed; BuildFailed names what it came from."""
     locked, source, directory = plan.locked, plan.path, f"{means.directory}/built-{number}"
     if locked.form is Form.EDITABLE:
         from casfs.fetch.editables import build_editable
@@ -91,7 +91,11 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
         from casfs.fetch.repository import check_out
 
         source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
-    return means.uv.build(means.python, source, directory)
+    try:
+        return means.uv.build(means.python, source, directory)
+    except BuildFailed as error:
+        reason = f"can't be built: {error.subject} {'; '.join(error.reasons)}"
+        raise BuildFailed(split_digest(origin_of(locked))[0], reason, said=error.said) from None
 
 
 def _refuse_other(locked: Locked, filename: str) -> None:

@@ -1,4 +1,7 @@
-"""uv: the program that resolves, builds and exports. What it says goes to the user; what it makes is read from files."""
+"""uv: the program that resolves, builds and exports. What it makes is read from files.
+
+What it says goes to the user; what a build has to say is told only if it fails.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from casfs.errors import FetchFailed, reason_of
+from casfs.errors import BuildFailed, FetchFailed, reason_of
+from casfs.fetch.said import read_said
 from casfs.venv.locks.locks import Choice
 
 _BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
@@ -50,12 +55,14 @@ class Uv:
         return made
 
     def build(self, python: str, source: str, directory: str) -> str:
-        """Path of the wheel that was built, in isolation, from a source distribution or a project's directory."""
+        """Path of the wheel that was built, in isolation, from a source distribution or a project's directory. Raises BuildFailed."""
         os.mkdir(directory, 0o700)
-        self._run(
-            ["build", "--wheel", "--python", python, "--out-dir", directory, *self._build_options(), "--", source],
-            "",
-        )
+        words = ["build", "--wheel", "--python", python, "--out-dir", directory, *self._build_options(), "--", source]
+        try:
+            with open(said := f"{directory}/said", "wb") as file:
+                self._run(words, "", file)
+        except FetchFailed as error:
+            raise BuildFailed(error.subject, *error.reasons, said=read_said(said)) from None
         wheels = [name for name in os.listdir(directory) if name.endswith(".whl")]
         if len(wheels) != 1:
             raise FetchFailed(source, "was built, but into no wheel")
@@ -79,12 +86,12 @@ class Uv:
                 kept += taken
         return kept
 
-    def _run(self, words: Sequence[str], given: str) -> None:
-        """Run uv to its end. Raises FetchFailed if it fails, when it has said why."""
-        said = subprocess.DEVNULL if self.is_quiet else None
+    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None) -> None:
+        """Run uv to its end. Raises FetchFailed if it fails, when it has said why: to the user, or into the file `said`."""
+        told = said or (subprocess.DEVNULL if self.is_quiet else None)
         command = [self.program, *words]
         try:
-            done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=said, check=False, text=True)
+            done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=told, check=False, text=True)
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
         if done.returncode:

@@ -1,0 +1,73 @@
+"""What a build has to say is told only if it fails, whichever command builds, and whatever of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.package_index import PackageIndex
+from tests.cli.projects import commit_project, make_project, pack_project
+from tests.cli.test_names import casfs, index, leftovers
+from tests.fuse.harness import Casfs
+from tests.make_wheels import make_wheel
+
+__all__ = ["casfs", "index"]
+
+_TABLE = '[project]\nname = "mine"\nversion = "1.0"\n'
+
+
+def _directory(project: Path, index: PackageIndex) -> str:
+    return str(project)
+
+
+def _source_distribution(project: Path, index: PackageIndex) -> str:
+    index.offer_file("mine-1.0.tar.gz", pack_project(project, "mine"))
+    return "mine"
+
+
+def _repository(project: Path, index: PackageIndex) -> str:
+    commit_project(project)
+    return f"mine @ git+file://{project}"
+
+
+KINDS = (_directory, _source_distribution, _repository)
+
+
+def talkative(directory: Path, ending: str = "") -> Path:
+    """A project whose build says something, and then does what `ending` says."""
+    project = make_project(directory, make_wheel(None, "mine"), table=_TABLE)
+    backend = (project / "backend.py").read_text()
+    told = backend.replace('return _take("plain"', f'print("many words")\n    {ending}\n    return _take("plain"')
+    (project / "backend.py").write_text(told)
+    return project
+
+
+def commands(tmp_path: Path, what: str) -> list[list[str | Path]]:
+    (tmp_path / "requirements.txt").write_text(what)
+    return [["sync", tmp_path / "requirements.txt"], ["add", what], ["pool", "warm", what], ["run", "--with", what, "--", "true"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_build_that_succeeds_says_nothing(
+    casfs: Casfs, index: PackageIndex, tmp_path: Path, kind: Callable[[Path, PackageIndex], str]
+) -> None:
+    for words in commands(tmp_path, kind(talkative(tmp_path / "p"), index)):
+        done = casfs.run(*words)
+        assert "many words" not in done.stdout + done.stderr
+        assert "uilding" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_build_that_fails_says_all_and_what_was_built(
+    casfs: Casfs, index: PackageIndex, tmp_path: Path, kind: Callable[[Path, PackageIndex], str]
+) -> None:
+    project = talkative(tmp_path / "p", 'raise ValueError("oh no")')
+    for words in commands(tmp_path, kind(project, index)):
+        said = casfs.run(*words, code=1).stderr
+        assert "many words" in said
+        assert "ValueError: oh no" in said
+        [last] = [line for line in said.splitlines() if line.startswith("casfs: ") and "can't be built" in line]
+        assert (str(project) if kind is not _source_distribution else index.file_url("mine-1.0.tar.gz")) in last
+    assert leftovers(casfs) == []
