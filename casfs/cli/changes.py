@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
-from casfs.errors import WheelRefused
+from casfs.errors import InterpreterRefused, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
@@ -137,6 +138,8 @@ def run_remove(arguments: argparse.Namespace) -> None:
         change = remove_distributions(environment, projects)
         show_in_mounts(environment)
     say_difference(change.before, change.after)
+    with contextlib.suppress(InterpreterRefused):  # one that is gone from the machine keeps nothing from being removed
+        _warn_of_broken(environment, choose_interpreter(environment, None), change)
 
 
 def run_compile(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
-from casfs.store.shared import add_shared_pool, use_shared_pools
+from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import open_store
 from casfs.venv.interpreters.interpreter import Interpreter
 
@@ -36,14 +36,27 @@ def _expand(path: str) -> Path:
         raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE") from None
 
 
+def environment_name(arguments: argparse.Namespace) -> str:
+    """--env, which may be no empty name, else CASFS_ENV unless that is empty, else 'default'."""
+    return arguments.env if arguments.env is not None else os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
+
+
 def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:
     """The environment that a command is about."""
-    name = arguments.env or os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
+    name = environment_name(arguments)
     store = open_store(store_directory(arguments), create=create)
     for pool in getattr(arguments, "shared_pool", None) or ():
         if add_shared_pool(store, os.path.abspath(pool)):
             note(f"{os.path.abspath(pool)} is a shared pool of {store.root} from now on")
     use_shared_pools(store)
+    return Environment(store, name)
+
+
+def open_to_read(arguments: argparse.Namespace) -> Environment:
+    """The same for a command that changes and mounts nothing: a shared pool that can't be used is named, and it does without."""
+    name = environment_name(arguments)
+    store = open_store(store_directory(arguments))
+    use_what_is_there(store, warn)
     return Environment(store, name)
 
 

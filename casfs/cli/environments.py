@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.cli.context import DEFAULT_ENVIRONMENT, store_directory
+from casfs.cli.context import environment_name, store_directory
 from casfs.cli.output import format_size, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
@@ -48,7 +47,7 @@ def run_list(arguments: argparse.Namespace) -> None:
     if arguments.json:
         say_json([_json(one) for one in found])
         return
-    chosen = arguments.env or os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
+    chosen = environment_name(arguments)
     head = ("", "Environment", "Python", "Distributions", "Written", "Last change", "Mounted at")
     if found:
         say_table(head, [("*" if one.name == chosen else "", *_row(one)) for one in found])

@@ -91,8 +91,13 @@ def _execute(command: list[str], environ: Mapping[str, str]) -> int:
         os.execvpe(command[0], command, environ)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        note(f"casfs: {command[0]}: {reason.lower()}")
+        note(f"casfs: {command[0]}: {reason.lower()}{_way_to_run(command[0])}")
         return _NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else _NOT_EXECUTABLE
+
+
+def _way_to_run(name: str) -> str:
+    """What whoever named a Python file may have meant."""
+    return f"; `casfs run python {name}` runs that file" if name.endswith((".py", ".pyw")) and os.path.isfile(name) else ""
 
 
 def end_alike(status: int) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from casfs.cli.context import open_context, store_directory
+from casfs.cli.context import store_directory
 from casfs.cli.hosts import end_idle_host
-from casfs.cli.mounts import mount_on_host, require_generation
+from casfs.cli.mounts import mount_on_host, open_to_mount, require_generation
 from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
@@ -30,7 +30,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
     path, namespace = _target(arguments)
     if arguments.foreground:
         raise MountRefused(path, "--foreground serves in this mount namespace only")
-    environment = open_context(arguments, create=True)
+    environment = open_to_mount(arguments)
     if _is_mounted_already(environment, arguments.into, path, namespace):
         note(f"{path} of process {arguments.into} already shows environment {environment.name!r}")
         return
@@ -53,13 +53,16 @@ def _mount_many(arguments: argparse.Namespace) -> None:
 
 
 def _read_list(path: str) -> list[tuple[str, str]]:
-    """(environment, path) of each line that says something. Raises MountRefused that names those of another form."""
+    """(environment, path) of each line that says something; `~` is a home directory, as in a shell.
+
+    Raises MountRefused that names the lines of another form.
+    """
     with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape", closefd=path != "-") as file:
         lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
     said = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if wrong := [f"line {number} is no environment and path: {line!r}" for number, line in said if len(line.split()) < 2]:
         raise MountRefused(path, *wrong)
-    return [(name, where) for name, where in (line.split(None, 1) for _, line in said)]
+    return [(name, os.path.expanduser(where)) for name, where in (line.split(None, 1) for _, line in said)]
 
 
 def _target(arguments: argparse.Namespace) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from casfs.cli.changes import change_and_show
-from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, make_reach, obtaining
 from casfs.cli.output import say, warn
 from casfs.errors import LockRefused
@@ -19,6 +19,7 @@ from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.locks import Choice, Locked, format_preferences, read_lock
+from casfs.venv.locks.others import refuse_other_files
 from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
 from casfs.venv.locks.writing import format_pylock
 from casfs.venv.origins import Form
@@ -30,6 +31,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
     path = arguments.lock
     if not os.path.isfile(path):
         raise LockRefused(path, "is no file")
+    refuse_other_files(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
     reach = make_reach(arguments)
@@ -80,7 +82,7 @@ def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> A
 
 def run_lock(arguments: argparse.Namespace) -> None:
     """casfs lock"""
-    environment = open_context(arguments)
+    environment = open_to_read(arguments)
     text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))

@@ -148,7 +148,7 @@ def _add_change_commands(commands: _Commands) -> None:
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
     _add_requirements_files(add)
     text = "a project whose files are used where they are, so that what you edit counts at once (repeatable)"
-    add.add_argument("-e", "--editable", action="append", metavar="PROJECT", help=text)
+    _add_paths(add, "-e", "--editable", metavar="PROJECT", help=text)
     add.set_defaults(usage_error=add.error)
     add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
@@ -170,7 +170,12 @@ def _add_change_commands(commands: _Commands) -> None:
 
 
 def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-r", "--requirements", "--requirement", action="append", metavar="FILE", help="a requirements file (repeatable)")
+    _add_paths(parser, "-r", "--requirements", "--requirement", metavar="FILE", help="a requirements file (repeatable)")
+
+
+def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> None:
+    """A repeatable option for paths; bash expands `~` in `-r ~/FILE`, but not in `--requirements=~/FILE`."""
+    parser.add_argument(*names, action="append", type=os.path.expanduser, **more)  # type: ignore[arg-type]
 
 
 def _add_lock_commands(commands: _Commands) -> None:
@@ -297,9 +302,7 @@ def _positive(text: str) -> int:
 
 
 def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--shared-pool", metavar="DIR", action="append", help="`casfs pool add DIR` first, if it is no shared pool yet (repeatable)"
-    )
+    _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is no shared pool yet (repeatable)")
 
 
 def _add_status(commands: _Commands, text: str, example: str) -> None:
@@ -362,12 +365,8 @@ def _add_run_command(commands: _Commands) -> None:
     run.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     text = "and this, with what it needs, for this run alone: a requirement, a path or a URL (repeatable)"
     run.add_argument("--with", action="append", dest="what", metavar="WHAT", help=text)
-    run.add_argument(
-        "--with-editable", action="append", dest="editable", metavar="PROJECT", help="and this project, where it is (repeatable)"
-    )
-    run.add_argument(
-        "--with-requirements", action="append", dest="requirements", metavar="FILE", help="and what is in this file (repeatable)"
-    )
+    _add_paths(run, "--with-editable", dest="editable", metavar="PROJECT", help="and this project, where it is (repeatable)")
+    _add_paths(run, "--with-requirements", dest="requirements", metavar="FILE", help="and what is in this file (repeatable)")
     add_index_options(run)
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="WHEEL, COMMAND", help="`--` between the two is needed only in doubt")
 

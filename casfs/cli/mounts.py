@@ -11,11 +11,11 @@ import sys
 import time
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import choose_interpreter, open_context, store_directory
+from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, log_to_file, mount_again, require_host, start_process
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
-from casfs.errors import CasfsError, MountRefused
+from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
     KERNEL,
@@ -31,13 +31,14 @@ from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.records import now_utc
-from casfs.store.reliance import require_present
+from casfs.store.reliance import iter_environments, require_present
 from casfs.store.store import Store, open_store
+from casfs.venv.similar import find_slip
 
 
 def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
-    environment = open_context(arguments, create=True)
+    environment = open_to_mount(arguments)
     mountpoint = resolve_mountpoint(arguments.mountpoint)
     if _is_mounted_already(environment, mountpoint, arguments):
         note(f"{mountpoint} already shows environment {environment.name!r}")
@@ -58,6 +59,21 @@ def run_mount(arguments: argparse.Namespace) -> None:
         command = ["--env", environment.name, "mount", "--foreground", f"--after={arguments.after}"]
         if code := start_process(environment.store, command, ["--", mountpoint]):
             sys.exit(code)
+
+
+def open_to_mount(arguments: argparse.Namespace) -> Environment:
+    """The environment to mount. Raises EnvironmentRefused if there is none of this name, but one that is probably meant.
+
+    Any other new name makes an environment, since people mount first and add then. But what a slip of the keyboard made would be empty,
+    beside the one that was meant, and nothing would say so again. Whoever does mean it adds something first, or names its interpreter.
+    """
+    environment = open_context(arguments, create=True)
+    if arguments.python is None and environment.name != DEFAULT_ENVIRONMENT and environment.current_number() is None:
+        known = [one.name for one in iter_environments(environment.store) if one.current_number() is not None]
+        if meant := find_slip(environment.name, known):
+            reason = f"there is no environment of this name; did you mean {meant!r}? With --python it is made all the same"
+            raise EnvironmentRefused(environment.name, reason)
+    return environment
 
 
 def require_generation(environment: Environment, python: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from casfs.cli.context import open_context
+from casfs.cli.context import open_to_read
 from casfs.cli.output import format_count, format_size, note, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.store.generations import Distribution
@@ -16,7 +16,7 @@ _MAX_COMMAND = 60  # with the other columns of `generations` that is a wide term
 
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs list"""
-    environment = open_context(arguments)
+    environment = open_to_read(arguments)
     generation = environment.require()
     found = sorted(generation.distributions, key=lambda one: one.project)
     if arguments.json:
@@ -48,7 +48,7 @@ def size_of(one: Distribution) -> int:
 
 def run_generations(arguments: argparse.Namespace) -> None:
     """casfs generations"""
-    environment = open_context(arguments)
+    environment = open_to_read(arguments)
     current = environment.require().number
     found = [environment.read(number) for number in environment.numbers()]
     if arguments.json:

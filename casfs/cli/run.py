@@ -71,7 +71,7 @@ def _usage_problem(wheels: list[str], command: list[str], name: str | None) -> s
         return "name a command"
     if command[0].startswith("-"):
         return f"{command[0]} must stand before the wheels, or behind `--` if it is the command"
-    if wheels and name:
+    if wheels and name is not None:
         return "name wheels or an environment, not both"
     return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import say
+from casfs.paths import parse_environment_name
 
 _UNIT = """[Unit]
 Description=casfs: Python environments from {store}
@@ -36,7 +37,7 @@ def run_install(arguments: argparse.Namespace) -> None:
     store = str(store_directory(arguments).absolute())
     command = [sys.executable, "-m", "casfs", "--store", store]
     if arguments.user:
-        environment = ["--env", arguments.env] if arguments.env else []
+        environment = ["--env", parse_environment_name(arguments.env)] if arguments.env is not None else []
         name, unit = "casfs@.service", format_user_unit(store, [*command, *environment])
     else:
         name, unit = "casfs.service", format_unit(store, command)

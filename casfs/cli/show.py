@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from casfs.cli.context import open_context
+from casfs.cli.context import open_to_read
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.cli.queries import size_of
 from casfs.digest import digest_file
@@ -22,6 +22,7 @@ from casfs.store.uppers import current_upper
 from casfs.venv.changes import parse_project
 from casfs.venv.differences import read_file
 from casfs.venv.reading import LayerReader
+from casfs.venv.similar import did_you_mean
 from casfs.venv.tree import FileEntry, Tree
 from casfs.venv.upper.merged import find_entry
 
@@ -29,7 +30,7 @@ from casfs.venv.upper.merged import find_entry
 def run_show(arguments: argparse.Namespace) -> None:
     """casfs show"""
     if "/" in arguments.what:
-        facts = _describe_file(open_context(arguments).store, os.path.abspath(arguments.what))
+        facts = _describe_file(open_to_read(arguments).store, os.path.abspath(arguments.what))
         if arguments.json:
             say_json(facts)
         else:
@@ -37,13 +38,14 @@ def run_show(arguments: argparse.Namespace) -> None:
             if "original-sha256" in facts:
                 note("the mount shows the copy in the upper layer, which was written there, in place of the original")
         return
-    _show_distribution(open_context(arguments), arguments)
+    _show_distribution(open_to_read(arguments), arguments)
 
 
 def _show_distribution(environment: Environment, arguments: argparse.Namespace) -> None:
     generation = environment.require()
-    if (one := generation.find(parse_project(arguments.what))) is None:
-        raise EnvironmentRefused(environment.name, f"{arguments.what} is not in the environment")
+    if (one := generation.find(project := parse_project(arguments.what))) is None:
+        meant = did_you_mean(project, (one.project for one in generation.distributions))
+        raise EnvironmentRefused(environment.name, f"{arguments.what} is not in the environment{meant}")
     tree = Tree(generation)
     files = [(tree.shown_path(file.path), file) for file in _iter_files(environment, one)]
     about = read_manifest(environment.store, one.files.manifest).description

@@ -11,7 +11,7 @@ from functools import partial
 
 from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
 from casfs.cli.changes import say_difference
-from casfs.cli.context import open_context, tell_daemons
+from casfs.cli.context import open_context, open_to_read, tell_daemons
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.store.environments import Environment
@@ -55,7 +55,7 @@ def _sweep(environment: Environment) -> None:
 
 def run_diff(arguments: argparse.Namespace) -> None:
     """casfs diff"""
-    environment = open_context(arguments)
+    environment = open_to_read(arguments)
     summary = summarise_upper(environment)
     if arguments.json:
         say_json(_describe_summary(summary))

@@ -58,8 +58,9 @@ class Uv:
         """Path of the wheel that was built, in isolation, from a source distribution or a project's directory. Raises BuildFailed."""
         os.mkdir(directory, 0o700)
         words = ["build", "--wheel", "--python", python, "--out-dir", directory, *self._build_options(), "--", source]
+        said = f"{directory}/said"
         try:
-            with open(said := f"{directory}/said", "wb") as file:
+            with open(said, "wb") as file:
                 self._run(words, "", file)
         except FetchFailed as error:
             raise BuildFailed(error.subject, *error.reasons, said=read_said(said)) from None

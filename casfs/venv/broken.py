@@ -1,7 +1,6 @@
 """Broken requirements: what a change leaves that does not get what it needs, as far as its METADATA says.
 
-Only versions are compared, as with `pip install`: what is not there at all may not be wanted either, since wheel files are added as they
-are.
+Only versions are compared, as with `pip install`: what was never there may not be wanted either, since wheel files are added as they are.
 """
 
 from __future__ import annotations
@@ -33,35 +32,43 @@ class Broken:
 
     needing: Distribution
     requirement: str
-    found: Distribution
+    found: Distribution | None  # None: what it requires was removed
 
     def __str__(self) -> str:
         one, other = self.needing, self.found
-        return f"{one.name} {one.version} requires {self.requirement}, but {other.name} {other.version} is in the environment"
+        what = f"{other.name} {other.version} is in the environment" if other else "that is not in the environment any more"
+        return f"{one.name} {one.version} requires {self.requirement}, but {what}"
 
 
 def find_broken(store: Store, before: Generation | None, after: Generation, interpreter: Interpreter) -> list[Broken]:
-    """Requirements that a change broke: those of what came, and those of others for what came. What can't be read is passed over."""
-    present = {one.project: one for one in after.distributions}
+    """Requirements that a change broke: those of what came, and those of others for what came or went.
+
+    What can't be read is passed over.
+    """
+    present: dict[str, Distribution | None] = {one.project: one for one in after.distributions}
     old = {one.project: one.version for one in before.distributions} if before else {}
-    came = {project for project, one in present.items() if old.get(project) != one.version}
-    if not came:
+    came = {one.project for one in after.distributions if old.get(one.project) != one.version}
+    gone = old.keys() - present.keys()
+    if not came and not gone:
         return []
+    present |= dict.fromkeys(gone)
     found = []
     for one in after.distributions:
         with contextlib.suppress(StoreDamaged, OSError):  # `casfs fsck` is there to say it
-            relevant = present.keys() if one.project in came else came
+            relevant = present.keys() if one.project in came else came | gone
             found += [*_iter_broken(store, one, {name: present[name] for name in relevant}, interpreter)]
     return found
 
 
-def _iter_broken(store: Store, one: Distribution, relevant: Mapping[str, Distribution], interpreter: Interpreter) -> Iterator[Broken]:
+def _iter_broken(
+    store: Store, one: Distribution, relevant: Mapping[str, Distribution | None], interpreter: Interpreter
+) -> Iterator[Broken]:
     markers = {**dict(interpreter.markers), "extra": ""}
     for requirement, project in _iter_requirements(store, one, relevant):
         if requirement.marker is not None and not requirement.marker.evaluate(markers):
             continue
         other = relevant[project]
-        if not requirement.specifier.contains(other.version, prereleases=True):
+        if other is None or not requirement.specifier.contains(other.version, prereleases=True):
             yield Broken(one, f"{requirement.name}{requirement.specifier}", other)
 
 

@@ -21,6 +21,7 @@ from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.origins import Form
 from casfs.venv.reading import LayerReader
+from casfs.venv.similar import did_you_mean
 from casfs.venv.skeleton import build_skeleton
 from casfs.venv.tree import Tree
 from casfs.venv.upper.touched import refuse_changed_by_tools, refuse_touched
@@ -199,7 +200,9 @@ def remove_distributions(environment: Environment, names: Sequence[str]) -> Chan
         present = {one.project: one for one in before.distributions}
         refuse_touched(environment, before, names)
         if missing := [name for name in names if name not in present]:
-            raise EnvironmentRefused(environment.name, *(f"{name} is not in the environment" for name in missing))
+            raise EnvironmentRefused(
+                environment.name, *(f"{name} is not in the environment{did_you_mean(name, present)}" for name in missing)
+            )
         distributions = tuple(one for one in before.distributions if one.project not in names)
         summary = ", ".join(f"{present[name].name} {present[name].version}" for name in dict.fromkeys(names))
         after = next_generation(environment, before, f"remove {summary}", distributions)

@@ -214,6 +214,20 @@ def test_remove_of_an_unknown_name_removes_nothing(casfs: Casfs) -> None:
     assert done.stderr == "casfs: 'not a name!': is not the name of a project\n"
 
 
+def test_remove_tells_who_needs_what_is_gone(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("one", metadata="Requires-Dist: two"), casfs.wheel("two"))
+    done = casfs.run("remove", "two")
+    assert done.stdout == "- two 1.0\n"
+    assert done.stderr == "casfs: warning: one 1.0 requires two, but that is not in the environment any more\n"
+
+
+def test_a_mistyped_name_is_told_with_the_one_that_is_probably_meant(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("Some.Thing"))
+    for command in ("remove", "show"):
+        said = casfs.run(command, "some-thin", code=1).stderr
+        assert said == "casfs: default: some-thin is not in the environment; did you mean 'some-thing'?\n"
+
+
 def test_remove_takes_any_spelling_of_a_name(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("some_thing"))
     assert casfs.run("remove", "Some.Thing", "some-thing").stdout == "- some_thing 1.0\n"

@@ -167,6 +167,25 @@ def test_lock_that_is_not_there_is_told(casfs: Casfs) -> None:
     assert casfs.run("sync", casfs.directory / "none.toml", code=1).stderr.endswith("none.toml: is no file\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pyproject.toml", "`casfs add -e {}` adds the project"),
+        ("setup.py", "`casfs add -e {}` adds the project"),
+        ("Pipfile", "`pipenv requirements > requirements.txt`"),
+        ("Pipfile.lock", "`pipenv requirements > requirements.txt`"),
+        ("environment.yml", "conda"),
+        ("one-1.0-py3-none-any.whl", "`casfs add` adds it"),
+    ],
+)
+def test_what_is_no_lock_is_told_with_what_to_do_instead(casfs: Casfs, name: str, words: str) -> None:
+    (casfs.directory / name).write_text("{}")
+    said = casfs.run("sync", casfs.directory / name, code=1).stderr
+    assert said.startswith(f"casfs: {casfs.directory}/{name}: ")
+    assert words.format(casfs.directory) in said
+    assert said.count("\n") == 1
+
+
 # --- requirements files
 
 

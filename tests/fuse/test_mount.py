@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,25 @@ def test_a_list_with_a_line_that_makes_no_sense_mounts_nothing_and_names_it_by_i
     path.write_text(f"  # a comment\n\tenv\t{casfs.directory / 'one'}\n")
     casfs.run("mount", "--list", path)
     assert [(one["mountpoint"], one["environment"]) for one in casfs.status()] == [(str(casfs.directory / "one"), "env")]
+
+
+def test_home_in_a_list_is_the_users(casfs: Casfs) -> None:
+    casfs.run("mount", "--list", "-", input="env ~/one\n", environ={"HOME": str(casfs.directory)})
+    assert [one["mountpoint"] for one in casfs.status()] == [str(casfs.directory / "one")]
+
+
+def test_a_mistyped_environment_is_not_made(casfs: Casfs) -> None:
+    """Any other new name makes one, and so does this one for whoever insists."""
+    casfs.run("--env", "website", "add", casfs.wheel("demo"))
+    said = "there is no environment of this name; did you mean 'website'?"
+    mountpoint = casfs.directory / "here"
+    assert said in casfs.run("mount", "--env", "wesbite", mountpoint, code=1).stderr
+    assert said in casfs.run("mount", mountpoint, environ={"CASFS_ENV": "Website"}, code=1).stderr
+    assert said in casfs.run("mount", "--list", "-", input=f"webste {mountpoint}\n", code=1).stderr
+    assert not mountpoint.exists()
+    assert sorted(os.listdir(casfs.store / "environments")) == ["default", "website"]
+    casfs.run("mount", "--env", "wesbite", "--python", sys.executable, mountpoint)
+    assert [one["environment"] for one in casfs.status()] == ["wesbite"]
 
 
 def test_an_environment_of_another_interpreter_is_refused(casfs: Casfs, mounted: Path) -> None:

@@ -107,6 +107,15 @@ def test_what_is_no_command_is_told_as_env_does(run: Casfs, tmp_path: Path) -> N
     assert run.run("run", str(tmp_path / "plain"), code=126).stderr == f"casfs: {tmp_path}/plain: permission denied\n"
 
 
+def test_a_python_file_that_is_no_program_is_told_with_the_way_to_run_it(run: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("print('hello')\n")
+    way = "; `casfs run python x.py` runs that file\n"
+    assert run.run("run", "x.py", cwd=tmp_path, code=127).stderr == f"casfs: x.py: no such file or directory{way}"
+    assert run.run("run", "./x.py", cwd=tmp_path, code=126).stderr == f"casfs: ./x.py: permission denied{way.replace('x.py', './x.py')}"
+    assert "python" not in run.run("run", "y.py", cwd=tmp_path, code=127).stderr
+    assert output(run, "python", "x.py", cwd=tmp_path) == "hello"
+
+
 @pytest.mark.parametrize("words", [(), ("x.whl",), ("--env", "default", "x.whl", "true"), ("x.whl", "--python", "3", "--", "true")])
 def test_wrong_usage_ends_with_2(run: Casfs, words: tuple[str, ...]) -> None:
     assert run.run("run", *words, code=2).stderr.startswith("casfs run: ")

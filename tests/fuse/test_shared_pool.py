@@ -86,10 +86,23 @@ def test_missing_shared_pool_is_named_at_once_and_does_not_keep_a_mount_from_end
     casfs.add("--shared-pool", shared, demo(casfs))
     mountpoint = casfs.mount()
     shared.rename(casfs.directory / "away")
-    for words in (("list",), ("add", demo(casfs)), ("mount", casfs.directory / "other"), ("fsck",)):
+    missing = f"{shared}: can't be a shared pool of {casfs.store}: {shared} is missing\n"
+    for words in (
+        ("add", demo(casfs)),
+        ("remove", "demo"),
+        ("rollback",),
+        ("mount", casfs.directory / "other"),
+        ("run", "true"),
+        ("fsck",),
+    ):
         said = casfs.run(*words, code=1)
-        assert said.stderr == f"casfs: {shared}: can't be a shared pool of {casfs.store}: {shared} is missing\n"
+        assert said.stderr == f"casfs: {missing}"
         assert said.stdout == ""
+    for name in ("list", "generations", "diff"):
+        said = casfs.run(name)
+        assert said.stderr.startswith(f"casfs: warning: {missing}")
+        assert ("demo" in said.stdout) is (name != "diff")
+    assert str(mountpoint) in casfs.run("status").stdout
     assert casfs.run("pool", "list").stdout == f"{shared}\n"
     casfs.umount(mountpoint)
     (casfs.directory / "away").rename(shared)

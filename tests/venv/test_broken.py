@@ -8,7 +8,7 @@ import pytest
 
 from casfs.store.manifests import read_manifest
 from casfs.venv.broken import find_broken
-from casfs.venv.changes import Change
+from casfs.venv.changes import Change, remove_distributions
 from tests.make_generations import INTERPRETER, Workshop
 from tests.make_wheels import MadeWheel, make_wheel
 
@@ -30,6 +30,12 @@ def test_new_version_that_breaks_what_is_there_is_named_with_both(workshop: Work
 def test_new_distribution_that_wants_another_version_of_what_is_there_is_named(workshop: Workshop) -> None:
     workshop.add(wheel("two"))
     assert broken(workshop, workshop.add(wheel("one", "1.0", "Two >5"))) == ["one 1.0 requires Two>5, but two 1.0 is in the environment"]
+
+
+def test_what_needs_something_that_was_removed_is_named(workshop: Workshop) -> None:
+    workshop.add(wheel("one", "1.0", "two>=1", "five; extra == 'more'"), wheel("two"), wheel("three", "1.0", "two"), wheel("five"))
+    change = remove_distributions(workshop.environment, ["two", "three", "five"])
+    assert broken(workshop, change) == ["one 1.0 requires two>=1, but that is not in the environment any more"]
 
 
 def test_what_was_broken_before_is_not_told_again(workshop: Workshop) -> None:
