@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, make_reach, obtaining
 from casfs.cli.output import say, warn
-from casfs.errors import LockRefused
+from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.obtain import origin_of
+from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
@@ -44,6 +46,15 @@ def run_sync(arguments: argparse.Namespace) -> None:
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
             command = f"sync {os.path.basename(path)}"
             change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+    _note_what_is_missing(environment)
+
+
+def _note_what_is_missing(environment: Environment) -> None:
+    """A lock knows nothing of what tools wrote into the mounts."""
+    from casfs.cli.uppers import note_what_is_missing
+
+    with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
+        note_what_is_missing(environment)
 
 
 def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Sequence[Locked]:
@@ -88,6 +99,7 @@ def run_lock(arguments: argparse.Namespace) -> None:
         say(text.rstrip("\n"))
     else:
         _write(Path(arguments.output), text, arguments.umask)
+    _note_what_is_missing(environment)
 
 
 def _write(path: Path, text: str, umask: int) -> None:

@@ -10,7 +10,8 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from casfs import __version__
@@ -28,6 +29,8 @@ _EXAMPLE = """example:
   ~/project/.venv/bin/python -c 'import numpy'"""
 
 _ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
+
+_SIGNS = "what is told of each change: + came, - went, ~ is another version or comes from elsewhere, = was there already"
 
 _LIST_HELP = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
 
@@ -116,6 +119,20 @@ def _add_places(parser: argparse.ArgumentParser, default: object) -> None:
     parser.add_argument("--env", metavar="NAME", default=default, help="the environment (default: CASFS_ENV, or 'default')")
 
 
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """Names of commands, for argparse: those that it knows, of which an error names only some."""
+
+    known: Container[str]
+    named: Sequence[str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.named)
+
+
 class _Commands:
     """Adds commands that look alike: one line of help, an example, and the places."""
 
@@ -135,8 +152,10 @@ class _Commands:
         return parser
 
     def add_hidden(self, name: str, run: str) -> argparse.ArgumentParser:
-        """A command that casfs gives itself: no help names it."""
+        """A command that casfs gives itself: neither help nor an error names it. To be added when all others are."""
+        named = (*self._subparsers.choices,)
         parser = self._subparsers.add_parser(name)
+        self._subparsers.choices = _Choices({*named, name}, named)  # type: ignore[assignment]
         _add_places(parser, argparse.SUPPRESS)
         parser.set_defaults(run=run)
         return parser
@@ -144,7 +163,7 @@ class _Commands:
 
 def _add_change_commands(commands: _Commands) -> None:
     text = "add distributions to the environment, by name or as files; wheel files alone are taken as they are, without what they need"
-    add = commands.add("add", "add:run_add", text, "casfs add 'pandas>=2' --python 3.12")
+    add = commands.add("add", "add:run_add", text, f"casfs add 'pandas>=2' --python 3.12\n\n{_SIGNS}")
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
     _add_requirements_files(add)
     text = "a project whose files are used where they are, so that what you edit counts at once (repeatable)"
@@ -180,7 +199,7 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 
 def _add_lock_commands(commands: _Commands) -> None:
     text = "make the environment what a lock file says, and nothing else"
-    sync = commands.add("sync", "locks:run_sync", text, "casfs sync pylock.toml")
+    sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")

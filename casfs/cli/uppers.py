@@ -146,6 +146,18 @@ def summarise_upper(environment: Environment) -> Summary | None:
         return summarise(MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool))
 
 
+def note_what_is_missing(environment: Environment) -> None:
+    """What tools wrote into the mounts is no part of a generation; whoever meant it should know."""
+    summary = summarise_upper(environment)
+    if summary is None or summary.is_empty:
+        return
+    installed = sum(bool(one.tool) for one in summary.projects.values())
+    found = [format_count(installed, "distribution")] if installed else []
+    found += [format_count(summary.files_of_nobody, "file")] if summary.files_of_nobody else []
+    what = " and ".join(found)
+    note(f"not part of it, since changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")
+
+
 def _say_summary(summary: Summary, most: int | None) -> None:
     """Distributions first, then files, of which `most` are named."""
     projects = sorted(summary.projects.values(), key=lambda one: one.project)

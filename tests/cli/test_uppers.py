@@ -69,6 +69,16 @@ def used_size(mounted: MountedWorkshop) -> int:
     return sum(path.stat().st_size for path in (mounted.upper / mounted.site).glob("fresh*/*"))
 
 
+def test_lock_and_sync_say_what_of_the_mounts_is_not_in_it(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    lock = casfs.directory / "pylock.toml"
+    assert casfs.run("lock", "--output", lock).stderr == ""
+    mounted.install("fresh", "3.0")
+    mounted.write(f"{mounted.site}/mine.py", b"mine")
+    said = "not part of it, since changed in a mount: 1 distribution and 1 file; `casfs diff` names them, `casfs absorb`"
+    for words in (("lock", "--output", lock), ("sync", lock)):
+        assert said in casfs.run(*words).stderr.splitlines()[-1]
+
+
 def test_list_says_that_tools_see_other_distributions_in_the_mounts(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("list")
     assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["demo", "other"]

@@ -197,3 +197,11 @@ def test_no_help_names_what_casfs_tells_itself(casfs: Casfs) -> None:
     said = casfs.run("daemon", "--help").stdout
     assert "upgrade" in said
     assert "adopt" not in said
+    told = casfs.run("daemon", "bad", code=2).stderr
+    assert "upgrade" in told
+    assert "adopt" not in told
+
+
+def test_the_signs_of_changes_are_explained(casfs: Casfs) -> None:
+    for command in ("add", "sync"):
+        assert "+ came, - went, ~ is another version or comes from elsewhere, = was there already" in casfs.run(command, "--help").stdout

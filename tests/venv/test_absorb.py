@@ -13,6 +13,8 @@ from casfs.digest import digest_bytes
 from casfs.store.manifests import read_manifest
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import remove_distributions
+from casfs.venv.locks.writing import format_pylock
+from casfs.venv.reading import read_direct_url
 from casfs.venv.upper.absorb import Absorption, absorb_upper
 from casfs.venv.upper.written import is_bytecode
 from tests.make_generations import Workshop
@@ -255,12 +257,16 @@ def test_an_upgrade_that_is_refused_keeps_the_old_version_in_the_generation(moun
     assert "other 2.0" in reasons(done)
 
 
-def test_an_editable_install_stays(mounted: MountedWorkshop):
+def test_an_editable_install_is_taken_over_as_what_leads_to_its_project(mounted: MountedWorkshop):
+    """The lock then names the project's directory, as it does after `casfs add -e`."""
     direct = b'{"url": "file:///home/me/demo", "dir_info": {"editable": true}}'
     mounted.install("demo", files={"__editable__.demo.pth": b"/home/me/demo\n"}, own={"direct_url.json": direct})
     done = absorb(mounted)
-    assert "demo 1.0: is an editable install" in reasons(done)
-    assert installed(done) == {"other": "1.0"}
+    assert installed(done) == {"demo": "1.0", "other": "1.0"}
+    assert mounted.shown()[f"{SITE}/__editable__.demo.pth"][0] == b"/home/me/demo\n"
+    lock = tomllib.loads(format_pylock(done.after, lambda one: read_direct_url(mounted.workshop.store, one)))
+    [package] = [one for one in lock["packages"] if one["name"] == "demo"]
+    assert package["directory"] == {"path": "/home/me/demo", "editable": True}
 
 
 def test_absorbing_again_changes_nothing(mounted: MountedWorkshop):

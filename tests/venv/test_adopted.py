@@ -248,13 +248,11 @@ def test_nothing_is_kept_of_what_is_refused_but_what_others_have_too(native: Nat
     assert [pool.has_blob(digest_bytes(content), len(content)) for content in (common, only)] == [True, False]
 
 
-def test_an_editable_install_is_left_alone(native: NativeWorkshop):
+def test_an_editable_install_goes_on_to_use_its_project(native: NativeWorkshop):
     url = b'{"url": "file:///src", "dir_info": {"editable": true}}'
     native.install("demo", files={"__editable__.demo-1.0.pth": b"/src\n"}, own={"direct_url.json": url})
-    native.install("good")
     done = native.adopt()
-    assert adopted(done) == {"good": "1.0"}
-    assert reasons(done) == "demo 1.0: is an editable install, and its files lie elsewhere"
+    assert (adopted(done), reasons(done)) == ({"demo": "1.0"}, "")
 
 
 def test_a_project_that_is_there_twice_is_left_alone(native: NativeWorkshop):

@@ -130,8 +130,6 @@ class _Absorption:
         self._owner = os.stat(view.writings.directory).st_uid
 
     def run(self) -> Staged:
-        if self._installed.is_editable:
-            self._refuse(["is an editable install, and its files lie elsewhere"])
         shown = self._match_rows()
         own = self._read_own(shown)
         made = self._replaced_scripts(shown)

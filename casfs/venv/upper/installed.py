@@ -5,7 +5,6 @@ The specification is "Recording installed projects". A row of RECORD names a fil
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Mapping
@@ -44,7 +43,6 @@ class Installed:
     entry_points: tuple[tuple[str, str, str], ...]
     installer: str
     is_requested: bool
-    is_editable: bool
     rows: Mapping[str, RecordEntry | None]  # by the path that the mount shows; None: nothing that could be checked
 
     def __str__(self) -> str:
@@ -112,7 +110,6 @@ def _read(view: MergedView, directory: str, dist_info: str, problems: Problems) 
         tuple((point.name, point.module, point.attribute) for point in entry_points),
         _read_installer(view, directory),
         view.find(f"{directory}/REQUESTED") is not None,
-        _read_editable(view, directory),
         {_place(path, directory): entry for path, entry in rows.items()},
     )
 
@@ -147,13 +144,3 @@ def _read_installer(view: MergedView, directory: str) -> str:
     content = view.read_small(f"{directory}/INSTALLER", MAX_OWN) or b""
     said = content.decode("ascii", "replace").strip().partition("\n")[0]
     return said if _PRINTABLE.fullmatch(said) else "a tool"
-
-
-def _read_editable(view: MergedView, directory: str) -> bool:
-    """Whether direct_url.json (PEP 610) says that the project's own directory is used as it is."""
-    content = view.read_small(f"{directory}/direct_url.json", MAX_OWN)
-    try:
-        data = json.loads(content) if content else {}
-        return bool(data.get("dir_info", {}).get("editable", False))
-    except (ValueError, AttributeError, RecursionError):
-        return False
