@@ -21,6 +21,7 @@ from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.origins import Form
 from casfs.venv.reading import LayerReader
+from casfs.venv.rebuilt import as_before
 from casfs.venv.similar import did_you_mean
 from casfs.venv.skeleton import build_skeleton
 from casfs.venv.tree import Tree
@@ -144,7 +145,11 @@ def _install(store: Store, coming: Sequence[_Coming], present: Mapping[str, Dist
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
     coming = [(one, _still_requested(arrival, present.get(one.content.description.project)), files) for one, arrival, files in coming]
     made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival, _ in coming])
-    return [_distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)]
+    found = [_distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)]
+    return [
+        one if arrival.form is Form.WHEEL else as_before(store, present.get(one.project), one)
+        for one, (_, arrival, _) in zip(found, coming, strict=True)
+    ]
 
 
 def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:

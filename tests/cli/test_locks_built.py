@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from tests.cli.test_changes import listed
 from tests.cli.test_locks import UV
 from tests.cli.test_names import casfs, index, leftovers
 from tests.fuse.harness import Casfs
-from tests.make_wheels import make_wheel
+from tests.make_wheels import MadeWheel, make_wheel
 
 __all__ = ["casfs", "index"]
 
@@ -88,6 +90,29 @@ def test_sync_builds_what_may_have_changed_and_nothing_else(casfs: Casfs, index:
     index.fetched()
     assert casfs.run("sync", pylock).stdout == "~ directory 1.0 -> 2.0\n"
     assert index.fetched() == []
+
+
+def packed_later(wheel: MadeWheel) -> MadeWheel:
+    """The same files in an archive that says another time of each."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(wheel.content)) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            new.writestr(zipfile.ZipInfo(name, (1999, 12, 31, 23, 59, 58)), old.read(name))
+    return MadeWheel(wheel.filename, packed.getvalue())
+
+
+def test_what_is_built_anew_and_came_out_the_same_is_no_change(casfs: Casfs, tmp_path: Path) -> None:
+    """A build backend writes the time of day into the archive."""
+    project = make_project(tmp_path / "mine", make_wheel(None, "mine"), table='[project]\nname = "mine"\nversion = "1.0"\n')
+    (tmp_path / "requirements.txt").write_text(str(project))
+    casfs.add(project)
+    before = casfs.generation()
+    offer(project, "plain", packed_later(make_wheel(None, "mine")))
+    assert casfs.run("sync", tmp_path / "requirements.txt").stdout == ""
+    assert casfs.add(project).stdout == "= mine 1.0\n"
+    assert casfs.generation() == before
+    offer(project, "plain", make_wheel({"mine.py": b"VALUE = 2\n"}, "mine"))
+    assert casfs.run("sync", tmp_path / "requirements.txt").stdout == f"~ mine 1.0 (from {project})\n"
 
 
 def test_uv_makes_the_same_of_it(casfs: Casfs, pylock: Path) -> None:
