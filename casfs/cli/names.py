@@ -12,7 +12,7 @@ from pathlib import Path
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
-from casfs.cli.output import note, progress_of_downloads, say, warn
+from casfs.cli.output import note, note_on_terminal, progress_of_downloads, say, warn
 from casfs.errors import BuildFailed, FetchFailed, StoreDamaged, WheelRefused
 from casfs.fetch.access import Access, build_access, hide_logins
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
@@ -157,7 +157,7 @@ def obtaining(
 def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> Sequence[Arrival]:
     try:
         with progress_of_downloads() as report:
-            return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report))
+            return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
     except BuildFailed as error:
         tell_said(error)
         raise

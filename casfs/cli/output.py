@@ -44,6 +44,12 @@ def warn(text: str) -> None:
     note(f"casfs: warning: {text}")
 
 
+def note_on_terminal(text: str) -> None:
+    """For people who wait; a log does without."""
+    if sys.stderr.isatty():
+        note(text)
+
+
 def say_json(value: object) -> None:
     """The result for programs."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

@@ -17,7 +17,7 @@ from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
 from casfs.cli.names import Reach, make_reach, refuse_odd_words, tell_said
-from casfs.cli.output import format_count, note, progress_of_downloads, progress_of_wheels, say, warn
+from casfs.cli.output import format_count, note, note_on_terminal, progress_of_downloads, progress_of_wheels, say, warn
 from casfs.errors import BuildFailed, CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import Means, obtain
@@ -130,7 +130,11 @@ class _Warmth:
 
     def _obtain_all(self, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
         with progress_of_downloads() as report:
-            return obtain(self.store, wanted, Means(self.reach.uv, self.interpreter.executable, self.reach.access, directory, report))
+            return obtain(
+                self.store,
+                wanted,
+                Means(self.reach.uv, self.interpreter.executable, self.reach.access, directory, report, note_on_terminal),
+            )
 
     def _ingest(self, arrival: Arrival) -> Ingested | None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import BuildFailed, FetchFailed, WheelRefused
@@ -30,6 +30,7 @@ class Means:
     access: Access
     directory: str
     report: Report
+    tell: Callable[[str], None]  # called with what takes long, as it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
 def _build(plan: _Plan, means: Means, number: int) -> str:
     """Path of the wheel that is built of what is no wheel. Raises FetchFailed; BuildFailed names what it came from."""
     locked, source, directory = plan.locked, plan.path, f"{means.directory}/built-{number}"
+    means.tell(f"building {locked.project} {locked.version}".rstrip())
     if locked.form is Form.EDITABLE:
         from casfs.fetch.editables import build_editable
 
