@@ -10,11 +10,11 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from casfs import __version__
+from casfs.cli.commands import Commands, add_places
 from casfs.cli.index_options import add_index_options
 from casfs.cli.output import note
 from casfs.errors import CasfsError, reason_of
@@ -99,8 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
         "casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"casfs {__version__}")
-    _add_places(parser, None)
-    commands = _Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    add_places(parser, None)
+    commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
     _add_change_commands(commands)
     _add_upper_commands(commands)
     _add_query_commands(commands)
@@ -113,55 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_places(parser: argparse.ArgumentParser, default: object) -> None:
-    """Where a command works; the options may stand before or after its name."""
-    parser.add_argument("--store", metavar="DIR", default=default, help="the store (default: CASFS_STORE, or the user's data directory)")
-    parser.add_argument("--env", metavar="NAME", default=default, help="the environment (default: CASFS_ENV, or 'default')")
-
-
-@dataclass(frozen=True, slots=True)
-class _Choices:
-    """Names of commands, for argparse: those that it knows, of which an error names only some."""
-
-    known: Container[str]
-    named: Sequence[str]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.known
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.named)
-
-
-class _Commands:
-    """Adds commands that look alike: one line of help, an example, and the places."""
-
-    def __init__(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-        self._subparsers = subparsers
-
-    def add(self, name: str, run: str, text: str, example: str) -> argparse.ArgumentParser:
-        parser = self._subparsers.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        _add_places(parser, argparse.SUPPRESS)
-        parser.set_defaults(run=run)
-        return parser
-
-    def add_hidden(self, name: str, run: str) -> argparse.ArgumentParser:
-        """A command that casfs gives itself: neither help nor an error names it. To be added when all others are."""
-        named = (*self._subparsers.choices,)
-        parser = self._subparsers.add_parser(name)
-        self._subparsers.choices = _Choices({*named, name}, named)  # type: ignore[assignment]
-        _add_places(parser, argparse.SUPPRESS)
-        parser.set_defaults(run=run)
-        return parser
-
-
-def _add_change_commands(commands: _Commands) -> None:
+def _add_change_commands(commands: Commands) -> None:
     text = "add distributions to the environment, by name or as files; wheel files alone are taken as they are, without what they need"
     add = commands.add("add", "add:run_add", text, f"casfs add 'pandas>=2' --python 3.12\n\n{_SIGNS}")
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
@@ -197,7 +149,7 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
     parser.add_argument(*names, action="append", type=os.path.expanduser, **more)  # type: ignore[arg-type]
 
 
-def _add_lock_commands(commands: _Commands) -> None:
+def _add_lock_commands(commands: Commands) -> None:
     text = "make the environment what a lock file says, and nothing else"
     sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file")
@@ -211,7 +163,7 @@ def _add_lock_commands(commands: _Commands) -> None:
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
 
 
-def _add_plain_commands(commands: _Commands) -> None:
+def _add_plain_commands(commands: Commands) -> None:
     text = "make the environment of an existing virtual environment, which is only read"
     adopt = commands.add("adopt", "adopt:run_adopt", text, "casfs adopt ~/project/.venv")
     adopt.add_argument("directory", metavar="PATH", help="a virtual environment that venv, virtualenv, uv or Poetry made")
@@ -235,7 +187,7 @@ def _add_no_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; what the pool has is used all the same")
 
 
-def _add_upper_commands(commands: _Commands) -> None:
+def _add_upper_commands(commands: Commands) -> None:
     diff = commands.add("diff", "uppers:run_diff", "show what was written into the mounts of the environment", "casfs diff --json")
     diff.add_argument("--json", action="store_true", help="print JSON")
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
@@ -244,7 +196,7 @@ def _add_upper_commands(commands: _Commands) -> None:
     reset.add_argument("--yes", action="store_true", help="without asking")
 
 
-def _add_query_commands(commands: _Commands) -> None:
+def _add_query_commands(commands: Commands) -> None:
     for name, run, text in (
         ("list", "queries:run_list", "list the distributions of the environment"),
         ("generations", "queries:run_generations", "list the generations of the environment"),
@@ -261,7 +213,7 @@ def _add_query_commands(commands: _Commands) -> None:
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
 
 
-def _add_collect(commands: _Commands) -> None:
+def _add_collect(commands: Commands) -> None:
     text = "remove what nothing needs from the store: what removed environments, and commands that were killed, have left"
     collect = commands.add("collect", "collect:run_collect", text, "casfs collect --unused-wheels --keep 3")
     text = "also wheels that no environment has; until then adding them again costs nothing, and other stores may rely on them"
@@ -271,9 +223,9 @@ def _add_collect(commands: _Commands) -> None:
     collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
 
 
-def _add_environment_commands(commands: _Commands) -> None:
+def _add_environment_commands(commands: Commands) -> None:
     environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
-    actions = _Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
+    actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
     text = "list the environments: what they are for, what they hold, and where they are mounted"
     actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
         "--json", action="store_true", help="print JSON"
@@ -284,11 +236,11 @@ def _add_environment_commands(commands: _Commands) -> None:
     remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
 
 
-def _add_pool_commands(commands: _Commands) -> None:
+def _add_pool_commands(commands: Commands) -> None:
     pool = commands.add(
         "pool", "", "choose the shared pools that lie behind the store, read-only; fill the store's own", "casfs pool add /srv/casfs"
     )
-    actions = _Commands(pool.add_subparsers(title="actions", metavar="ACTION", required=True))
+    actions = Commands(pool.add_subparsers(title="actions", metavar="ACTION", required=True))
     for name, text in (("add", "let another store lie behind this one"), ("remove", "do without a shared pool")):
         action = actions.add(name, f"pools:run_{name}", text, f"casfs pool {name} /srv/casfs")
         action.add_argument("directory", metavar="DIR", help="a store that this one may read")
@@ -298,7 +250,7 @@ def _add_pool_commands(commands: _Commands) -> None:
     actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list")
 
 
-def _add_warm(actions: _Commands) -> None:
+def _add_warm(actions: Commands) -> None:
     text = "fill the pool ahead of users with what requirements need, each resolved by itself, and compile it"
     warm = actions.add("warm", "warm:run_warm", text, "casfs pool warm -r popular.txt --python 3.12 --python 3.13")
     warm.add_argument("what", nargs="*", metavar="WHAT", help="a requirement")
@@ -324,15 +276,15 @@ def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
     _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is no shared pool yet (repeatable)")
 
 
-def _add_status(commands: _Commands, text: str, example: str) -> None:
+def _add_status(commands: Commands, text: str, example: str) -> None:
     status = commands.add("status", "status:run_status", text, example)
     status.add_argument("--json", action="store_true", help="print JSON")
     status.add_argument("--watch", action="store_true", help="again every second, until it is interrupted")
 
 
-def _add_daemon_commands(commands: _Commands) -> None:
+def _add_daemon_commands(commands: Commands) -> None:
     daemon = commands.add("daemon", "", "look after the processes that serve mounts", "casfs daemon upgrade")
-    actions = _Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
+    actions = Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
     start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
     start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
     start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
@@ -349,7 +301,7 @@ def _add_daemon_commands(commands: _Commands) -> None:
     actions.add_hidden("adopt", "daemons:run_adopt").add_argument("handover")
 
 
-def _add_mount_commands(commands: _Commands) -> None:
+def _add_mount_commands(commands: Commands) -> None:
     mount = commands.add("mount", "into:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
     where = mount.add_mutually_exclusive_group(required=True)
     where.add_argument("mountpoint", nargs="?", metavar="PATH", help="an empty directory; it is made if it is absent")
@@ -375,7 +327,7 @@ def _add_mount_commands(commands: _Commands) -> None:
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 
-def _add_run_command(commands: _Commands) -> None:
+def _add_run_command(commands: Commands) -> None:
     run = commands.add(
         "run", "run:run_run", "run a command in the environment, or in one of some wheels", "casfs run six.whl -- python -c 'import six'"
     )

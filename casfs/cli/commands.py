@@ -1,0 +1,55 @@
+"""Commands that look alike: what each of them gets from argparse."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+
+
+def add_places(parser: argparse.ArgumentParser, default: object) -> None:
+    """Where a command works; the options may stand before or after its name."""
+    parser.add_argument("--store", metavar="DIR", default=default, help="the store (default: CASFS_STORE, or the user's data directory)")
+    parser.add_argument("--env", metavar="NAME", default=default, help="the environment (default: CASFS_ENV, or 'default')")
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """Names of commands, for argparse: those that it knows, of which an error names only some."""
+
+    known: Container[str]
+    named: Sequence[str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.named)
+
+
+class Commands:
+    """Adds commands that look alike: one line of help, an example, and the places."""
+
+    def __init__(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        self._subparsers = subparsers
+
+    def add(self, name: str, run: str, text: str, example: str) -> argparse.ArgumentParser:
+        parser = self._subparsers.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_places(parser, argparse.SUPPRESS)
+        parser.set_defaults(run=run)
+        return parser
+
+    def add_hidden(self, name: str, run: str) -> argparse.ArgumentParser:
+        """A command that casfs gives itself: neither help nor an error names it. To be added when all others are."""
+        named = (*self._subparsers.choices,)
+        parser = self._subparsers.add_parser(name)
+        self._subparsers.choices = _Choices({*named, name}, named)  # type: ignore[assignment]
+        add_places(parser, argparse.SUPPRESS)
+        parser.set_defaults(run=run)
+        return parser
