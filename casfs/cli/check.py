@@ -42,7 +42,8 @@ def _check(store: Store, *, is_fast: bool, is_repaired: bool) -> int:
         say(_describe(damage))
     _note_totals(report.totals)
     if is_fast:
-        note(_NOT_PROVEN)
+        for line in _NOT_PROVEN.split("\n"):
+            note(line)
     if not report.damages:
         say("no bit rot found" if is_fast else "no damage")
         return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +60,17 @@ def test_a_build_that_succeeds_says_nothing(
         done = casfs.run(*words)
         assert "many words" not in done.stdout + done.stderr
         assert "uilding" not in done.stderr
+
+
+def test_a_terminal_is_told_what_is_being_built(casfs: Casfs, index: PackageIndex, tmp_path: Path) -> None:
+    what = _source_distribution(talkative(tmp_path / "p"), index)
+    ours, theirs = pty.openpty()
+    try:
+        casfs.run("add", what, capture_output=False, stdout=subprocess.DEVNULL, stderr=theirs)
+        assert b"building mine 1.0\r\n" in os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 @pytest.mark.parametrize("kind", KINDS)

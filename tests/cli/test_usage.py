@@ -202,6 +202,12 @@ def test_no_help_names_what_casfs_tells_itself(casfs: Casfs) -> None:
     assert "adopt" not in told
 
 
+def test_fsck_says_in_plain_lines_what_fast_does_not_prove(casfs: Casfs) -> None:
+    said = casfs.run("fsck", "--fast").stderr.splitlines()
+    assert [line for line in said if line.startswith("NOT PROVEN by --fast")]
+    assert not [line for line in said if "\\u000a" in line]
+
+
 def test_the_signs_of_changes_are_explained(casfs: Casfs) -> None:
     for command in ("add", "sync"):
         assert "+ came, - went, ~ is another version or comes from elsewhere, = was there already" in casfs.run(command, "--help").stdout
