@@ -32,7 +32,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
     """casfs sync"""
     path = arguments.lock
     if not os.path.isfile(path):
-        raise LockRefused(path, "is no file")
+        raise LockRefused(path, "is a directory; name the lock file in it" if os.path.isdir(path) else "is no file")
     refuse_other_files(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)

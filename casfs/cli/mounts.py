@@ -69,7 +69,7 @@ def open_to_mount(arguments: argparse.Namespace) -> Environment:
     """
     environment = open_context(arguments, create=True)
     if arguments.python is None and environment.name != DEFAULT_ENVIRONMENT and environment.current_number() is None:
-        known = [one.name for one in iter_environments(environment.store) if one.current_number() is not None]
+        known = [one.name for one in iter_environments(environment.store) if os.path.lexists(f"{one.directory}/current")]
         if meant := find_slip(environment.name, known):
             reason = f"there is no environment of this name; did you mean {meant!r}? With --python it is made all the same"
             raise EnvironmentRefused(environment.name, reason)

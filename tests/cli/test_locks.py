@@ -165,6 +165,7 @@ def test_lock_that_can_not_be_used_is_named_with_the_reason(casfs: Casfs, name: 
 
 def test_lock_that_is_not_there_is_told(casfs: Casfs) -> None:
     assert casfs.run("sync", casfs.directory / "none.toml", code=1).stderr.endswith("none.toml: is no file\n")
+    assert casfs.run("sync", ".", code=1).stderr == "casfs: .: is a directory; name the lock file in it\n"
 
 
 @pytest.mark.parametrize(
