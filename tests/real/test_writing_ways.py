@@ -262,7 +262,9 @@ def test_the_project_itself_stays_editable(scene: Scene, tool: str) -> None:
     show = (mounted.root / "bin/python", "-c", "import mine; print(mine.VALUE)")
     assert do(scene, *show).output == "edited\n"
     assert "mine 1.0" in scene.casfs.run("diff").stdout
-    assert "+ mine 1.0" in scene.casfs.run("absorb").stdout
+    done = scene.casfs.run("absorb")
+    assert "+ mine 1.0" in done.stdout, done.stderr
     assert "mine" not in scene.casfs.run("diff").stdout
+    assert "editable = true" in scene.casfs.run("lock").stdout
     scene.remount()
     assert do(scene, *show).output == "edited\n"

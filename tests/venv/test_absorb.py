@@ -30,10 +30,10 @@ def mounted(workshop: Workshop) -> MountedWorkshop:
     return MountedWorkshop(workshop)
 
 
-def absorb(mounted: MountedWorkshop) -> Absorption:
+def absorb(mounted: MountedWorkshop, *prefixes: str) -> Absorption:
     """Absorb, and hold it to its promise: the mount shows the same, bytecode and what RECORD says of launchers aside."""
     before = mounted.shown()
-    done = absorb_upper(mounted.workshop.environment)
+    done = absorb_upper(mounted.workshop.environment, prefixes)
     assert done is not None
     assert comparable(mounted.shown()) == comparable(before)
     return done
@@ -267,6 +267,17 @@ def test_an_editable_install_is_taken_over_as_what_leads_to_its_project(mounted:
     lock = tomllib.loads(format_pylock(done.after, lambda one: read_direct_url(mounted.workshop.store, one)))
     [package] = [one for one in lock["packages"] if one["name"] == "demo"]
     assert package["directory"] == {"path": "/home/me/demo", "editable": True}
+
+
+def test_rows_that_name_files_by_the_path_of_the_mount_are_understood(mounted: MountedWorkshop):
+    """Poetry writes those of an editable project so."""
+    mounted.install("demo", files={"demo.pth": b"/home/me/demo\n"})
+    record = mounted.upper / SITE / "demo-1.0.dist-info/RECORD"
+    rows = record.read_text()
+    record.write_text("".join(f"{MOUNT}/{SITE}/{row}\n" for row in rows.splitlines()))
+    assert "is an absolute path" in reasons(absorb(mounted))
+    assert installed(absorb(mounted, MOUNT)) == {"demo": "1.0", "other": "1.0"}
+    assert sorted(path for path in mounted.shown() if "demo" in path) == sorted(f"{SITE}/{row.split(',')[0]}" for row in rows.splitlines())
 
 
 def test_absorbing_again_changes_nothing(mounted: MountedWorkshop):

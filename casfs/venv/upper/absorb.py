@@ -27,7 +27,7 @@ from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileEntry, Tree
 from casfs.venv.upper.absorbed import Absorbed, AbsorbOptions, absorb_staged, interpreter_prefix, launcher_names, stage_installed
 from casfs.venv.upper.copying import build_upper
-from casfs.venv.upper.installed import Installed, read_installed, site_packages, written_dist_infos
+from casfs.venv.upper.installed import Installed, named_within, read_installed, site_packages, written_dist_infos
 from casfs.venv.upper.merged import MergedView, find_entry
 from casfs.venv.upper.next_upper import plan_next_upper
 from casfs.venv.upper.summary import gone_distributions
@@ -127,10 +127,11 @@ def _file_size(entries: Collection[Written]) -> int:
 
 def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
     """Publish the files of every distribution that a tool installed and that is as its RECORD says; nothing refers to them yet."""
-    found, refused = _read_all(view)
+    read, refused = _read_all(view)
+    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, read)})
+    found = [named_within(one, options.prefixes) for one in read]
     gone = {one.project: one for one in gone_distributions(view)}
     decision = Decision(tuple(found), {}, gone, refused)
-    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, found)})
     staged = []
     with store.batch() as batch:
         for one in found:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from casfs.errors import CasfsError, EnvironmentRefused, InvalidValue, reason_of
 from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES, path_problem
@@ -88,6 +88,18 @@ def read_installed(view: MergedView, dist_info: str) -> Installed:
         raise EnvironmentRefused(quote(dist_info).strip("'"), *error.reasons) from None
     except OSError as error:
         raise EnvironmentRefused(quote(dist_info).strip("'"), f"can't be read: {reason_of(error)}") from None
+
+
+def named_within(installed: Installed, prefixes: Collection[str]) -> Installed:
+    """The same, where each row names its file as others do: Poetry writes absolute paths for an editable project.
+
+    `prefixes` are absolute paths where the environment is or was mounted.
+    """
+    return replace(installed, rows={_within(path, prefixes): entry for path, entry in installed.rows.items()})
+
+
+def _within(path: str, prefixes: Collection[str]) -> str:
+    return next((path.removeprefix(f"{one}/") for one in prefixes if path.startswith(f"{one}/")), path)
 
 
 def _read(view: MergedView, directory: str, dist_info: str, problems: Problems) -> Installed:
