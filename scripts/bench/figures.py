@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = 1
@@ -43,7 +43,7 @@ def build_spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One thing that was measured, for each contender once in each round.
+    """One thing that was measured, for each contender once in each round in which it took part.
 
     `unit` is s, B, B/s or a plain noun; `conditions` says what the value includes and what was in which cache.
     """
@@ -57,10 +57,15 @@ class Figure:
     has_ratios: bool = True
     loaded_rounds: tuple[int, ...] = ()
     """Rounds in which others used the processor."""
+    taken: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The rounds of contenders that did not take part in all of them."""
 
     def __post_init__(self) -> None:
-        if len({len(values) for values in self.values.values()}) != 1 or not all(self.values.values()):
+        whole = {len(values) for name, values in self.values.items() if name not in self.taken}
+        if len(whole) > 1 or not self.values or not all(self.values.values()):
             raise ValueError(f"{self.measure}, {self.what}: every contender needs a value in every round")
+        if any(len(self.values[name]) != len(set(rounds)) for name, rounds in self.taken.items()):
+            raise ValueError(f"{self.measure}, {self.what}: a contender needs a value in each round in which it took part")
 
     @property
     def reference(self) -> str:
@@ -69,7 +74,13 @@ class Figure:
 
     @property
     def rounds(self) -> int:
-        return len(self.values[self.reference])
+        """Of the contender that took part in most."""
+        return max(map(len, self.values.values()))
+
+    def by_round(self, contender: str) -> dict[int, float]:
+        """A contender's value in each round in which it took part."""
+        values = self.values[contender]
+        return dict(zip(self.taken.get(contender, range(len(values))), values, strict=True))
 
     @property
     def is_higher_better(self) -> bool:
@@ -78,12 +89,13 @@ class Figure:
     def spread(self, contender: str) -> Spread:
         return build_spread(self.values[contender])
 
-    def ratio(self, contender: str) -> Spread | None:
-        """Spread of the ratios to the reference within each round; None where there is nothing to compare with."""
-        base = self.values[self.reference]
-        if not self.has_ratios or not all(base):
+    def ratio(self, contender: str, reference: str = "") -> Spread | None:
+        """Spread of the ratios to a reference within each round that both have; None where there is nothing to compare with."""
+        base, values = self.by_round(reference or self.reference), self.by_round(contender)
+        common = [number for number in values if number in base]
+        if not self.has_ratios or not common or not all(base.values()):
             return None
-        return build_spread([value / reference for value, reference in zip(self.values[contender], base, strict=True)])
+        return build_spread([values[number] / base[number] for number in common])
 
 
 @dataclass(frozen=True, slots=True)

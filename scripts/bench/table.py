@@ -13,7 +13,10 @@ _LOADED = "†"
 def format_markdown(run: Run) -> str:
     """The machine, a table for each measure, and what each figure includes."""
     parts = ["# casfs benchmark", "\n".join(f"- {name}: {value}" for name, value in run.machine.items())]
-    parts.append("A ratio is to the first contender of the same figure, in the same round; its median and spread are those of all rounds.")
+    parts.append(
+        "A ratio is to the first contender of the same figure, in the same round; its median and spread are those of all rounds that both"
+        " have. Contenders whose turn takes long have fewer rounds, spread over those of the others."
+    )
     for measure, figures in groupby(run.figures, key=lambda figure: figure.measure):
         parts.append(format_measure(measure, list(figures)))
     if any(figure.loaded_rounds for figure in run.figures):
@@ -44,7 +47,7 @@ def _rows(figure: Figure) -> Iterator[tuple[str, ...]]:
         what = f"{figure.what}{mark}" if not number else ""
         yield (
             what,
-            str(figure.rounds) if not number else "",
+            str(len(figure.values[contender])),
             contender,
             format_value(spread.median, figure.unit),
             _format_range(spread, figure.unit),

@@ -74,6 +74,22 @@ def test_a_contender_that_misses_a_round_is_refused(values: dict[str, list[float
         Figure("add", "numpy", "s", "", values)
 
 
+def test_ratios_are_those_of_the_rounds_that_both_have():
+    figure = Figure("add", "x", "s", "", {"casfs": [1.0, 10.0, 100.0], "pip": [3.0, 500.0]}, taken={"pip": [0, 2]})
+    assert figure.ratio("pip") == build_spread([3.0, 5.0])
+    assert figure.ratio("casfs", "pip") == build_spread([1 / 3, 1 / 5])
+    assert figure.rounds == 3
+
+
+def test_there_is_no_ratio_of_contenders_that_never_met():
+    assert Figure("add", "x", "s", "", {"a": [1.0], "b": [2.0]}, taken={"a": [0], "b": [1]}).ratio("b") is None
+
+
+def test_a_contender_with_fewer_values_than_rounds_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="in which it took part"):
+        Figure("add", "x", "s", "", {"casfs": [1.0, 1.0], "pip": [1.0]}, taken={"pip": [0, 1]})
+
+
 def test_only_speed_is_better_when_it_is_higher():
     assert make_figure("B/s").is_higher_better
     assert not make_figure("s").is_higher_better
@@ -84,6 +100,17 @@ def test_only_speed_is_better_when_it_is_higher():
 def test_a_run_comes_back_from_json_as_it_was(machine: dict[str, str], rounds: list[list[float]], failures: list[str]):
     run = Run(machine, tuple(make_figure(loaded=(0,), casfs=values) for values in rounds), tuple(failures))
     assert parse_run(format_run(run)) == run
+
+
+def test_rounds_of_a_contender_come_back_from_json():
+    run = Run({}, (Figure("add", "x", "s", "", {"casfs": [1.0, 1.0], "pip": [2.0]}, taken={"pip": [1]}),))
+    assert parse_run(format_run(run)) == run
+
+
+def test_a_run_that_was_written_before_there_were_rounds_of_contenders_is_read():
+    data = json.loads(format_run(Run({}, (make_figure(),))))
+    del data["figures"][0]["taken"]
+    assert parse_run(json.dumps(data)) == Run({}, (make_figure(),))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.bench.load import Times, find_descendants, foreign_cores, is_loaded, parse_busy, read_times
 from scripts.bench.machine import find_file_system
 from scripts.bench.processes import CommandFailed, run
-from scripts.bench.rounds import Pace, Rounds, take_turns
+from scripts.bench.rounds import Pace, Rounds, plan_rounds, take_turns
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -37,6 +39,57 @@ def take_numbers(pace: Pace, allowed_s: float) -> list[float]:
 
 def test_where_the_time_does_not_suffice_there_are_fewer_rounds_but_not_too_few():
     assert take_numbers(Pace(most=7, least=3), allowed_s=1e-9) == [0, 1, 2]
+
+
+def test_who_is_dear_gives_way_first_and_the_reference_is_there_whenever_others_are():
+    plan = plan_rounds(Pace(most=7, least=3), {"casfs": 1.0, "uv": 1.0, "pip": 6.0}, allowed_s=40)
+    assert [len(plan[name]) for name in ("casfs", "uv", "pip")] == [7, 7, 4]
+    assert plan["casfs"] == plan["uv"] == list(range(7))
+    assert plan["pip"] == [0, 2, 4, 6]
+
+
+def test_who_takes_a_third_of_the_time_for_one_turn_has_that_one_only():
+    plan = plan_rounds(Pace(most=7, least=3), {"casfs": 1.0, "uv": 1.0, "pip": 20.0}, allowed_s=40)
+    assert {name: len(rounds) for name, rounds in plan.items()} == {"casfs": 7, "uv": 7, "pip": 1}
+
+
+def test_the_reference_does_not_go_on_alone():
+    plan = plan_rounds(Pace(most=7, least=1), {"casfs": 1.0, "pip": 1.0}, allowed_s=0.1)
+    assert plan == {"casfs": [0], "pip": [0]}
+
+
+def test_rounds_that_nobody_takes_part_in_are_not_counted():
+    plan = plan_rounds(Pace(most=7, least=3), {"casfs": 10.0, "uv": 10.0}, allowed_s=40)
+    assert plan == {"casfs": [0, 1, 2], "uv": [0, 1, 2]}
+
+
+def test_who_is_alone_has_as_many_rounds_as_the_time_allows():
+    assert plan_rounds(Pace(most=7, least=3), {"casfs": 10.0}, allowed_s=50) == {"casfs": [0, 1, 2, 3, 4]}
+
+
+def test_a_number_of_rounds_that_was_asked_for_is_kept_however_long_it_takes():
+    assert plan_rounds(Pace(most=2, least=2), {"casfs": 1.0, "pip": 20.0}, allowed_s=1) == {"casfs": [0, 1], "pip": [0, 1]}
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=6), st.floats(0.1, 500))
+def test_every_contender_begins_and_nobody_has_more_rounds_than_the_reference(costs: list[float], allowed_s: float):
+    plan = plan_rounds(Pace(most=7, least=3), {str(number): cost for number, cost in enumerate(costs)}, allowed_s)
+    for rounds in plan.values():
+        assert rounds[0] == 0
+        assert set(rounds) <= set(plan["0"])
+        assert list(rounds) == sorted(set(rounds))
+
+
+def test_contenders_that_sit_out_rounds_are_told_with_the_rounds_they_had():
+    clock = iter([0.0, 1.0, 1.0, 2.0, 2.0, 22.0])
+
+    def turn(number: int) -> dict[str, float]:
+        return {"number": float(number)}
+
+    rounds = take_turns(Pace(3, 1), {"a": turn, "b": turn, "c": turn}, allowed_s=30, now=lambda: next(clock, 100.0))
+    assert rounds.values == {"number": {"a": [0, 1, 2], "b": [0, 1, 2], "c": [0]}}
+    assert rounds.taken == {"c": [0]}
+    assert rounds.figure("add", "number", "x", "s", "").by_round("c") == {0: 0.0}
 
 
 def test_where_the_time_suffices_there_are_all_rounds():

@@ -54,7 +54,7 @@ def test_a_run_is_shown_with_machine_medians_spreads_ratios_and_conditions():
     text = format_markdown(make_run())
     assert "- kernel: Linux 6" in text
     assert "| numpy  | 3      | casfs     | 200 ms | 120 ms to 280 ms | 1     |" in text
-    assert "|        |        | pip       | 2 s    | 1.2 s to 2.8 s   | 10    |" in text
+    assert "|        | 3      | pip       | 2 s    | 1.2 s to 2.8 s   | 10    |" in text
     assert "- numpy: all is warm" in text
     assert "†" not in text
 
