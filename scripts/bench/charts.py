@@ -46,7 +46,7 @@ Chart = Bars | Lines
 
 def build_charts(run: Run) -> list[Chart]:
     """The main ratios and growth; what the run lacks is left out."""
-    charts: list[Chart] = [_ready(run), _imports(run), _disk(run), _sharing(run), *_mounting(run), *_growth(run)]
+    charts: list[Chart] = [_ready(run), _imports(run), *_mounting(run), *_growth(run)]
     return [chart for chart in charts if chart.series]
 
 
@@ -76,7 +76,7 @@ def _value(figures: Sequence[Figure], contender: str, is_ratio: bool) -> float |
 
 
 def _ready(run: Run) -> Bars:
-    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))(?:, slow ones, once)?")
+    groups, series = _bars(run, "ready", r"(.*: (?:interpreter ready|first import done))")
     return Bars(
         "ready", "From nothing, wheels known to the host", "seconds", [name.replace(": ", ":\n") for name in groups], series, is_log=True
     )
@@ -85,16 +85,6 @@ def _ready(run: Run) -> Bars:
 def _imports(run: Run) -> Bars:
     groups, series = _bars(run, "imports", r"(.*, (?:first|again|cold))", is_ratio=True)
     return Bars("imports", "Import of a work, by the time that native files take", "ratio", groups, series)
-
-
-def _disk(run: Run) -> Bars:
-    groups, series = _bars(run, "disk", r"(.*): bytes of one more environment")
-    return Bars("disk", "Disk that one more environment takes", "bytes", groups, series, is_log=True)
-
-
-def _sharing(run: Run) -> Bars:
-    groups, series = _bars(run, "sharing", r"files, (each further environment)")
-    return Bars("sharing", "Page cache that one more environment takes once numpy is imported", "bytes", groups, series, is_log=True)
 
 
 def _mounting(run: Run) -> Iterator[Lines]:
@@ -110,14 +100,12 @@ def _mounting(run: Run) -> Iterator[Lines]:
 
 
 def _growth(run: Run) -> Iterator[Lines]:
-    """Time and memory by number of blobs; the model's points come last."""
-    for unit, axis in {"s": "seconds", "B": "bytes"}.items():
-        lines = {}
-        for match, figure in _figures(run, "growth", r"(.*)"):
-            if figure.unit == unit:
-                modelled = sum(name.startswith("model") for name in figure.values)
-                lines[match[1]] = Points(list(map(_count, figure.values)), [figure.spread(name).median for name in figure.values], modelled)
-        yield Lines(f"growth-{axis}", "As the pool grows (dashed: a model, not measured)", "blobs in the pool", axis, lines)
+    """Time by number of blobs; the model's points come last."""
+    lines = {}
+    for match, figure in _figures(run, "growth", r"(.*), time"):
+        modelled = sum(name.startswith("model") for name in figure.values)
+        lines[match[1]] = Points(list(map(_count, figure.values)), [figure.spread(name).median for name in figure.values], modelled)
+    yield Lines("growth", "Commands as the pool grows (dashed: a model, not measured)", "blobs in the pool", "seconds", lines)
 
 
 def _count(contender: str) -> float:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.bench.charts import Chart, build_charts
 from scripts.bench.figures import Figure, Run, format_run, parse_run
+from scripts.bench.headlines import build_headlines
 from scripts.bench.table import format_digits, format_markdown, format_table, format_value
 from scripts.bench.tools import REPOSITORY, Tools, cache_folder, make_venv
+from scripts.bench.works import IMPORTS
 
 RESULTS = Path(__file__).with_name("results")
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
@@ -21,6 +24,14 @@ BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 _RESULTS_PATH = RESULTS.relative_to(REPOSITORY)
 _PLOTS = str(Path(__file__).with_name("plots.py"))
 _PLOTTER = "matplotlib>=3.10"
+
+_NOTE = (
+    "Medians; in the table's brackets how many times casfs's value, and the rounds if they are fewer than casfs's; in those of the"
+    " sentences p10 to p90. † others used the processor meanwhile. casfs: what root gets by default. *small* is requests, *web* django,"
+    " fastapi, flask, sqlalchemy and boto3, *science* numpy, pandas, scipy, scikit-learn, matplotlib and sympy, *deep* tensorflow, with"
+    " what each needs."
+)
+_TITLES = {"imports": "import", "sharing": "page cache", "reads": "reading"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +45,48 @@ class _Section:
     """All, if there are none."""
 
 
-_WAYS = ("native", "uv, hard links", "symlink farm", "casfs, twins", "casfs, FUSE metadata", "casfs, plain FUSE", "uvl-fuse")
+_COLUMNS = {
+    "casfs": ("casfs", "casfs, twins", "casfs, FUSE metadata", "casfs, plain FUSE"),
+    "casfs, daemon runs": ("casfs, daemon runs",),
+    "native files": ("native", "native copies"),
+    "uv, hard links": ("uv, hard links",),
+    "uv, --compile-bytecode": ("uv, hard links, --compile-bytecode",),
+    "symlink farm": ("symlink farm",),
+    "pip": ("pip",),
+    "uvl-fuse": ("uvl-fuse",),
+}
+"""Of the main table: whom a column shows, the first that a figure has."""
 
-_IMPORTED = [f"{work}, {when}" for work in ("web", "science", "deep") for when in ("first", "again", "cold")]
+_MAIN = (
+    ("ready", r".*"),
+    ("imports", r".*, (first|again|cold)"),
+    ("disk", r".*: bytes of .*"),
+    ("sharing", r"files, each .*"),
+    ("metadata", r"find -ls, first|stat storm"),
+    ("reads", r".*, cold"),
+)
+"""The main table's rows: measures, and patterns of figures."""
+
+_IMPORTED = [f"{work}, {when}" for work in IMPORTS for when in ("first", "again", "cold")]
+_WAYS = (
+    "native",
+    "plain overlayfs",
+    "uv, hard links",
+    "symlink farm",
+    "casfs, twins",
+    "casfs, FUSE metadata",
+    "casfs, plain FUSE",
+    "uvl-fuse",
+)
 
 _SECTIONS = (
-    _Section("From nothing; the host knows the wheels", "ready", ("",)),
     _Section("Importing, a whole process", "imports", _IMPORTED, _WAYS),
     _Section("Disk", "disk", ("",)),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
     _Section("Metadata of the many files of Django", "metadata", ("",), _WAYS),
     _Section("Reading one large file", "reads", ("",), _WAYS),
+    _Section("Adding a wheel", "add", ("",)),
     _Section("Ingest, unpacked bytes", "ingest", ("",)),
     _Section("Growth of the pool", "growth", ("",)),
 )
@@ -89,15 +130,39 @@ def replace_section(readme: str, section: str) -> str:
 
 
 def format_section(run: Run, pictures: Sequence[tuple[str, str]]) -> str:
-    """Date and machine, then a table for each section, then the plots."""
+    """What a machine makes of the run in sentences, the main table, the plots, and the rest behind a fold."""
+    said = "\n".join(f"- {sentence}" for sentence in build_headlines(run))
+    parts = [said, format_main_table(run), _NOTE, *(f"![{title}]({path})" for title, path in pictures)]
+    details = [f"**{section.title}**\n\n{table}" for section in _SECTIONS if (table := _format_table(run, section))]
+    fold = ["<details><summary>More tables, the machine and the versions</summary>", _format_circumstances(run), *details, "</details>"]
+    parts += [*fold, f"[The whole run]({_RESULTS_PATH}/run.md), with what each figure includes."]
+    return "\n\n".join(filter(None, parts))
+
+
+def _format_circumstances(run: Run) -> str:
     machine = ", ".join(run.machine[name] for name in ("processor", "memory", "kernel", "file system") if name in run.machine)
     versions = ", ".join(f"{name} {run.machine[name]}" for name in ("casfs", "python", "pip", "uv", "uvl-fuse") if name in run.machine)
-    parts = [f"Run of {run.machine.get('date', 'unknown date')} ({run.machine.get('mode', '')}) on {machine}; {versions}."]
-    parts.append("Medians, and in brackets the ratio to the first column. † others used the processor meanwhile.")
-    parts += [f"**{section.title}**\n\n{table}" for section in _SECTIONS if (table := _format_table(run, section))]
-    parts += [f"![{title}]({path})" for title, path in pictures]
-    parts.append(f"[The whole run]({_RESULTS_PATH}/run.md), with what each figure includes.")
-    return "\n\n".join(parts)
+    when = f"Run of {run.machine.get('date', 'unknown date')} ({run.machine.get('mode', '')}) on {machine}; {versions}."
+    return f"{when} Medians; in brackets the ratio to the first column, and the rounds if they are fewer than the first column's."
+
+
+def format_main_table(run: Run) -> str:
+    """A column for each kind of contender; all ratios are to casfs."""
+    figures = [
+        figure for measure, pattern in _MAIN for figure in run.figures if figure.measure == measure and re.fullmatch(pattern, figure.what)
+    ]
+    columns = [column for column in _COLUMNS if any(_pick(figure, column) for figure in figures)]
+    return format_table(("", *columns), (_main_row(figure, columns) for figure in figures)) if columns else ""
+
+
+def _main_row(figure: Figure, columns: Sequence[str]) -> tuple[str, ...]:
+    names, ours = [_pick(figure, column) for column in columns], _pick(figure, "casfs") or ""
+    what = figure.what if figure.measure in ("ready", "disk", "metadata") else f"{_TITLES[figure.measure]}: {figure.what}"
+    return _mark(figure, what), *(_cell(figure, name, ours) if name else "" for name in names)
+
+
+def _pick(figure: Figure, column: str) -> str | None:
+    return next((name for name in _COLUMNS[column] if name in figure.values), None)
 
 
 def _format_table(run: Run, section: _Section) -> str:
@@ -110,18 +175,22 @@ def _format_table(run: Run, section: _Section) -> str:
 
 
 def _row(figure: Figure, columns: Sequence[str]) -> tuple[str, ...]:
-    mark = " †" if figure.loaded_rounds else ""
-    return f"{figure.what}{mark}", *_cells(figure, columns)
+    cells = (_cell(figure, name, figure.reference) if name in figure.values else "" for name in columns)
+    return _mark(figure, figure.what), *cells
 
 
-def _cells(figure: Figure, columns: Sequence[str]) -> Iterator[str]:
-    for name in columns:
-        if name not in figure.values:
-            yield ""
-            continue
-        value = format_value(figure.spread(name).median, figure.unit)
-        ratio = figure.ratio(name)
-        yield value if ratio is None or name == figure.reference else f"{value} ({format_digits(ratio.median)})"
+def _mark(figure: Figure, what: str) -> str:
+    return f"{what} †" if figure.loaded_rounds else what
+
+
+def _cell(figure: Figure, name: str, reference: str) -> str:
+    """The median, how many times the reference's it is, and the rounds, if they are fewer than the reference's."""
+    ratio = figure.ratio(name, reference) if name != reference and reference else None
+    rounds = len(figure.values[name])
+    notes = [format_digits(ratio.median)] if ratio else []
+    notes += [f"{rounds} round{'s' if rounds > 1 else ''}"] if reference and rounds < len(figure.values[reference]) else []
+    value = format_value(figure.spread(name).median, figure.unit)
+    return f"{value} ({'; '.join(notes)})" if notes else value
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ import pytest
 
 from scripts.bench.charts import Bars, Lines, Points, build_charts
 from scripts.bench.figures import Figure, Run
-from scripts.bench.report import BEGIN, END, draw_charts, format_section, replace_section
+from scripts.bench.report import BEGIN, END, draw_charts, format_main_table, format_section, replace_section
 from scripts.bench.tools import REPOSITORY
 
 RUN = Run(
     {"date": "2026-01-01T00:00+00:00", "processor": "abacus, 2 cores", "mode": "full, 7 rounds"},
     (
         Figure("ready", "small: interpreter ready", "s", "", {"casfs": [1.0, 1.0], "pip": [4.0, 6.0]}, loaded_rounds=(1,)),
-        Figure("ready", "web: interpreter ready", "s", "", {"casfs": [2.0], "uvl-fuse": [1.0]}),
-        Figure("ready", "web: interpreter ready, slow ones, once", "s", "", {"casfs": [9.0], "pip": [7.0]}),
+        Figure("ready", "web: interpreter ready", "s", "", {"casfs": [2.0, 2.0], "uvl-fuse": [1.0, 1.0], "pip": [7.0]}, taken={"pip": [0]}),
         Figure("imports", "web, again", "s", "", {"native": [2.0], "casfs, twins": [3.0]}),
         Figure("imports", "web, requests of the first import, casfs, twins", "requests", "", {"all": [3.0]}, has_ratios=False),
         Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, twins": [0.1]}),
@@ -49,9 +48,9 @@ def test_commands_are_drawn_by_the_number_of_distributions():
 
 
 def test_what_a_model_says_is_told_from_what_was_measured():
-    lines = chart("growth-seconds")
+    lines = chart("growth")
     assert isinstance(lines, Lines)
-    assert lines.series == {"add, time": Points([1000.0, 10_000.0, 10_000_000.0], [0.1, 0.2, 9.0], modelled=1)}
+    assert lines.series == {"add": Points([1000.0, 10_000.0, 10_000_000.0], [0.1, 0.2, 9.0], modelled=1)}
 
 
 def test_what_a_run_lacks_is_not_drawn():
@@ -61,9 +60,26 @@ def test_what_a_run_lacks_is_not_drawn():
 def test_the_section_tells_date_machine_medians_ratios_and_load():
     text = format_section(RUN, [("A title", "a/path.svg")])
     assert "2026-01-01T00:00+00:00 (full, 7 rounds) on abacus, 2 cores" in text
-    assert "| small: interpreter ready † | 1 s | 5 s (5) |" in " ".join(text.split())
+    assert "| small: interpreter ready † | 1 s | | 5 s (5) | |" in " ".join(text.split())
     assert "![A title](a/path.svg)" in text
     assert "requests of the first import" not in text
+
+
+def test_a_newcomer_meets_sentences_then_the_main_table_then_pictures_and_the_rest_is_folded_away():
+    text = format_section(RUN, [("A title", "a/path.svg")])
+    marks = ("One more environment of web", "| web: interpreter ready", "![A title]", "<details>", "Growth of the pool", "</details>")
+    places = [text.index(mark) for mark in marks]
+    assert places == sorted(places)
+
+
+def test_fewer_rounds_are_told_beside_the_value():
+    assert "7 s (3.5; 1 round)" in format_main_table(RUN)
+
+
+def test_ratios_of_the_main_table_are_to_casfs():
+    row = next(line for line in format_main_table(RUN).splitlines() if "import: web, again" in line)
+    assert "3 s" in row
+    assert "2 s (0.667)" in row
 
 
 def test_only_what_is_between_the_marks_is_replaced():
