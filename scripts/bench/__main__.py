@@ -28,17 +28,28 @@ from scripts.bench.ways import EXPLAINED
 
 _FULL, _QUICK = Pace(most=7, least=3), Pace(most=3, least=1, share=0.04)
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark; exit code 1 if a measure failed."""
     arguments = _build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_in_order()
     with adopting_orphans():
         run = _run(arguments)
-    sys.stdout.write(format_markdown(run))
-    if arguments.json:
-        arguments.json.write_text(format_run(run), encoding="utf-8")
     sys.exit(1 if run.failures else 0)
+
+
+def end_in_order() -> None:
+    """Clean up when told to end, and let nobody who repeats that, as timeout(1) does, disturb it."""
+
+    def end(number: int, _frame: object) -> None:
+        for other in _ENDING:
+            signal.signal(other, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in _ENDING:
+        signal.signal(number, end)
 
 
 def _run(arguments: argparse.Namespace) -> Run:
@@ -52,13 +63,23 @@ def _run(arguments: argparse.Namespace) -> Run:
         began = time.monotonic()
         machine = _describe(bench)
         figures, failures = _take_all(bench, arguments.only or list(MEASURES))
-        return Run({**machine, "took": f"{time.monotonic() - began:.0f} s"}, figures, failures)
+        run = Run({**machine, "took": f"{time.monotonic() - began:.0f} s"}, figures, failures)
+        _write(run, arguments.json)
+        return run
+
+
+def _write(run: Run, json: Path | None) -> None:
+    """Before the cleaning up, which takes its time."""
+    sys.stdout.write(format_markdown(run))
+    sys.stdout.flush()
+    if json:
+        json.write_text(format_run(run), encoding="utf-8")
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("scripts.bench", description="Measure casfs against pip, uv and plain files.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and less work: one to two minutes instead of about ten")
-    parser.add_argument("--large", action="store_true", help="also tensorflow (a wheel of 274 MB, and what it needs)")
+    parser.add_argument("--large", action="store_true", help="also tensorflow (a wheel of 274 MB and what it needs), in ten minutes more")
     parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be given more than once")
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn, however long that takes")
     parser.add_argument("--folder", type=_absolute, help="work in a new folder below this one (default: the user's cache folder)")

@@ -35,3 +35,22 @@ def test_a_measure_that_fails_leaves_no_mount_no_process_and_no_file(tmp_path: P
     assert not any(os.path.exists(f"/proc/{daemon}") for daemon in daemons)
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+TOLD_TWICE = """
+import os, signal
+from scripts.bench.__main__ import end_in_order
+
+end_in_order()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("cleaned up")
+"""
+
+
+def test_who_is_told_to_end_once_more_cleans_up_to_the_end():
+    done = subprocess.run([sys.executable, "-c", TOLD_TWICE], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "cleaned up\n", "")
