@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.bench.processes import Usage, run
 from scripts.bench.rounds import Pace, Rounds, Turn, take_turns
+from scripts.bench.rubbish import put_away
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools, clean_environment, download
 from scripts.bench.ways import DEFAULT, WAYS, Way
 
-_PRIMER = "bench-primer"
+PRIMER = "bench-primer"
+"""The environment that every store has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,22 @@ class Bench:
         """The variables of a measured program."""
         return clean_environment(self.folder)
 
-    def take_turns(self, turns: Mapping[str, Turn], allowed_s: float) -> Rounds:
-        """As many rounds as the run's pace says; a full run allows so many seconds for them."""
-        return take_turns(self.pace, turns, allowed_s)
+    def take_turns(self, turns: Mapping[str, Turn], allowed_s: float, least: int | None = None) -> Rounds:
+        """As many rounds as the run's pace says; a full run allows so many seconds for them. `least`: rather than the pace's."""
+        pace = self.pace if least is None else replace(self.pace, least=min(least, self.pace.least))
+        return take_turns(pace, turns, allowed_s)
 
     def take_once(self, turns: Mapping[str, Turn]) -> Rounds:
         """One round: for what is the same each time."""
         return take_turns(Pace(1, 1), turns)
+
+    def settle(self) -> None:
+        """Write back what contenders before left behind, so that nobody's fsync pays for another's files."""
+        os.sync()
+
+    def put_away(self, path: Path) -> None:
+        """Empty what a contender has left, and move it out of the way of the next one; it is removed when the run ends."""
+        put_away(path, self.folder / "rubbish")
 
     def wheels(self, name: str) -> list[str]:
         """Paths of a set's wheels, which are in the page cache."""
@@ -55,15 +65,15 @@ class Bench:
         path = self.folder / name
         path.mkdir()
         yield path
-        shutil.rmtree(path)
+        self.put_away(path)
 
     def new_store(self, path: Path) -> Store:
         """A store that knows the interpreter and one tiny wheel: what is measured is a wheel, not a first start."""
         store = Store(self.tools, path, self.env)
         made = path.parent / f"{path.name}-primer"
         made.mkdir()
-        store.add(_PRIMER, make_wheels(made, 1))
-        shutil.rmtree(made)
+        store.add(PRIMER, make_wheels(made, 1))
+        self.put_away(made)
         return store
 
     def uv(self, *words: str) -> Usage:
@@ -91,7 +101,7 @@ class Bench:
         if not path.exists():
             self.new_venv(path)
             self.uv_install(path, self.wheels(name), self.prepared / "cache", "copy")
-            shutil.rmtree(self.prepared / "cache")
+            self.put_away(self.prepared / "cache")
         read_all([path])
         return path
 
@@ -110,7 +120,7 @@ class Bench:
         """Those that are possible here for environments that are not very large; tried once for the run."""
         answer = self.prepared / "ways"
         if not answer.exists():
-            found = self.new_store(self.prepared / "store-of-ways").ways(_PRIMER, self.prepared / "mount-of-ways")
+            found = self.new_store(self.prepared / "store-of-ways").ways(PRIMER, self.prepared / "mount-of-ways")
             answer.write_text("\n".join(way.name for way in found), encoding="utf-8")
         names = answer.read_text(encoding="utf-8").splitlines()
         return [way for way in (*WAYS, DEFAULT) if way.name in names]
@@ -137,8 +147,3 @@ def read_all(tops: Sequence[Path]) -> None:
                 with path.open("rb", buffering=0) as file:
                     while file.readinto(buffer):
                         pass
-
-
-def settle() -> None:
-    """Write back what contenders before left behind, so that nobody's fsync pays for another's files."""
-    os.sync()

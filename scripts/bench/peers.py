@@ -5,14 +5,13 @@ Each has a folder of its own, in which it keeps what is common to its environmen
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from scripts.bench.bench import Bench, read_all, site_packages
+from scripts.bench.bench import PRIMER, Bench, read_all, site_packages
 from scripts.bench.processes import CommandFailed, run
 from scripts.bench.stores import Store, detach_below
 from scripts.bench.synthetic import make_wheels
@@ -88,6 +87,19 @@ class Casfs(_Plain):
 
 
 @dataclass(slots=True)
+class CasfsRunning(Casfs):
+    """The same while the daemon runs, since another environment is mounted."""
+
+    def make(self, path: Path) -> float:
+        self.store.mount(PRIMER, path.with_name("another"))
+        self.bench.settle()
+        return super(CasfsRunning, self).make(path)
+
+    def leave(self, path: Path) -> None:
+        self.store.umount_all()
+
+
+@dataclass(slots=True)
 class Uv(_Plain):
     """uv venv, and uv pip install from a warm cache."""
 
@@ -98,7 +110,7 @@ class Uv(_Plain):
         if not (self.top / "cache").exists():
             venv = self.bench.new_venv(self.top / "first")
             self.bench.uv_install(venv, self.wheels, self.top / "cache", self.link_mode)
-            shutil.rmtree(venv)
+            self.bench.put_away(venv)
 
     def make(self, path: Path) -> float:
         made = self.bench.uv("venv", "--python", self.bench.tools.python, str(path)).seconds
@@ -143,7 +155,7 @@ class Uvl(_Plain):
         self._uvl(self.top, "--fuse", "uv", "--mnt", ".venv")
         self.make(self.top / "first")
         self.leave(self.top / "first")
-        shutil.rmtree(self.top / "first")
+        self.bench.put_away(self.top / "first")
 
     def make(self, path: Path) -> float:
         path.mkdir()
@@ -167,6 +179,7 @@ def make_peers(bench: Bench, folder: Path, wheels: Sequence[str], names: Sequenc
     """Those of some names, or all, by name, casfs first. They know the wheels, by what is in the folder."""
     kinds: dict[str, tuple[str, Callable[[Path], Peer]]] = {
         "casfs": ("casfs", lambda top: Casfs(bench, top, wheels)),
+        "casfs, daemon runs": ("casfs", lambda top: CasfsRunning(bench, top, wheels)),
         "uv, hard links": ("uv", lambda top: Uv(bench, top, wheels)),
         "uv, hard links, --compile-bytecode": ("uv", lambda top: Uv(bench, top, wheels, words=("--compile-bytecode",))),
         "uv, copies": ("uv", lambda top: Uv(bench, top, wheels, link_mode="copy")),

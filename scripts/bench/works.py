@@ -9,11 +9,17 @@ from scripts.bench.processes import run
 
 IMPORTS = {
     "small": "import requests",
-    "web": "import boto3, django.db, django.http, django.template, fastapi, flask, sqlalchemy.orm",
-    "science": "import pandas, scipy.stats, sklearn.ensemble, matplotlib.pyplot, sympy",
+    "web": "import boto3, fastapi, sqlalchemy.orm",
+    "science": "import pandas, matplotlib.pyplot",
     "deep": "import tensorflow",
 }
-"""By work; see WHEEL_SETS."""
+"""By work; see WHEEL_SETS. As much as one process is likely to need of it."""
+
+SLOW = {"science": ("pip", "uvl-fuse"), "deep": ("pip", "uvl-fuse")}
+"""Who is left out where a work is installed: it would take longer than everybody else together, to say what the other works say, too."""
+
+LEAST = {"deep": 1, "tensorflow": 1}
+"""Rounds, for works of which one round alone takes minutes."""
 
 
 def import_from(environment: Path, work: str, env: Mapping[str, str]) -> float:

@@ -20,6 +20,7 @@ from scripts.bench.tools import Tools
 
 NAMES = (
     "casfs",
+    "casfs, daemon runs",
     "uv, hard links",
     "uv, hard links, --compile-bytecode",
     "uv, copies",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.peers import Peer, peers_of
+from scripts.bench.works import SLOW
 
 _PEERS = ("casfs", "uv, hard links", "uv, hard links, --compile-bytecode", "uv, copies", "symlink farm", "pip", "uvl-fuse")
 
@@ -25,19 +25,19 @@ def measure(bench: Bench) -> Iterator[Figure]:
     """Web and science; the small one if it must be quick."""
     works = ["small"] if bench.is_quick else ["web", "science"]
     for work in [*works, *(["deep"] if bench.is_large else [])]:
-        peers = peers_of(bench, work, _PEERS)
-        rounds = bench.take_once({name: partial(_take, peer) for name, peer in peers.items()})
+        peers = peers_of(bench, work, [name for name in _PEERS if name not in SLOW.get(work, ())])
+        rounds = bench.take_once({name: partial(_take, bench, peer) for name, peer in peers.items()})
         yield rounds.figure("disk", "bytes", f"{work}: bytes of one more environment", "B", _BYTES)
         yield rounds.figure("disk", "inodes", f"{work}: inodes of one more environment", "inodes", _INODES)
 
 
-def _take(peer: Peer, number: int) -> dict[str, float]:
+def _take(bench: Bench, peer: Peer, number: int) -> dict[str, float]:
     """There was one before, when the peer got to know the wheels."""
     before = count_disk(peer.top)
     peer.make(peer.top / "more")
     peer.leave(peer.top / "more")
     after = count_disk(peer.top)
-    shutil.rmtree(peer.top / "more")
+    bench.put_away(peer.top / "more")
     return {"bytes": float(after[0] - before[0]), "inodes": float(after[1] - before[1])}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 import zipfile
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from scripts.bench.bench import Bench, settle
+from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.processes import run
 from scripts.bench.rounds import Turn
@@ -48,9 +47,9 @@ def _turns(bench: Bench, folder: Path, wheels: Sequence[str]) -> dict[str, Turn]
         seconds = {}
         for metric, prefix in {"speed": [], "speed on one core": ["taskset", "--cpu-list", str(core)]}.items():
             store = bench.new_store(folder / "store")
-            settle()
+            bench.settle()
             seconds[metric] = run([*prefix, *store.words_of_add("first", wheels)], bench.env).seconds
-            shutil.rmtree(store.path)
+            bench.put_away(store.path)
         return {metric: size / taken for metric, taken in seconds.items()}
 
     def limit(number: int) -> Mapping[str, float]:

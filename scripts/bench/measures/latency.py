@@ -59,9 +59,8 @@ def measure(bench: Bench) -> Iterator[Figure]:
         for share in _SHARES:
             yield rounds.figure("latency", f"{what}, {share}", f"{what}, {share}", "s", f"{conditions}. {_NATIVE}")
     for metric in sorted(metric for metric in rounds.values if metric.startswith(_DAEMON)):
-        by_contender = {name: values for name, values in rounds.values[metric].items() if name.startswith(PLAIN.name)}
-        if by_contender:
-            yield Figure("latency", metric, "s", _KINDS, by_contender, loaded_rounds=rounds.loaded)
+        if names := [name for name in rounds.values[metric] if name.startswith(PLAIN.name)]:
+            yield rounds.figure("latency", metric, metric, "s", _KINDS, names=names)
 
 
 def _daemon_says(mount: Mounted) -> dict[str, float]:

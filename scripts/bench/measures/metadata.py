@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scripts.bench.bench import Bench, site_packages
 from scripts.bench.figures import Figure
@@ -22,6 +25,9 @@ _COMMANDS = {
 _STORM = "stat storm"
 _STORMS = 5
 _ALLOWED_S = 25
+
+_OVERLAY = "plain overlayfs"
+_SAID = f"{_OVERLAY}: the native files below an empty upper layer, without casfs: what overlays cost by themselves"
 
 _FIRST = "on a mount that is new, with a daemon of its own. Blobs and plain files are in the page cache"
 _WHAT = {
@@ -44,11 +50,31 @@ def measure(bench: Bench) -> Iterator[Figure]:
             with store.mounted("django", folder / "mount", way=way):
                 return _time_all(bench, folder / "mount", top, paths)
 
+        def on_overlay(number: int) -> Mapping[str, float]:
+            with mounted_overlay(native, folder) as mountpoint:
+                return _time_all(bench, mountpoint, top, paths)
+
         turns: dict[str, Turn] = {name: lambda number: _time_all(bench, native, top, paths) for name in ("native", "native, again")}
+        if os.geteuid() == 0:
+            turns[_OVERLAY] = on_overlay
         turns |= {way.name: partial(on_mount, way) for way in bench.ways()}
         rounds = bench.take_turns(turns, _ALLOWED_S)
     for what, conditions in _WHAT.items():
-        yield rounds.figure("metadata", what, what, "s", f"{conditions}. Of {package}: {len(paths):,} files")
+        yield rounds.figure("metadata", what, what, "s", f"{conditions}. Of {package}: {len(paths):,} files. {_SAID}")
+
+
+@contextmanager
+def mounted_overlay(lower: Path, folder: Path) -> Iterator[Path]:
+    """An overlayfs of one folder below an empty one, for the length of a block; it takes root."""
+    with TemporaryDirectory(dir=folder, prefix="overlay-") as parent:
+        for name in ("upper", "work", "mount"):
+            (Path(parent) / name).mkdir()
+        options = f"lowerdir={os.path.relpath(lower, parent)},upperdir=upper,workdir=work"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, "mount"], cwd=parent, check=True)
+        try:
+            yield Path(parent) / "mount"
+        finally:
+            subprocess.run(["umount", "mount"], cwd=parent, check=True)
 
 
 def _time_all(bench: Bench, environment: Path, top: Path, paths: Sequence[str]) -> dict[str, float]:

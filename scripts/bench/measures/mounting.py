@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from scripts.bench.bench import Bench, read_all, site_packages
+from scripts.bench.bench import PRIMER, Bench, read_all, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.processes import run
 from scripts.bench.rounds import Turn
@@ -106,7 +106,7 @@ def _measure_inside(scene: _Scene, count: int, ways: list[Way]) -> Iterator[Figu
     """Only root's mounts are made outside of the process that serves them."""
     if not ways:
         return
-    with scene.store.mounted("bench-primer", scene.folder / "keeper"):
+    with scene.store.mounted(PRIMER, scene.folder / "keeper"):
         turns: dict[str, Turn] = {way.name: partial(_take_inside, scene, count, way) for way in ways}
         rounds = scene.bench.take_turns(turns, _INSIDE_S)
     for what, conditions in _STEPS.items():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from scripts.bench.bench import Bench, settle, site_packages
+from scripts.bench.bench import Bench, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.pagecache import can_drop, drop_caches
 from scripts.bench.peers import make_peers, uvl_works
@@ -41,13 +40,13 @@ def measure(bench: Bench) -> Iterator[Figure]:
         wheel = make_large_wheel(folder, size)
         native = bench.new_venv(folder / "native")
         bench.uv_install(native, [wheel], folder / "cache", "copy")
-        shutil.rmtree(folder / "cache")
+        bench.put_away(folder / "cache")
         store = bench.new_store(folder / "store")
         store.add("large", [wheel])
         inside = next(site_packages(native).rglob("library.bin")).relative_to(native)
         with _uvl_turns(bench, folder, wheel, inside) as others:
             os.unlink(wheel)
-            settle()
+            bench.settle()
             rounds = bench.take_turns({**_turns(bench, store, folder, native, inside), **others}, _ALLOWED_S)
     for metric in rounds.values:
         how, when = (_IN_ORDER if "in order" in metric else _AT_RANDOM), (_COLD if "cold" in metric else _WARM)

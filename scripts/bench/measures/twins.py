@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from scripts.bench.bench import Bench, settle
+from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.measures.disk import count_disk
 from scripts.bench.tools import say
 from scripts.bench.ways import TWINS
+from scripts.bench.works import LEAST
 
 _TIME = (
     "`casfs add` of a wheel that is new to the store, which lays out its twins; and then making the same twins again, in a process that"
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 say("twins: left out, for they can't be made here")
                 return
             wheels = bench.wheels(work)
-            rounds = bench.take_turns({"casfs": partial(_take, bench, folder, wheels)}, 10)
+            rounds = bench.take_turns({"casfs": partial(_take, bench, folder, wheels)}, 12, LEAST.get(work))
             values = {metric: rounds.values[metric]["casfs"] for metric in rounds.values}
             loaded = rounds.loaded
             yield Figure("twins", f"{work}: time", "s", _TIME, {"add": values["add"], "its twins": values["twins"]}, loaded_rounds=loaded)
@@ -40,12 +40,12 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
 def _take(bench: Bench, folder: Path, wheels: list[str], number: int) -> Mapping[str, float]:
     store = bench.new_store(folder / "store")
-    settle()
+    bench.settle()
     added = store.add("one", wheels)
     whole, twins = count_disk(store.path), count_disk(store.path / "twins")
-    settle()
+    bench.settle()
     [seconds] = store.run_program("twins", "one")
-    shutil.rmtree(store.path)
+    bench.put_away(store.path)
     return {
         "add": added.seconds,
         "twins": seconds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -72,10 +72,11 @@ def _install_by_uv(bench: Bench, wheels: Sequence[str], folder: Path, environmen
 
 def _take_plain(bench: Bench, folder: Path, install: Install, number: int) -> Mapping[str, float]:
     venv = bench.new_venv(folder / "plain")
+    bench.settle()
     before = count_disk(venv)[0]
     usage = install(venv)
     values = {"installed": float(count_disk(venv)[0] - before), "install": usage.seconds}
-    shutil.rmtree(venv)
+    bench.put_away(venv)
     return values
 
 
@@ -83,6 +84,7 @@ def _take_mount(store: Store, folder: Path, tool: str, install: Install, number:
     environment = f"{tool}-{number}"
     upper = store.path / "environments" / environment / "upper"
     with store.mounted(environment, folder / "mount"):
+        os.sync()
         store_before, upper_before = count_disk(store.path)[0], count_disk(upper)[0]
         installed = install(folder / "mount")
         upper_then = count_disk(upper)[0]
