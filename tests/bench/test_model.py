@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.bench.figures import Figure
+from scripts.bench.measures.growth import with_model
 from scripts.bench.model import fit_line, predict
 
 
@@ -35,3 +37,11 @@ def test_a_model_never_falls(values: list[float]):
 def test_what_makes_no_line_is_refused(sizes: list[float], values: list[float]):
     with pytest.raises(ValueError, match="two points"):
         fit_line(sizes, values)
+
+
+def test_the_model_knows_the_rounds_in_which_all_sizes_had_their_turn():
+    values = {"10 blobs": [1.0, 5.0, 1.1], "20 blobs": [2.0, 2.2]}
+    figure = with_model(Figure("growth", "fsck, time", "s", "said", values, taken={"20 blobs": [0, 2]}), [10, 20])
+    name = list(figure.values)[-1]
+    assert figure.by_round(name) == pytest.approx({0: 1_000_000.0, 2: 1_100_000.0})
+    assert "NOT measured" in figure.conditions

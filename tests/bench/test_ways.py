@@ -12,6 +12,7 @@ import pytest
 
 from scripts.bench import inside
 from scripts.bench.bench import Bench
+from scripts.bench.measures.metadata import mounted_overlay
 from scripts.bench.processes import adopting_orphans
 from scripts.bench.rounds import Pace
 from scripts.bench.stores import Store
@@ -88,3 +89,13 @@ def test_twins_are_made_once_more(store: Store):
     before, now = (list_below(store.path / name) for name in ("twins-before", "twins"))
     assert any(path.endswith("bench_00001/first.py") for path in now)
     assert now < before  # those of the other environment are not among them
+
+
+def test_plain_files_are_shown_through_an_overlay_and_it_ends(tmp_path: Path):
+    (tmp_path / "lower").mkdir()
+    (tmp_path / "lower/file").write_text("bytes")
+    with mounted_overlay(tmp_path / "lower", tmp_path) as mountpoint:
+        assert (mountpoint / "file").read_text() == "bytes"
+        assert os.path.ismount(mountpoint)
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["lower"]

@@ -53,10 +53,10 @@ def measure(bench: Bench) -> Iterator[Figure]:
     for metric, (unit, conditions) in _WHAT.items():
         taken = rounds if metric in rounds.values else last
         figure = taken.figure("growth", metric, metric, unit, f"{conditions}; {_TINY}")
-        yield figure if bench.is_quick else _with_model(figure, sizes)  # sizes that hardly differ tell more of noise than of growth
+        yield figure if bench.is_quick else with_model(figure, sizes)  # sizes that hardly differ tell more of noise than of growth
 
 
-def _with_model(figure: Figure, sizes: Sequence[int]) -> Figure:
+def with_model(figure: Figure, sizes: Sequence[int]) -> Figure:
     """The same, and what the model says in each round in which all sizes had their turn."""
     found = [figure.by_round(name) for name in figure.values]
     rounds = [number for number in found[0] if all(number in values for values in found)]
