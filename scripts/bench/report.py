@@ -53,6 +53,7 @@ _COLUMNS = {
     "uv, --compile-bytecode": ("uv, hard links, --compile-bytecode",),
     "symlink farm": ("symlink farm",),
     "pip": ("pip",),
+    "pip, --no-compile": ("pip, --no-compile",),
     "uvl-fuse": ("uvl-fuse",),
 }
 """Of the main table: whom a column shows, the first that a figure has."""
