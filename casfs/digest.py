@@ -1,11 +1,12 @@
 """Digest: the value that names a blob or a manifest; and the only place that computes hashes.
 
 A SHA-256 names and authenticates. XXH3-128 only finds bit rot: it is fast, but anyone can make two contents that share one.
+
+hashlib is imported where it is used: it loads OpenSSL, and many a command hashes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from io import BufferedReader
@@ -33,6 +34,8 @@ def parse_digest(text: str) -> Digest:
 
 def is_hash_algorithm(name: str) -> bool:
     """Whether hashes of this name can be computed on every machine, and have one length."""
+    import hashlib
+
     return name in hashlib.algorithms_guaranteed and not name.startswith("shake_")
 
 
@@ -43,16 +46,22 @@ def is_collision_resistant(name: str) -> bool:
 
 def digest_bytes(content: bytes | memoryview) -> Digest:
     """SHA-256 of `content`."""
+    import hashlib
+
     return Digest(hashlib.sha256(content).hexdigest())
 
 
 def digest_file(file: BufferedReader) -> Digest:
     """SHA-256 of what is left to read of `file`."""
+    import hashlib
+
     return Digest(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def hash_file(file: BufferedReader, algorithm: str) -> str:
     """Hash of a whole file by any algorithm that is_hash_algorithm knows, in lower-case hexadecimal."""
+    import hashlib
+
     file.seek(0)
     return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
@@ -74,6 +83,8 @@ class ContentHasher:
     """Digest, XXH3-128, size and, if asked, RECORD's own hash of a stream, in one pass."""
 
     def __init__(self, record_algorithm: str = "sha256") -> None:
+        import hashlib
+
         self._sha256 = hashlib.sha256()
         self._xxh3 = xxhash.xxh3_128()
         self._record = self._sha256 if record_algorithm == "sha256" else hashlib.new(record_algorithm)

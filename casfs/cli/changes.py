@@ -118,7 +118,7 @@ def describe_new(ingested: Sequence[Ingested]) -> str:
 def show_in_mounts(environment: Environment) -> None:
     """Let the mounts show the current generation, and no bytecode of what went with the one before."""
     tell_daemons(environment)
-    if current_upper(environment) is None or os.geteuid() != 0:
+    if (upper := current_upper(environment)) is None or upper.is_empty or os.geteuid() != 0:
         return
     from casfs.mount.overlays import find_overlay
     from casfs.venv.upper.stale import find_stale_bytecode, remove_below, tidy_upper

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
+from casfs.store.environments import Environment
 from casfs.store.leases import Lease, bury_lease, iter_dead_leases, lease_path, sweep_leases
 from casfs.store.private import sweep_private_mounts
-from casfs.store.shared import use_what_is_there
+from casfs.store.reliance import require_present
+from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 from casfs.store.unfinished import find_unfinished
 
@@ -23,7 +26,7 @@ from casfs.store.unfinished import find_unfinished
 def bring_back_mounts(arguments: argparse.Namespace) -> None:
     """Mount again what is dead, tidy up after those who died, and end a host whose last place somebody unmounted by other means."""
     try:
-        names = os.listdir(store_directory(arguments) / "leases")
+        names = os.listdir(f"{store_directory(arguments)}/leases")
     except OSError:
         return
     if any(name != "dead.log" for name in names):
@@ -86,7 +89,7 @@ def _is_our_own(store: Store, lease: Lease) -> bool:
 
 def _bring_back_places(store: Store) -> int:
     """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
-    from casfs.cli.hosts import require_host, revive
+    from casfs.cli.hosts import required_host, revive
     from casfs.mount.places import find_host, iter_places
     from casfs.mount.placing import find_lost_places
 
@@ -94,21 +97,30 @@ def _bring_back_places(store: Store) -> int:
     lost = find_lost_places(store, host.id if host else "") if os.geteuid() == 0 else []
     if not lost:
         return 0
-    revive(store, require_host(store))
+    with required_host(store) as host:
+        revive(store, host)
     back = {(place.path, place.namespace) for place in iter_places(store)}
     return sum((place.path, place.namespace) in back for place in lost)
 
 
 def _bring_back_leases(store: Store) -> int:
     """Mount again, one by one, what daemons of single mounts showed. Answers how many came back."""
-    from casfs.cli.hosts import start_process
+    from casfs.cli.serving import start_process
 
     count = 0
     for lease in [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]:
         if _bury(store, lease) and lease.environment:
-            command = ["--env", lease.environment, "mount", "--foreground"]
-            count += start_process(store, command, ["--", lease.mountpoint]) == 0
+            count += start_process(functools.partial(_serve_again, store, lease)) == 0
     return count
+
+
+def _serve_again(store: Store, lease: Lease, ready_fd: int) -> None:
+    from casfs.cli.serving import serve_here
+
+    use_shared_pools(store)
+    environment = Environment(store, lease.environment)
+    require_present(environment, environment.require())
+    serve_here(store, environment.name, lease.mountpoint, ready_fd)
 
 
 def bury_dead_daemons(store: Store) -> None:

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
-from casfs.store.store import open_store
-from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.store.store import Store, open_store
 
 if TYPE_CHECKING:  # most commands look at no daemon
     from casfs.store.leases import Lease
+    from casfs.venv.interpreters.interpreter import Interpreter
 
 DEFAULT_ENVIRONMENT = "default"
 
 
-def store_directory(arguments: argparse.Namespace) -> Path:
+def store_directory(arguments: argparse.Namespace) -> str:
     """--store, else CASFS_STORE, else /var/lib/casfs for root and the user's data directory (XDG) for others."""
     if given := arguments.store or os.environ.get("CASFS_STORE"):
         return _expand(given)
     if os.geteuid() == 0:
-        return Path("/var/lib/casfs")
-    return _expand(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "casfs"
+        return "/var/lib/casfs"
+    return f"{_expand(os.environ.get('XDG_DATA_HOME') or '~/.local/share')}/casfs"
 
 
-def _expand(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE") from None
+def _expand(path: str) -> str:
+    if (expanded := os.path.expanduser(path)).startswith("~"):
+        raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE")
+    return expanded
 
 
 def environment_name(arguments: argparse.Namespace) -> str:
@@ -66,18 +64,20 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
 
     current = environment.current()
     if current is None:
-        return know_interpreter(environment.store, find_python(request))
+        return know_interpreter(environment.store, find_python(environment.store, request))
     interpreter = know_base(environment.store, current.interpreter)
-    if request is not None and (wanted := find_python(request)) != interpreter.executable:
+    if request is not None and (wanted := find_python(environment.store, request)) != interpreter.executable:
         raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable} and can't be changed to {wanted}")
     return interpreter
 
 
-def find_python(request: str | None) -> str:
+def find_python(store: Store, request: str | None) -> str:
     """Path of the interpreter that a user means, by default the `python3` of PATH. Raises InterpreterRefused."""
+    from casfs.venv.interpreters.known import recall_base
     from casfs.venv.interpreters.search import find_interpreter
 
-    return find_interpreter(request, os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
+    search_path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
+    return find_interpreter(request, search_path, home, recall=lambda path: recall_base(store, path))
 
 
 def tell_daemons(environment: Environment) -> None:

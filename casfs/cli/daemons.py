@@ -9,9 +9,10 @@ import time
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import store_directory
-from casfs.cli.hosts import END_WAIT_S, log_to_file, mount_again, require_host, revive, stop_daemon
-from casfs.cli.mounts import serve_here, unmount_all
+from casfs.cli.hosts import END_WAIT_S, required_host, revive, stop_daemon
+from casfs.cli.mounts import unmount_all
 from casfs.cli.output import note, say
+from casfs.cli.serving import log_to_file, mount_again, serve_here
 from casfs.errors import MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, locked_places
@@ -34,8 +35,7 @@ def run_start(arguments: argparse.Namespace) -> None:
             raise MountRefused(store.root, f"is served already, by process {host.pid}")
         serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd, arguments.after)
         return
-    with locked_places(store):
-        host = require_host(store, arguments.after)
+    with locked_places(store), required_host(store, arguments.after) as host:
         bury_dead_daemons(store)
         revive(store, host)  # a host that was started in the foreground does not do so by itself
         end_unused_overlays(store)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
-import logging
 import os
 import sys
 import time
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
-from casfs.cli.hosts import END_WAIT_S, end_idle_host, log_to_file, mount_again, require_host, start_process
+from casfs.cli.hosts import END_WAIT_S, end_idle_host, required_host
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
+from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
 from casfs.mount.places import (
@@ -56,8 +55,8 @@ def run_mount(arguments: argparse.Namespace) -> None:
     elif os.geteuid() == 0:
         mount_on_host(environment, mountpoint, arguments)
     else:
-        command = ["--env", environment.name, "mount", "--foreground", f"--after={arguments.after}"]
-        if code := start_process(environment.store, command, ["--", mountpoint]):
+        serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
+        if code := start_process(serve):
             sys.exit(code)
 
 
@@ -139,39 +138,12 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
 
 def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
     store = environment.store
-    with locked_places(store):
-        host = require_host(store)
+    with locked_places(store), required_host(store) as host:
         uid, gid = owner_ids(environment, arguments.owner)
         started = now_utc()
         wish, is_read_only = arguments.data_path or "", arguments.read_only
         place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
         return make_place(store, host, place)
-
-
-def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None, after: str = "") -> None:
-    """Serve a mount in this process until it ends. One that should not have ended is made again, unless we are in the foreground."""
-    from casfs.cli.service import tell_manager
-    from casfs.mount.daemon import start_daemon
-
-    logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
-
-    def when_mounted(lease_id: str) -> None:
-        if ready_fd is not None:
-            log_to_file(store.path("leases", f"{lease_id}.log"))
-
-    def when_serving() -> None:
-        if ready_fd is None:
-            note(f"{mountpoint} shows {f'environment {environment!r}' if environment else store.root}; Ctrl-C ends it")
-            tell_manager("READY=1")
-        else:
-            with contextlib.suppress(OSError):
-                os.write(ready_fd, b"ready")
-            os.close(ready_fd)
-
-    if lost := start_daemon(store, environment, mountpoint, when_mounted, when_serving, after=after):
-        if ready_fd is None:
-            raise MountRefused(mountpoint, f"{lost.reason}, and this kernel can't go on with another one (Linux can since 6.9)")
-        mount_again(store, lost)
 
 
 def run_umount(arguments: argparse.Namespace) -> None:

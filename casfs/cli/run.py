@@ -166,7 +166,7 @@ def _start_daemon(store: Store, lease: HeldLease, line: socket.socket) -> None:
 
 def _serve(store: Store, lease: HeldLease, line: socket.socket) -> None:
     """The whole life of the daemon's first process. It holds nothing open that was ours: who reads our output waits for no daemon."""
-    from casfs.cli.hosts import log_to_file
+    from casfs.cli.serving import log_to_file
     from casfs.mount.daemon import serve_private
 
     log_to_file(store.path("leases", f"{lease.lease.id}.log"))

@@ -34,7 +34,7 @@ WantedBy={target}
 
 def run_install(arguments: argparse.Namespace) -> None:
     """casfs daemon install"""
-    store = str(store_directory(arguments).absolute())
+    store = str(Path(store_directory(arguments)).absolute())
     command = [sys.executable, "-m", "casfs", "--store", store]
     if arguments.user:
         environment = ["--env", parse_environment_name(arguments.env)] if arguments.env is not None else []

@@ -46,7 +46,7 @@ def run_warm(arguments: argparse.Namespace) -> int:
     asked = read_asked(lines, ())
     store = open_store(store_directory(arguments), create=True)
     use_shared_pools(store)
-    interpreters = [know_interpreter(store, find_python(one)) for one in arguments.python or [None]]
+    interpreters = [know_interpreter(store, find_python(store, one)) for one in arguments.python or [None]]
     reach, failed = make_reach(arguments), 0
     for interpreter in {one.executable: one for one in interpreters}.values():
         with relying(store):

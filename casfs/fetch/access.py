@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,8 @@ class Access:
 
     def ask_keyring(self, url: str) -> Login | None:
         """What a keyring says for a URL or its host, for the user that is known."""
+        import subprocess
+
         said = self.login(url)
         if not self.has_keyring or said is None or said[1]:
             return None

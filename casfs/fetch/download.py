@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 import threading
 import warnings
 from collections.abc import Callable
@@ -48,6 +47,8 @@ class _Broken(Exception):
 
 def open_session(access: Access) -> Session:
     """Connections that trust what the system and requests' own list trust. Proxies and netrc are what requests finds in the environment."""
+    import ssl
+
     import requests
     from requests.adapters import HTTPAdapter
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +88,8 @@ class Uv:
 
     def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None) -> None:
         """Run uv to its end. Raises FetchFailed if it fails, when it has said why: to the user, or into the file `said`."""
+        import subprocess
+
         told = said or (subprocess.DEVNULL if self.is_quiet else None)
         command = [self.program, *words]
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -23,9 +22,9 @@ MAX_REQUEST = 4096  # bytes
 MAX_REPLY = 4 << 20  # a status names every environment that the host shows
 
 _ATTEMPTS = 4
-_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 5.0, "forget": 5.0, "stop": 5.0, "upgrade": 5.0}
+_TIMEOUTS_S = {"status": 5.0, "switch": 30.0, "show": 30.0, "forget": 5.0, "stop": 5.0, "upgrade": 5.0}
 """A worker under load answers in milliseconds, and one that hangs is replaced within 3 seconds; a switch of generations reads manifests,
-and on a slow disk it takes its time."""
+and on a slow disk it takes its time. A host that has just been started is asked to show something while it is still being loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +137,8 @@ def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:
 
 def _exchange(address: str, request: Request) -> bytes:
     """The line that answers a request; nothing if whoever took the request died."""
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUTS_S[request.command])
         connection.connect(address)

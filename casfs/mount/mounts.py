@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -125,6 +124,8 @@ def _unmount(path: str, *, is_lazy: bool) -> None:
     if os.geteuid() == 0:
         _unmount_ours(path, is_lazy=is_lazy)
         return
+    import subprocess
+
     command = ["fusermount3", "-u", *(["-z"] if is_lazy else []), "--", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"LC_ALL": "C", "PATH": os.defpath})
     if done.returncode:

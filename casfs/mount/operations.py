@@ -25,7 +25,8 @@ from casfs.mount.host import Host
 from casfs.mount.inodes import ROOT, is_directory
 from casfs.mount.latency import new_histogram
 from casfs.mount.soundness import Soundness
-from casfs.mount.view import TRUSTED, USER, Node, Unread, View
+from casfs.mount.unread import Unread
+from casfs.mount.view import TRUSTED, USER, Node, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, time_from_content

@@ -12,8 +12,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
@@ -233,6 +231,8 @@ def end_overlay(store: Store, overlay: Overlay) -> None:
 
 def sweep_work(environment: Environment) -> None:
     """Remove what overlays have left that nobody uses any more: work directories, and upper layers that are not current."""
+    import tempfile
+
     is_shown_privately = any(lease.environment == environment.name for lease in iter_private_leases(environment.store))
     with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
         # a private mount may have any upper layer as a lower one
@@ -242,7 +242,7 @@ def sweep_work(environment: Environment) -> None:
 def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int, int], before: Overlay | None) -> Overlay:
     generation, upper = environment.require(), require_upper(environment)
     checked = environment.read(before.generation) if before and before.metadata == TWINS else None
-    token = secrets.token_hex(6)
+    token = os.urandom(6).hex()
     anchor = make_anchor(store, token)
     try:
         found = os.stat(upper.files)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from dataclasses import replace
 
 from casfs.errors import MountRefused
@@ -79,7 +78,7 @@ def refuse_other_owner(store: Store, place: Place) -> None:
 def refuse_to_hide(store: Store, place: Place, why: str) -> None:
     """Raises MountRefused if tools have written into the environment: our own file system could not show that."""
     upper = current_upper(Environment(store, place.environment))
-    if upper is not None and os.listdir(upper.files):
+    if upper is not None and not upper.is_empty:
         raise MountRefused(
             place.path,
             f"the kernel's data path can't be used: {why}",
@@ -216,7 +215,7 @@ def _detach(place: Place) -> None:
 
 def new_host_mountpoint(store: Store) -> str:
     """A private directory on which a host may be mounted; what dead hosts left is cleared."""
-    path = make_private_directory(store, secrets.token_hex(6))
+    path = make_private_directory(store, os.urandom(6).hex())
     above = os.path.dirname(path)
     for other in os.listdir(above):
         if is_dead(dead := f"{above}/{other}"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import tempfile
 from collections.abc import Iterator
 
 from casfs.errors import CasfsError, EnvironmentRefused, StoreDamaged
@@ -44,7 +42,7 @@ def refuse_shown(environment: Environment) -> None:
 def remove_environment(environment: Environment) -> None:
     """Remove the environment: all of it or, if this is refused, nothing. Raises EnvironmentRefused."""
     store = environment.store
-    doomed = store.path("tmp", secrets.token_hex(8))
+    doomed = store.path("tmp", os.urandom(8).hex())
     with locked_places(store):
         refuse_shown(environment)
         if os.geteuid() == 0:
@@ -65,6 +63,8 @@ def _refuse_used(environment: Environment) -> None:
 
 def _is_used(environment: Environment) -> bool:
     """Whether an overlay of the environment lives, though it may be mounted nowhere any more. Only root can tell."""
+    import tempfile
+
     upper = None
     with contextlib.suppress(StoreDamaged):
         upper = current_upper(environment)

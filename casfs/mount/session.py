@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import subprocess
 
 from casfs.errors import MountRefused
 from casfs.mount import kernel
@@ -53,6 +52,8 @@ def _mount_ourselves(mountpoint: str) -> int:
 
 def _mount_as_user(mountpoint: str) -> int:
     """fusermount3 opens the device and mounts, and sends the descriptor over the socket that _FUSE_COMMFD names (fusermount3(1))."""
+    import subprocess
+
     options = ["ro", "nosuid", "nodev", "default_permissions", f"fsname={FILE_SYSTEM}", f"subtype={FILE_SYSTEM}"]
     if _may_allow_other():
         options.append("allow_other")

@@ -6,21 +6,18 @@ to be right. A file that differs is hashed again: it may have been restored, or 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
-from casfs.mount.view import Unread
+from casfs.mount.unread import Unread
 from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.numbers import read_number
 from casfs.store.store import Store
 from casfs.venv.tree import FileNode
-
-log = logging.getLogger("casfs")
 
 _WRITE_AFTER = 64
 """So many newly hashed blobs of a manifest are worth writing its stamps; what is not written is hashed once more by the next process."""
@@ -79,7 +76,9 @@ class Soundness:
         try:
             facts = hash_blob(path, digest)
         except OSError as error:
-            log.error("%s: %s", path, error)
+            import logging
+
+            logging.getLogger("casfs").error("%s: %s", path, error)
             facts = None
         if facts is None:
             known.refused[row] = blob_facts(path)

@@ -12,7 +12,6 @@ from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay import Layers, Lower, make_nested_overlay, make_overlay
 from casfs.mount.soundness import check_generation
-from casfs.mount.view import TRUSTED, USER
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import Lease
@@ -58,6 +57,7 @@ def open_best(store: Store, host: Lease, recipe: Recipe, checked: Generation | N
 
 def _open_on_fuse(store: Store, host: Lease, recipe: Recipe) -> int:
     """A detached overlay of the host's own file system. Raises OSError."""
+    from casfs.mount.view import TRUSTED, USER
 
     def layers(attributes: str) -> Layers:
         request = Request("show", recipe.environment.name, *recipe.owner, recipe.generation.number, attributes)

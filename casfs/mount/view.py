@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from casfs.errors import StoreDamaged
 from casfs.mount.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory, position_of
+from casfs.mount.unread import Unread
 from casfs.store.generations import Generation
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
@@ -32,14 +33,6 @@ USER, TRUSTED = "user", "trusted"
 
 _REMEMBERED = 65536
 """Nodes kept at hand. Any can be found again from its number; one costs about 400 bytes."""
-
-
-class Unread(Exception):
-    """The question can be answered once `read` has run."""
-
-    def __init__(self, read: Callable[[], None]) -> None:
-        super().__init__(read)
-        self.read = read
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ and found good; then blobs and manifests become durable together, and only after
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -149,6 +148,8 @@ def _ingest_one(store: Store, batch: Batch, path: str, request: Request) -> _Dra
         facts = file_facts(file.fileno())
         if (digest := read_stamp(store, path, facts)) and (draft := _known(store, path, facts, digest, request)):
             return draft
+        import tempfile
+
         copy = stack.enter_context(tempfile.TemporaryFile(dir=batch.directory))
         with naming(batch.directory):  # the copy, if it is not the wheel
             digest, size = _copy_hashing(file, copy.fileno())

@@ -13,10 +13,9 @@ import fcntl
 import json
 import os
 import re
-import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
 from casfs.store.records import is_locked
 from casfs.store.store import Store
@@ -84,7 +83,7 @@ def new_lease(environment: str, mountpoint: str, started: str) -> Lease:
 
 def new_lease_id() -> str:
     """A lease's name, which no other has."""
-    return secrets.token_hex(6)
+    return os.urandom(6).hex()
 
 
 def lease_path(store: Store, lease_id: str) -> str:
@@ -155,7 +154,7 @@ def keep_log(store: Store, lease: Lease, epitaph: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(store.path("leases", f"{lease.id}.log"), path)
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
-        file.write(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {epitaph}\n")
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {epitaph}\n")
 
 
 def sweep_leases(store: Store) -> None:

@@ -18,7 +18,6 @@ import ctypes
 import fcntl
 import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from types import TracebackType
@@ -150,7 +149,7 @@ class Batch:
 def _own_directory(temporary: str) -> tuple[str, int]:
     """A new directory below `temporary` and a descriptor that holds its lock: nobody sweeps it while we live."""
     while True:
-        name = f"{temporary}/{secrets.token_hex(8)}"
+        name = f"{temporary}/{os.urandom(8).hex()}"
         os.mkdir(name, 0o700)
         with contextlib.suppress(FileNotFoundError), naming(name):  # swept between mkdir and open
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -9,12 +9,12 @@ import contextlib
 import fcntl
 import json
 import os
-from datetime import UTC, datetime
+import time
 
 
 def now_utc() -> str:
     """This second, as records and generations tell it (ISO 8601, UTC)."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
 
 def write_record(path: str, value: object) -> None:

@@ -27,7 +27,6 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
@@ -62,14 +61,15 @@ class Store:
         return Batch(self.path("tmp"))
 
 
-def open_store(root: Path, *, create: bool = False) -> Store:
+def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
     """The store at `root`; with `create`, an absent or empty directory becomes one.
 
     Raises StoreRefused for anything that is not a store of this format.
     """
     path = os.path.abspath(root)
     try:
-        found = Path(path, "format").read_text(encoding="utf-8", errors="replace")
+        with open(f"{path}/format", encoding="utf-8", errors="replace") as file:
+            found = file.read()
     except FileNotFoundError:
         if not create:
             raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None

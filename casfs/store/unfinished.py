@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 
 from casfs.store.records import is_file_locked
@@ -28,7 +27,7 @@ def changing(store: Store) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _marked(store: Store) -> Iterator[None]:
-    path = store.path("leases", f"{_PREFIX}{secrets.token_hex(6)}")
+    path = store.path("leases", f"{_PREFIX}{os.urandom(6).hex()}")
     fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -15,7 +15,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,9 +35,14 @@ class Upper:
         """The upper directory of overlays."""
         return f"{self.directory}/files"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has written anything into it."""
+        return not os.listdir(self.files)
+
     def new_work(self) -> str:
         """Path of a new empty work directory, on the file system of `files`. Until an overlay uses it, `sweep_uppers` may take it."""
-        path = f"{self.directory}/work/{secrets.token_hex(8)}"
+        path = f"{self.directory}/work/{os.urandom(8).hex()}"
         os.makedirs(path, mode=0o700)
         return path
 
@@ -146,7 +150,7 @@ def _dissolve(parent: int, name: str) -> None:
     fd = _open_directory(name, parent)
     try:
         for child in _unlink_all(fd):
-            os.rename(child, secrets.token_hex(8), src_dir_fd=fd, dst_dir_fd=parent)
+            os.rename(child, os.urandom(8).hex(), src_dir_fd=fd, dst_dir_fd=parent)
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=parent)

@@ -18,6 +18,7 @@ from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import read_member
+from casfs.wheels.filename import canonical_name
 from casfs.wheels.metadata import parse_headers
 
 if TYPE_CHECKING:
@@ -74,14 +75,13 @@ def _iter_broken(
 
 def _iter_requirements(store: Store, one: Distribution, projects: Collection[str]) -> Iterator[tuple[Requirement, str]]:
     """What a distribution requires of these projects, and which of them it is."""
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
-
     manifest = read_manifest(store, one.files.manifest)
     content = read_member(store, manifest, f"{SITE_PACKAGES}/{manifest.description.dist_info}/METADATA") or b""
     for line in parse_headers(content).get("requires-dist", ()):
         name = _NAME.match(line)
-        project = canonicalize_name(name[0]) if name else ""
+        project = canonical_name(name[0]) if name else ""
         if project in projects:
+            from packaging.requirements import InvalidRequirement, Requirement
+
             with contextlib.suppress(InvalidRequirement):
                 yield Requirement(line), project

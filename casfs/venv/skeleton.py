@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Kind, NewFile
 from casfs.venv.interpreters.interpreter import Interpreter
 
-_ACTIVATE = Path(__file__).parent / "activate"
+_ACTIVATE = os.path.join(os.path.dirname(__file__), "activate")
 
 _CACHE_TAG = b"""\
 Signature: 8a477f597d28d172789f06886806bc55
@@ -27,9 +26,14 @@ def build_skeleton(interpreter: Interpreter) -> tuple[list[NewFile], list[str]]:
         NewFile("CACHEDIR.TAG", _CACHE_TAG),
         NewFile("pyvenv.cfg", format_pyvenv_cfg(interpreter)),
         *_build_links(interpreter),
-        *(NewFile(f"bin/{path.name}", path.read_bytes()) for path in _ACTIVATE.iterdir()),
+        *(NewFile(f"bin/{name}", _read_activate(name)) for name in os.listdir(_ACTIVATE)),
     ]
     return sorted(files, key=lambda file: file.path), ["bin", "include", SITE_PACKAGES]
+
+
+def _read_activate(name: str) -> bytes:
+    with open(os.path.join(_ACTIVATE, name), "rb") as file:
+        return file.read()
 
 
 def format_pyvenv_cfg(interpreter: Interpreter) -> bytes:

@@ -52,11 +52,16 @@ def parse_wheel_filename(filename: str) -> WheelFilename:
 _PLAIN = re.compile(r"([^-]+)-([^-]+)(?:-[0-9][^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl")
 
 
+def canonical_name(name: str) -> str:
+    """The name of a project as everybody compares it (PEP 503), without `packaging`, which takes long to load."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def is_named_so(filename: str, project: str, version: str, tags: Sequence[str]) -> bool:
     """Whether `filename` says this project, version and tags. `packaging`, which takes 27 ms to load, is only asked about odd spellings."""
     if plain := _PLAIN.fullmatch(filename):
         said = {"-".join(tag) for tag in itertools.product(*(part.split(".") for part in plain.groups()[2:]))}
-        if plain[2] == version and said == {*tags} and re.sub(r"[-_.]+", "-", plain[1]).lower() == project:
+        if plain[2] == version and said == {*tags} and canonical_name(plain[1]) == project:
             return True
     try:
         parsed = parse_wheel_filename(filename)

@@ -40,10 +40,11 @@ def main(kind: str, *arguments: str) -> None:
 
 def run_commands(store: str) -> None:
     """One that fails ends the program; what the others say is not shown."""
-    from casfs.cli import main as casfs
+    import casfs.cli.main as casfs
+    from casfs.cli.parser import build_parser
 
-    parser = casfs.build_parser()
-    casfs.build_parser = lambda: parser  # that of each command takes longer than many a command
+    parser = build_parser()
+    casfs.build_parser = lambda words=(): parser  # type: ignore[attr-defined]  # that of each command takes longer than many a command
     for module in ("into", "changes"):
         importlib.import_module(f"casfs.cli.{module}")  # a command's imports are not its work
     seconds = []

@@ -165,7 +165,7 @@ class Store:
         process = subprocess.Popen([*command, "--ready-fd", str(theirs), str(mountpoint)], env=self.env, cwd="/", pass_fds=(theirs,))
         os.close(theirs)
         with os.fdopen(ours, "rb") as ready:
-            if not ready.read(1):
+            if len(ready.read(2)) < 2:  # it can be asked; it answers
                 raise CommandFailed(command, process.wait(), "see above")
         yield Mounted(self, mountpoint, process.pid)
         self.casfs("umount", str(mountpoint))

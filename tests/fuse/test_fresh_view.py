@@ -13,7 +13,8 @@ import pytest
 
 from casfs.errors import StoreDamaged
 from casfs.mount.inodes import ROOT
-from casfs.mount.view import Node, Unread, View
+from casfs.mount.unread import Unread
+from casfs.mount.view import Node, View
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.venv.tree import DirectoryNode, FileNode

@@ -34,8 +34,9 @@ def start(casfs: Casfs, *words: str | Path) -> None:
     daemon = subprocess.Popen(command, env=casfs.environ, cwd=REPOSITORY, pass_fds=[theirs], start_new_session=True)
     daemon.returncode = 0  # it lives on; nobody waits for it
     os.close(theirs)
-    assert is_readable(ours, 30)
-    assert os.read(ours, 5) == b"ready"
+    for _ in ("mounted", "serving"):
+        assert is_readable(ours, 30)
+        assert os.read(ours, 1)
     os.close(ours)
 
 

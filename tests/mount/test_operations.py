@@ -19,7 +19,8 @@ from casfs.mount.descriptors import Descriptors
 from casfs.mount.inodes import ROOT, encode_directory, encode_file
 from casfs.mount.operations import Operations
 from casfs.mount.soundness import Soundness
-from casfs.mount.view import USER, Listed, Node, Unread, View, is_current
+from casfs.mount.unread import Unread
+from casfs.mount.view import USER, Listed, Node, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, Part, time_from_content
 

@@ -10,7 +10,7 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.mount.soundness import Soundness
-from casfs.mount.view import Unread
+from casfs.mount.unread import Unread
 from casfs.store.blobs import LocalPool
 from casfs.store.ingest import MadeFiles, ingest_files
 from casfs.store.manifests import Description, Kind, NewFile

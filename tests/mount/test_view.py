@@ -10,7 +10,8 @@ import pytest
 from casfs.errors import StoreDamaged
 from casfs.mount import view as view_module
 from casfs.mount.inodes import ROOT, decode, encode_directory, encode_file, is_directory
-from casfs.mount.view import Node, Unread, View, is_current
+from casfs.mount.unread import Unread
+from casfs.mount.view import Node, View, is_current
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.numbers import NUMBER_BITS, read_number

@@ -13,7 +13,7 @@ from casfs.store.fsck.check import check_store
 from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store, open_store
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.interpreters.known import know_base, know_interpreter
+from casfs.venv.interpreters.known import know_base, know_interpreter, recall_base
 from tests.make_generations import INTERPRETER
 
 
@@ -99,6 +99,41 @@ def test_two_interpreters_are_two_answers(store: Store, python: str, interpreter
     os.link(python, f"{python}.11")
     assert [know_interpreter(store, path).executable for path in (python, f"{python}.11") * 2] == [python, f"{python}.11"] * 2
     assert interpreters.asked == [python, f"{python}.11"]
+
+
+def test_a_known_interpreter_is_recalled_by_any_link_to_it(store: Store, python: str, tmp_path: Path, interpreters: FakeInterpreters):
+    link = tmp_path / "link"
+    link.symlink_to(python)
+    assert recall_base(store, str(link)) is None
+    expected = know_interpreter(store, python)
+    assert recall_base(store, str(link)) == recall_base(store, python) == expected
+    assert interpreters.asked == [python]
+
+
+def test_an_interpreter_that_changed_is_not_recalled(store: Store, python: str, interpreters: FakeInterpreters):
+    know_interpreter(store, python)
+    Path(python).write_bytes(b"another interpreter")
+    assert recall_base(store, python) is None
+    Path(python).unlink()
+    assert recall_base(store, python) is None
+
+
+def test_a_wrapper_is_not_recalled_though_its_answer_is_known(store: Store, python: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("casfs.venv.interpreters.known.ask_interpreter", lambda path: dataclasses.replace(INTERPRETER, executable="/base"))
+    assert know_interpreter(store, python).executable == "/base"
+    assert recall_base(store, python) is None
+
+
+@pytest.mark.parametrize("place", ["bin/pyvenv.cfg", "pyvenv.cfg"])
+def test_the_python_of_a_virtual_environment_is_not_recalled(
+    store: Store, python: str, tmp_path: Path, interpreters: FakeInterpreters, place: str
+):
+    """Its pyvenv.cfg may name another base than the one to which its link leads."""
+    know_interpreter(store, python)
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    (tmp_path / "venv" / place).write_text("home = /elsewhere\n")
+    (tmp_path / "venv/bin/python").symlink_to(python)
+    assert recall_base(store, str(tmp_path / "venv/bin/python")) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"x"', b"null", b'{"facts": 1}', b"\xff", b'{"facts": [], "interpreter": {}}'])

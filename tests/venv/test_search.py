@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 from casfs.errors import InterpreterRefused
+from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.interpreters.search import find_interpreter
+from tests.make_generations import INTERPRETER
 from tests.venv.pythons import write_program, write_python
 
 BROKEN = "#!/bin/sh\necho 'the version is not active' >&2\nexit 127\n"
@@ -18,10 +21,16 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.first, self.second = directory / "first", directory / "second"
         self.home, self.root = directory / "home", directory / "root"
+        self.known: dict[str, Interpreter] = {}
+
+    def know(self, path: Path, version: str = "3.11.7") -> None:
+        """Let the program at a path be known, though it can't be started."""
+        write_program(path, BROKEN)
+        self.known[str(path)] = dataclasses.replace(INTERPRETER, executable=str(path), version=version)
 
     def find(self, request: str | None) -> Path:
         search_path = os.pathsep.join([str(self.first), str(self.second), "", "relative"])
-        return Path(find_interpreter(request, search_path, self.home, self.root))
+        return Path(find_interpreter(request, search_path, str(self.home), str(self.root), recall=self.known.get))
 
 
 @pytest.fixture
@@ -158,3 +167,22 @@ def test_a_version_that_is_missing_is_refused_with_what_was_found_newest_first(h
 def test_a_version_on_a_machine_without_python_is_refused(host: Host):
     with pytest.raises(InterpreterRefused, match="is not installed; found no other"):
         host.find("3.12")
+
+
+@pytest.mark.parametrize("request_", [None, "python3", "3.11", "python3.11.7"])
+def test_a_known_interpreter_is_not_started(host: Host, request_: str | None):
+    host.know(host.first / "python3")
+    write_python(host.second / "python3")
+    assert host.find(request_) == host.first / "python3"
+
+
+def test_a_known_interpreter_at_a_path_is_not_started(host: Host):
+    host.know(host.first / "bin/python")
+    assert host.find(str(host.first / "bin/python")) == host.find(str(host.first)) == host.first / "bin/python"
+
+
+@pytest.mark.parametrize(("request_", "version"), [("3.12", "3.11.7"), ("3.11t", "3.11.7"), ("3.14.0", "3.14.0rc1")])
+def test_a_known_interpreter_of_another_version_is_passed_over(host: Host, request_: str, version: str):
+    host.know(host.first / "python3", version)
+    expected = write_python(host.second / "python3", request_.rstrip("t"), free_threaded=request_.endswith("t"))
+    assert host.find(request_) == expected

@@ -7,11 +7,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from casfs.errors import InterpreterRefused, InvalidValue
 from casfs.paths import path_problem
-from casfs.venv.interpreters.probe import Facts, probe_python
+
+if TYPE_CHECKING:
+    from casfs.venv.interpreters.probe import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def ask_interpreter(executable: str) -> Interpreter:
 
 def probe_base(executable: str) -> Facts:
     """The facts about the base interpreter behind `executable`; its path has no symlink in it. Raises InterpreterRefused."""
+    from casfs.venv.interpreters.probe import probe_python
+
     seen = set()
     while executable not in seen:
         seen.add(executable)
@@ -85,6 +89,11 @@ def probe_base(executable: str) -> Facts:
             return dataclasses.replace(facts, executable=base)
         executable = _find_in_home(home, base, facts)
     raise InterpreterRefused(executable, "is in a virtual environment whose pyvenv.cfg names no base interpreter")
+
+
+def is_in_virtual_environment(executable: str) -> bool:
+    """Whether a virtual environment holds the executable, or the symlink that is at this path."""
+    return _read_home(os.path.abspath(executable)) is not None
 
 
 def _read_home(executable: str) -> str | None:
@@ -147,10 +156,21 @@ def _accepts(interpreter: Interpreter) -> str:
     return "accepts " + ", ".join(filter(None, kinds)) + "".join(f"; up to {one}" for one in newest if one)
 
 
+_CLAUSE = re.compile(r"\s*(>=|<|!=)\s*(\d{1,9})(?:\.(\d{1,9}))?(\.[\d.]+|\.\*)?\s*")
+
+
 def _is_met_plainly(interpreter: Interpreter, requires_python: str) -> bool:
-    """Whether it says ">=X.Y" and no more, and that is met: so say nearly all wheels, and `packaging` takes 15 ms to load."""
-    plain = re.fullmatch(r">=\s*(\d{1,9})\.(\d{1,9})", requires_python)
-    return plain is not None and tuple(map(int, plain.groups())) <= tuple(map(int, interpreter.release.split(".")))
+    """Whether it is met, whatever the micro version is: that of nearly all wheels is, and `packaging` takes 15 ms to load."""
+    ours = tuple(map(int, interpreter.version.split(".")[:2]))
+    return all((found := _CLAUSE.fullmatch(clause)) and _is_clause_met(ours, *found.groups()) for clause in requires_python.split(","))
+
+
+def _is_clause_met(ours: tuple[int, ...], relation: str, major: str, minor: str | None, rest: str | None) -> bool:
+    """Whether major and minor version alone say so."""
+    named = (int(major), int(minor or 0))
+    if relation == ">=":
+        return ours > named or (ours == named and not rest)
+    return ours < named if relation == "<" else ours != named and minor is not None
 
 
 def requires_python_problem(interpreter: Interpreter, requires_python: str | None) -> str | None:

@@ -10,7 +10,7 @@ from casfs.digest import digest_bytes
 from casfs.errors import EnvironmentRefused, InterpreterRefused, InvalidValue, reason_of
 from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store
-from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter, parse_interpreter
+from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter, is_in_virtual_environment, parse_interpreter
 
 _FORMAT = 2
 
@@ -18,21 +18,52 @@ _FORMAT = 2
 def know_interpreter(store: Store, executable: str) -> Interpreter:
     """What the interpreter says of itself, from the store if it has not changed since. Raises InterpreterRefused."""
     try:
-        found = os.stat(executable)
+        facts = _facts(executable)
     except OSError as error:
         raise InterpreterRefused(executable, reason_of(error)) from None
-    facts = [_FORMAT, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
-    path = store.path("interpreters", f"{digest_bytes(os.fsencode(executable))[:32]}.json")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, InvalidValue), open(path, "rb") as file:
-        data = json.load(file)
-        if data["facts"] == facts:
-            return parse_interpreter(data["interpreter"])
+    if (known := _recall(store, executable, facts)) is not None:
+        return known
     interpreter = ask_interpreter(executable)
+    path = _path(store, executable)
     with contextlib.suppress(OSError):  # only an answer to keep at hand
         with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
             json.dump({"facts": facts, "interpreter": interpreter.to_json()}, file)
         os.rename(f"{path}.{os.getpid()}", path)
     return interpreter
+
+
+def recall_base(store: Store, path: str) -> Interpreter | None:
+    """The base interpreter to which `path` leads, if the store knows it and it has not changed since. Nothing is started.
+
+    None too for a virtual environment's own python and for a wrapper: which interpreter is behind such a one, only its answer says.
+    """
+    real = os.path.realpath(path)
+    try:
+        interpreter = _recall(store, real, _facts(real))
+    except OSError:
+        return None
+    if interpreter is None or interpreter.executable != real or is_in_virtual_environment(path):
+        return None
+    return interpreter
+
+
+def _facts(executable: str) -> list[int]:
+    """What changes when somebody changes the file. Raises OSError."""
+    found = os.stat(executable)
+    return [_FORMAT, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def _recall(store: Store, executable: str, facts: list[int]) -> Interpreter | None:
+    """What the store has of an interpreter whose file is as these facts say."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, InvalidValue), open(_path(store, executable), "rb") as file:
+        data = json.load(file)
+        if data["facts"] == facts:
+            return parse_interpreter(data["interpreter"])
+    return None
+
+
+def _path(store: Store, executable: str) -> str:
+    return store.path("interpreters", f"{digest_bytes(os.fsencode(executable))[:32]}.json")
 
 
 def know_base(store: Store, base: BaseInterpreter) -> Interpreter:

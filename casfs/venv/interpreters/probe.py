@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -104,6 +103,8 @@ def probe_python(executable: str, timeout_s: float = _TIMEOUT_S) -> Facts:
 
 
 def _run(executable: str, timeout_s: float) -> bytes:
+    import subprocess
+
     try:
         process = subprocess.Popen(
             [executable, *_COMMAND],

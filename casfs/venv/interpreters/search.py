@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from casfs.errors import InterpreterRefused
-from casfs.venv.interpreters.interpreter import probe_base
+from casfs.venv.interpreters.interpreter import Interpreter, probe_base
 from casfs.venv.interpreters.probe import Facts
 
 _VERSION = re.compile(r"(?:python|cpython-?)?(\d+(?:\.\d+){0,2}(?:(?:a|b|rc)\d+)?)(t?)")
@@ -28,10 +27,10 @@ class Wanted:
     text: str
     is_free_threaded: bool
 
-    def is_met_by(self, facts: Facts) -> bool:
+    def is_met_by(self, version: str, *, is_free_threaded: bool) -> bool:
         """`3.12` is met by 3.12.1; `3.14` by 3.14.0rc1, but `3.14.0` is not."""
         parts = self.text.split(".")
-        return facts.version.split(".")[: len(parts)] == parts and (facts.free_threaded or not self.is_free_threaded)
+        return version.split(".")[: len(parts)] == parts and (is_free_threaded or not self.is_free_threaded)
 
     @property
     def names(self) -> Sequence[str]:
@@ -41,47 +40,60 @@ class Wanted:
         return [*([f"python{parts[0]}.{parts[1]}{threading}"] if len(parts) > 1 else []), f"python{parts[0]}", "python"]
 
 
-def find_interpreter(request: str | None, search_path: str, home: Path, root: Path = Path("/")) -> str:
+Recall = Callable[[str], Interpreter | None]
+"""Answers the base interpreter to which a path leads, if that is known without starting anything."""
+
+
+def find_interpreter(request: str | None, search_path: str, home: str, root: str = "/", *, recall: Recall = lambda path: None) -> str:
     """Path of the base interpreter for a path ("/usr/bin/python3", ".venv"), a version ("3.12", "python3.12.1", "3.13t") or a name.
 
     None asks for the `python3` of the search path. What does not start is passed over, such as a shim of pyenv for a version that is off.
     A version that is not on the search path is looked for in well-known places below `home` and `root`. Raises InterpreterRefused, which
-    says what was found instead.
+    says what was found instead. One that `recall` knows is not started.
     """
     if request is None:
-        return _first_usable("python3", _iter_named(("python3", "python"), _split(search_path)))
+        return _first_usable("python3", _iter_named(("python3", "python"), _split(search_path)), recall)
     if "/" in request:
-        return _find_at(request)
+        return _find_at(request, recall)
     if version := _VERSION.fullmatch(request):
-        return _find_version(Wanted(version[1], bool(version[2])), search_path, home, root)
-    return _first_usable(request, _iter_named((request,), _split(search_path)))
+        return _find_version(Wanted(version[1], bool(version[2])), _split(search_path), _well_known(home, root), recall)
+    return _first_usable(request, _iter_named((request,), _split(search_path)), recall)
 
 
-def _find_at(path: str) -> str:
+def _find_at(path: str, recall: Recall) -> str:
     """The interpreter at a path, or of the virtual environment or installation in that directory."""
     if os.path.isdir(path):
-        return _first_usable(path, _iter_named(("python", "python3"), (os.path.join(path, "bin"),)))
-    return probe_base(path).executable
+        return _first_usable(path, _iter_named(("python", "python3"), (os.path.join(path, "bin"),)), recall)
+    return _executable_of(path, recall)
 
 
-def _first_usable(request: str, candidates: Iterator[str]) -> str:
+def _executable_of(path: str, recall: Recall) -> str:
+    """The base interpreter behind a path. Raises InterpreterRefused."""
+    known = recall(path)
+    return known.executable if known is not None else probe_base(path).executable
+
+
+def _first_usable(request: str, candidates: Iterator[str], recall: Recall) -> str:
     reasons = []
     for candidate in candidates:
         try:
-            return probe_base(candidate).executable
+            return _executable_of(candidate, recall)
         except InterpreterRefused as refused:
             reasons.append(str(refused))
     raise InterpreterRefused(request, *(reasons or ["no such interpreter is there; name one by its path or version"]))
 
 
-def _find_version(wanted: Wanted, search_path: str, home: Path, root: Path) -> str:
+def _find_version(wanted: Wanted, search_path: Sequence[str], places: Sequence[str], recall: Recall) -> str:
     found: dict[str, Facts] = {}
-    for candidate in _iter_candidates(wanted.names, _split(search_path), _well_known(home, root)):
+    for candidate in _iter_candidates(wanted.names, search_path, places):
+        known = recall(candidate)
+        if known is not None and wanted.is_met_by(known.version, is_free_threaded=known.is_free_threaded):
+            return known.executable
         try:
             facts = probe_base(candidate)
         except InterpreterRefused:
             continue
-        if wanted.is_met_by(facts):
+        if wanted.is_met_by(facts.version, is_free_threaded=facts.free_threaded):
             return facts.executable
         found[facts.executable] = facts
     threading = "free-threaded " if wanted.is_free_threaded else ""
@@ -118,14 +130,16 @@ def _iter_pythons(directories: Sequence[str]) -> Iterator[str]:
         yield from _iter_named([name for name in names if _PYTHON_NAME.fullmatch(name)], (directory,))
 
 
-def _well_known(home: Path, root: Path) -> list[str]:
+def _well_known(home: str, root: str) -> list[str]:
     """Directories that may hold interpreters; of those that differ in a version the newest first."""
+    from pathlib import Path
+
     patterns = [(home, pattern) for pattern in _PLACES_AT_HOME] + [(root, pattern) for pattern in _PLACES_AT_ROOT]
-    return [str(path) for base, pattern in patterns for path in sorted(base.glob(pattern), key=_numbers, reverse=True)]
+    return [path for base, pattern in patterns for path in sorted(map(str, Path(base).glob(pattern)), key=_numbers, reverse=True)]
 
 
-def _numbers(path: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", str(path))]
+def _numbers(path: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path)]
 
 
 def _split(search_path: str) -> list[str]:

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -123,7 +122,7 @@ def _rename(staging: Staging, parent: int) -> None:
 def _make(parent: int, directory: str) -> Staging:
     """A new directory beside the place, and locked."""
     while True:
-        name = f"{_prefix(os.path.basename(directory))}{secrets.token_hex(8)}"
+        name = f"{_prefix(os.path.basename(directory))}{os.urandom(8).hex()}"
         os.mkdir(name, 0o700, dir_fd=parent)
         with contextlib.suppress(FileNotFoundError):  # swept between mkdir and open
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)

@@ -15,11 +15,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import CasfsError
@@ -31,7 +31,8 @@ from casfs.venv.tree import Content, FileNode, Tree
 from casfs.venv.twins.files import format_mark, is_twin, lay_out
 from casfs.venv.twins.plan import TwinDirectory, is_stackable, iter_top, iter_twin, iter_upwards
 
-log = logging.getLogger("casfs")
+if TYPE_CHECKING:
+    from logging import Logger
 
 TOPS = "tops"
 TWIN_NAME = re.compile("([0-9a-f]{62})-(.+)")
@@ -43,6 +44,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _Plan = Callable[[], Iterable[TwinDirectory]]
 """Tells what is in a twin."""
+
+
+def _log() -> Logger:
+    from logging import getLogger
+
+    return getLogger("casfs")
 
 
 def twin_path(store: Store, manifest: Digest, python_directory: str) -> str:
@@ -96,10 +103,10 @@ def _try_to_build(store: Store, plans: Mapping[str, _Plan]) -> bool:
     except (CasfsError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
-        log.info("no twins: %s", error)
+        _log().info("no twins: %s", error)
         return False
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        log.warning("no twins, since a manifest makes no sense: %r", error)  # reading one checks its digest and its shape; fsck the rest
+        _log().warning("no twins, since a manifest makes no sense: %r", error)  # reading one checks its digest and its shape; fsck the rest
         return False
     return True
 

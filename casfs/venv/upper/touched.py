@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def refuse_touched(environment: Environment, generation: Generation | None, projects: Collection[str]) -> None:
-    """Raises EnvironmentRefused if a tool or a user changed one of these projects in a mount. One system call if nobody wrote into any."""
+    """Raises EnvironmentRefused if a tool or a user changed one of these projects in a mount. Quick if nobody wrote into any."""
     _refuse(environment, generation, projects, by_tools_only=False)
 
 
 def _refuse(environment: Environment, generation: Generation | None, projects: Collection[str], *, by_tools_only: bool) -> None:
-    if not projects or generation is None or (upper := current_upper(environment)) is None:
+    if not projects or generation is None or (upper := current_upper(environment)) is None or upper.is_empty:
         return
     from casfs.venv.reading import LayerReader
     from casfs.venv.tree import Tree
@@ -44,25 +44,22 @@ def refuse_changed_by_tools(environment: Environment, generation: Generation, pr
 def count_changes_by_tools(environment: Environment, generation: Generation) -> tuple[int, int]:
     """How many distributions tools have installed in the mounts, and how many of the generation they have removed.
 
-    Two system calls if nobody wrote into any; else a look at the names of all that was written. Raises EnvironmentRefused, OSError,
+    A few system calls if nobody wrote into any; else a look at the names of all that was written. Raises EnvironmentRefused, OSError,
     StoreDamaged.
     """
-    if (upper := current_upper(environment)) is None:
+    if (upper := current_upper(environment)) is None or upper.is_empty:
         return 0, 0
-    from packaging.utils import canonicalize_name
-
     from casfs.venv.reading import LayerReader
     from casfs.venv.tree import Tree
     from casfs.venv.upper.installed import written_dist_infos
     from casfs.venv.upper.merged import MergedView
     from casfs.venv.upper.summary import gone_distributions
     from casfs.venv.upper.written import Writings
+    from casfs.wheels.filename import canonical_name
 
     with Writings(upper.files) as writings:
-        if not writings.entries:
-            return 0, 0
         view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
-        installed = {str(canonicalize_name(name.partition("-")[0])) for name in written_dist_infos(view)}
+        installed = {canonical_name(name.partition("-")[0]) for name in written_dist_infos(view)}
         gone = {one.project for one in gone_distributions(view)}
     return len(installed), len(gone - installed)
 
