@@ -6,7 +6,7 @@ import argparse
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, say
-from casfs.mount.removal import find_seen
+from casfs.mount.removal import holding_seen
 from casfs.store.collect.collect import Collected, Wish, collect
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
@@ -18,9 +18,9 @@ def run_collect(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     wish = Wish(arguments.unused_wheels, arguments.keep, arguments.dry_run)
-    collected = collect(store, wish, UnneededTwins(store), lambda: find_seen(store), _tell_waiting)
+    collected = collect(store, wish, UnneededTwins(store), lambda: holding_seen(store), _tell_waiting)
     for name in collected.kept:
-        note(f"environment {name!r} is mounted, so it keeps all its generations")
+        note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
     say(_describe(collected, is_dry=wish.is_dry))
     if collected.spare_wheels:
         note(f"{format_count(collected.spare_wheels, 'wheel')} that no environment has can be added again: --unused-wheels removes them")

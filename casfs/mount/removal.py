@@ -6,16 +6,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from casfs.errors import CasfsError, EnvironmentRefused, StoreDamaged
+from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.places import find_host, iter_gone_places, iter_places, locked_places
 from casfs.mount.placing import end_unused_overlays
+from casfs.mount.shown import ShownGenerations
 from casfs.store.environments import Environment
-from casfs.store.leases import iter_leases, iter_private_leases
+from casfs.store.leases import iter_leases, iter_private_leases, iter_withdrawn_leases
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
-from casfs.store.uppers import current_upper, remove_tree
+from casfs.store.uppers import iter_uppers, remove_tree
 
 
 def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
@@ -63,23 +64,42 @@ def _refuse_used(environment: Environment) -> None:
 
 def _is_used(environment: Environment) -> bool:
     """Whether an overlay of the environment lives, though it may be mounted nowhere any more. Only root can tell."""
+    works = [work for upper in iter_uppers(environment) for work in upper.works()]
+    if not works:
+        return False
     import tempfile
 
-    upper = None
-    with contextlib.suppress(StoreDamaged):
-        upper = current_upper(environment)
-    if upper is None:
-        return False
     with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
-        return any(is_work_in_use(work, spare) for work in upper.works())
+        return any(is_work_in_use(work, spare) for work in works)
 
 
-def find_seen(store: Store) -> set[str]:
-    """Names of the environments that somebody sees, or may see still."""
-    seen = {name for name, _ in iter_shown(store)}
+@contextlib.contextmanager
+def holding_seen(store: Store) -> Iterator[set[str]]:
+    """Names of the environments that somebody sees, or may see still. Within the block no mount is made."""
+    with locked_places(store):
+        yield _find_seen(store)
+
+
+def _find_seen(store: Store) -> set[str]:
+    seen = {name for name, _ in iter_shown(store)} | set(_iter_known(store))
     if os.geteuid() == 0:
-        seen |= {one.name for one in iter_environments(store) if one.name not in seen and _is_used(one)}
+        seen |= {one.name for one in iter_environments(store) if one.name not in seen and _may_be_used(one)}
     return seen
+
+
+def _iter_known(store: Store) -> Iterator[str]:
+    """Environments that a living daemon has told the kernel of: a process may be in a mount of them that was ended lazily."""
+    for lease in (*iter_leases(store), *iter_withdrawn_leases(store)):
+        yield lease.environment
+        yield from ShownGenerations(store, lease.id).numbers
+
+
+def _may_be_used(environment: Environment) -> bool:
+    """The same as `_is_used`; also if that can't be told, as on a disk that is full or read-only."""
+    try:
+        return _is_used(environment)
+    except OSError:
+        return True
 
 
 def _let_host_forget(environment: Environment) -> None:

@@ -111,6 +111,13 @@ def _iter_held(store: Store) -> Iterator[Lease]:
             yield Lease(**json.loads(content.text))
 
 
+def iter_withdrawn_leases(store: Store) -> Iterator[Lease]:
+    """The leases that were withdrawn, and whose holders serve those who use their mounts still."""
+    for name in sorted(os.listdir(store.path("leases"))):
+        if name.endswith(".withdrawn") and (content := _read(store.path("leases", name))) and content.is_held:
+            yield Lease(**json.loads(content.text))
+
+
 def is_lease_held(store: Store, lease: Lease) -> bool:
     """Whether its holder, or one of those that inherited it, lives."""
     return (content := _read(lease_path(store, lease.id))) is not None and content.is_held

@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -274,6 +275,21 @@ def stage_manifest(store: Store, batch: Batch, manifest: Manifest) -> Digest:
 def is_whole(store: Store, manifest: Manifest) -> bool:
     """Whether the pools have every blob of a manifest, in its size. One system call for each file."""
     return all(store.pool.has_blob(manifest.digest(row), manifest.sizes[row]) for row in range(len(manifest.names)))
+
+
+def has_manifest(store: Store, digest: Digest) -> bool:
+    """Whether a pool has a manifest; one that is kept from us counts as there, and is told to whoever reads it."""
+    return any(_may_exist(f"{root}/manifests/{digest[:2]}/{digest[2:]}") for root in (store.root, *store.shared))
+
+
+def _may_exist(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_manifest(store: Store, digest: Digest) -> Manifest:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.manifests import Manifest, has_manifest, read_manifest
 from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
 from casfs.store.store import Store
@@ -94,13 +94,38 @@ def _find_or_stage(store: Store, batch: Batch, digest: Digest, manifest: Manifes
         if (found := read_number(store, number)) is None:
             break
         if found.manifest == digest:
+            if len(living := _living(store, found)) < len(found.inherited):
+                batch.add(number_path(store, number), _format_number(Number(digest, living)))
             return number
     project = manifest.description.project
-    inherited = _inherit(store, manifest, _ancestors(store, project))
-    record = {"manifest": digest, "inherited": [(row, *old) for row, old in inherited.items()]}
-    batch.add(number_path(store, number), json.dumps(record, separators=(",", ":")).encode(), exclusive=True)
+    record = Number(digest, _inherit(store, manifest, _ancestors(store, project)))
+    batch.add(number_path(store, number), _format_number(record), exclusive=True)
     batch.add(_ancestor_path(store, project, number), b"")
     return number
+
+
+def _living(store: Store, record: Number) -> Mapping[int, tuple[int, int]]:
+    """What rows have inherited of manifests that are there: by an identity of one that is gone nobody could find the file.
+
+    A manifest that is needed keeps those that it has inherited of (see `collect`). So they go only with it, when nobody sees it, and if it
+    comes back, nobody knows its files by what they had inherited.
+    """
+    gone = {number for number in {number for number, _ in record.inherited.values()} if _is_gone(store, number)}
+    return {row: old for row, old in record.inherited.items() if old[0] not in gone}
+
+
+def _is_gone(store: Store, number: int) -> bool:
+    """Whether the manifest of a number is not there; of what is damaged nothing is known."""
+    try:
+        found = read_number(store, number)
+    except StoreDamaged:
+        return False
+    return found is None or not has_manifest(store, found.manifest)
+
+
+def _format_number(record: Number) -> bytes:
+    data = {"manifest": record.manifest, "inherited": [(row, *old) for row, old in record.inherited.items()]}
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def iter_slots(manifest: Digest) -> Iterator[int]:
@@ -138,8 +163,9 @@ def _inherit(store: Store, manifest: Manifest, ancestors: list[int]) -> dict[int
             continue  # fsck's business; here it only costs a fresh identity
         if record is None or older is None:
             continue
+        living = _living(store, record)
         for old_row, file in enumerate(older.iter_files()):
             row = wanted.pop((file.path, file.digest, file.kind), None)
             if row is not None:
-                inherited[row] = record.inherited.get(old_row, (number, old_row))
+                inherited[row] = living.get(old_row, (number, old_row))
     return inherited

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from casfs.errors import EnvironmentRefused, InvalidValue, StoreDamaged
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation, Layer
-from casfs.store.manifests import is_whole, read_manifest
+from casfs.store.manifests import has_manifest, is_whole, read_manifest
 from casfs.store.store import Store
 
 WAY_OUT = "`casfs pool add` of the store that had them brings them back, and so does adding their wheels again"
@@ -36,19 +36,7 @@ def find_absent(store: Store, generation: Generation) -> str:
 
 def _is_there(store: Store, layer: Layer) -> bool:
     """Whether a pool has the manifest. Where that comes from a shared pool, so do its blobs."""
-    digest = layer.manifest
-    return any(_may_exist(f"{root}/manifests/{digest[:2]}/{digest[2:]}") for root in (store.root, *store.shared))
-
-
-def _may_exist(path: str) -> bool:
-    """Whether a file is there; what is kept from us is told to whoever reads it."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
+    return has_manifest(store, layer.manifest)
 
 
 def _has_all(store: Store, layer: Layer) -> bool:

@@ -130,9 +130,14 @@ def remove_shared_pool(store: Store, pool: str) -> None:
 def relying(store: Store) -> Iterator[None]:
     """The store has the shared pools of its config behind it, and none of them is taken out meanwhile. Raises StoreRefused as they may."""
     with _flocked(store.path("environments"), fcntl.LOCK_SH):
-        if tuple(store.shared) != read_config(store.root):  # one went since the command began
-            use_shared_pools(store)
+        follow_config(store)
         yield
+
+
+def follow_config(store: Store) -> None:
+    """Let the store have other shared pools behind it if its config says so now. Raises StoreRefused."""
+    if tuple(store.shared) != read_config(store.root):
+        use_shared_pools(store)
 
 
 @contextlib.contextmanager

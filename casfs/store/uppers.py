@@ -84,7 +84,7 @@ def next_upper(environment: Environment) -> Upper:
     """A new, empty upper layer, which is not current yet. Call it with the environment's lock held."""
     parent = _directory(environment)
     os.makedirs(parent, mode=0o700, exist_ok=True)
-    highest = max((upper.number for upper in _iter_uppers(environment)), default=0)
+    highest = max((upper.number for upper in iter_uppers(environment)), default=0)
     upper = Upper(highest + 1, f"{parent}/{highest + 1}")
     os.mkdir(upper.directory, 0o700)
     os.mkdir(f"{upper.directory}/work", 0o700)
@@ -113,7 +113,7 @@ def sweep_uppers(environment: Environment, is_in_use: Callable[[str], bool]) -> 
         return
     with environment.locked():
         current = current_upper(environment)
-        for upper in _iter_uppers(environment):
+        for upper in iter_uppers(environment):
             works = upper.works()
             used = {path for path in (upper.files, *works) if is_in_use(path)}
             doomed = [upper.directory] if upper != current and not used else [work for work in works if work not in used]
@@ -170,7 +170,8 @@ def _directory(environment: Environment) -> str:
     return f"{environment.directory}/upper"
 
 
-def _iter_uppers(environment: Environment) -> Iterator[Upper]:
+def iter_uppers(environment: Environment) -> Iterator[Upper]:
+    """Every upper layer, the current one among them."""
     for name in _names(_directory(environment)):
         if (upper := _parse_upper(environment, name)) is not None:
             yield upper

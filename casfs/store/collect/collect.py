@@ -10,30 +10,39 @@ Collecting takes turns with them: in each turn it looks at what has come to be n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from casfs.errors import InvalidValue, StoreDamaged
+from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.blob_stamps import STAMPS_SUFFIX
 from casfs.store.bytecode import Compiled, parse_outcome, read_compiled_record
 from casfs.store.collect.needed import Needed, iter_record_shards, iter_shard, iter_shards, iter_wheels
+from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.publish import sync_file_system
 from casfs.store.reliance import iter_environments
-from casfs.store.shared import nothing_relying
+from casfs.store.shared import follow_config, nothing_relying
 from casfs.store.store import Store
 
 _TURN_S = 0.5
 """Whoever wants to change the store waits so long at most, and for one shard of the pool (40,000 of 10 million blobs)."""
 
-_BLOCK = 512  # bytes; the unit of st_blocks (stat(2))
+_REST_S = 0.05
+"""Between two turns: flock(2) has no queue, and those who wait need a moment to wake up and take the lock."""
+
+_NO_LINK = (errno.ENOENT, errno.EINVAL)
 
 Step = Callable[[], None]
+
+HoldingSeen = Callable[[], AbstractContextManager[set[str]]]
+"""Names of the environments that somebody sees. Within the block nobody comes to see another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,71 +78,89 @@ class Derived(Protocol):
         """Where such directories lie."""
         ...
 
-    def find_unneeded(self, shard: str, has_manifest: Callable[[str], bool]) -> list[str]:
-        """Those of one place that nothing needs."""
+    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
+        """Those of one place that nothing needs; `has_files` tells by its digest whether the files of a manifest are needed."""
         ...
 
 
 def collect(
-    store: Store, wish: Wish, derived: Derived, find_seen: Callable[[], set[str]], tell_waiting: Callable[[], None] = lambda: None
+    store: Store, wish: Wish, derived: Derived, holding_seen: HoldingSeen, tell_waiting: Callable[[], None] = lambda: None
 ) -> Collected:
-    """Remove what nothing needs. `find_seen` names environments that somebody sees; `tell_waiting` is called when others must end first.
+    """Remove what nothing needs. `tell_waiting` is called when others must end first.
 
     Raises StoreRefused for a damaged store, and OSError; then what is left is whole, and the next collection goes on.
     """
     collection = _Collection(store, wish, derived, tell_waiting)
-    collection.drop_generations(find_seen)
-    collection.run()
-    return collection.collected
+    collection.look_ahead(holding_seen)
+    collection.drop_generations(holding_seen)
+    return collection.run()
 
 
 class _Collection:
     def __init__(self, store: Store, wish: Wish, derived: Derived, tell_waiting: Callable[[], None]) -> None:
-        self.collected = Collected()
+        self._collected = Collected()
         self._store = store
         self._wish = wish
         self._derived = derived
         self._tell_waiting = tell_waiting
-        self._dropped: set[str] = set()
+        self._remover = Remover(store.root, is_dry=wish.is_dry)
+        self._dropped: set[str] = set()  # generations that are there, and that nothing needs
         self._needed = Needed(store, with_all_wheels=not wish.unused_wheels, is_dropped=self._dropped.__contains__, watch=derived.watch)
 
-    def drop_generations(self, find_seen: Callable[[], set[str]]) -> None:
+    def look_ahead(self, holding_seen: HoldingSeen) -> None:
+        """See most of what there is to see, while others go on. What is damaged may be what somebody else collects: it is told later."""
+        if self._wish.keep is not None:
+            with holding_seen() as seen:
+                self._choose_generations(seen)
+        with contextlib.suppress(StoreRefused):
+            self._needed.look()
+
+    def drop_generations(self, holding_seen: HoldingSeen) -> None:
         """Do without generations as is wished. Whoever sees an environment may still use a file of each."""
         if self._wish.keep is None:
             return
-        with nothing_relying(self._store, self._tell_waiting):
-            seen = find_seen()
-            for environment in iter_environments(self._store):
-                if not (numbers := _older_numbers(environment, self._wish.keep)):
-                    continue
-                if environment.name in seen:
-                    self.collected.kept.append(environment.name)
-                    continue
-                for number in numbers:
-                    self.collected.generations += 1
-                    self._dropped.add(environment.path(number))
-                    self._remove(environment.index_path(number))  # derived: without it a generation is whole
-                    self._remove(environment.path(number))
+        with self._nobody_changing(), holding_seen() as seen:
+            chosen = self._choose_generations(seen)
+            self._needed.look()  # a damaged store keeps them all
+            for environment, numbers in chosen:
+                directory = f"{environment.directory}/generations"
+                self._remover.remove_files(directory, [f"{one}.index" for one in numbers])  # derived: without it a generation is whole
+                self._collected.generations += self._remover.remove_files(directory, [f"{one}.toml" for one in numbers])
+            if not self._wish.is_dry:
+                self._dropped.clear()  # what has such a name from now on is another one
 
-    def run(self) -> None:
+    def _choose_generations(self, seen: set[str]) -> list[tuple[Environment, list[int]]]:
+        """The generations of each environment that go, as is wished."""
+        older = {one.name: (one, _older_numbers(one, self._wish.keep)) for one in iter_environments(self._store)}
+        chosen = [(one, numbers) for one, numbers in older.values() if numbers and one.name not in seen]
+        self._collected.kept = [one.name for one, numbers in older.values() if numbers and one.name in seen]
+        self._dropped.clear()
+        self._dropped.update(one.path(number) for one, numbers in chosen for number in numbers)
+        return chosen
+
+    def run(self) -> Collected:
         """Remove what nothing needs, in the order that leaves nothing that leads to what is gone."""
-        self._needed.look()  # most of what there is to see, while others go on
         for steps in (self._iter_records, self._iter_manifests, self._iter_blobs):
             self._take_turns(steps())
             self._sync()
+        self._collected.size = self._remover.size
+        return self._collected
 
     def _take_turns(self, steps: Iterator[Step]) -> None:
         """Take all steps, each at a moment when nobody changes the store and all that is needed was seen."""
         step = next(steps, None)
         while step is not None:
-            with nothing_relying(self._store, self._tell_waiting):
+            with self._nobody_changing():
                 self._needed.look()
-                until = time.monotonic() + _TURN_S
-                while step is not None:
-                    step()
-                    step = next(steps, None)
-                    if time.monotonic() >= until:
-                        break
+                step = _take_steps(step, steps)
+            if step is not None:
+                time.sleep(_REST_S)
+
+    @contextlib.contextmanager
+    def _nobody_changing(self) -> Iterator[None]:
+        with nothing_relying(self._store, self._tell_waiting):
+            follow_config(self._store)
+            yield
 
     def _sync(self) -> None:
         fd = os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -161,73 +188,66 @@ class _Collection:
             yield partial(self._collect_blobs, shard)
 
     def _collect_wheels(self) -> None:
-        for path, wheel in iter_wheels(self._store):
-            if not self._needed.has_wheel(wheel):
-                self.collected.wheels += self._remove(path)
-            elif wheel not in self._needed.wheels:
-                self.collected.spare_wheels += 1
+        wheels = [wheel for _, wheel in iter_wheels(self._store)]
+        unneeded = [wheel for wheel in wheels if not self._needed.has_wheel(wheel)]
+        self._collected.wheels += self._remover.remove_files(self._store.path("wheels"), unneeded)
+        self._collected.spare_wheels = len({*wheels}.difference(unneeded, self._needed.wheels))
 
     def _collect_records(self, shard: str, is_needed: Callable[[str, str], bool]) -> None:
-        for path, digest in iter_shard(shard):
-            if not is_needed(path, digest):
-                self._remove(path)
+        self._remove_from(shard, lambda path, digest: not is_needed(path, digest))
 
     def _is_compiled_needed(self, path: str, digest: str) -> bool:
-        with contextlib.suppress(OSError, StoreDamaged, InvalidValue):
-            return self._needed.has_manifest(digest) and self._needed.has_manifest(read_compiled_record(path))
+        with contextlib.suppress(FileNotFoundError, StoreDamaged, InvalidValue):
+            return self._needed.has_files(digest) and self._needed.has_files(read_compiled_record(path))
         return False
 
     def _is_source_needed(self, path: str, digest: str) -> bool:
         """Whether what a source becomes is worth knowing."""
-        with contextlib.suppress(OSError):
+        try:
             outcome = parse_outcome(os.readlink(path))
-            return self._needed.has_blob(digest) and (not isinstance(outcome, Compiled) or self._needed.has_blob(outcome.digest))
-        return False
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            return False
+        return self._needed.has_blob(digest) and (not isinstance(outcome, Compiled) or self._needed.has_blob(outcome.digest))
 
     def _collect_stamps(self) -> None:
-        for name in os.listdir(self._store.path("stamps")):
-            if name.endswith(STAMPS_SUFFIX) and not self._needed.has_manifest(name.removesuffix(STAMPS_SUFFIX)):
-                self._remove(self._store.path("stamps", name))
+        names = [name for name in os.listdir(self._store.path("stamps")) if name.endswith(STAMPS_SUFFIX)]
+        unneeded = [name for name in names if not self._needed.has_files(name.removesuffix(STAMPS_SUFFIX))]
+        self._remover.remove_files(self._store.path("stamps"), unneeded)
 
     def _collect_derived(self, shard: str) -> None:
-        if not (unneeded := self._derived.find_unneeded(shard, self._needed.has_manifest)):
-            return
-        self.collected.twins += len(unneeded)
-        self.collected.size += sum(map(_tree_size, unneeded))
-        if not self._wish.is_dry:
-            with self._store.batch() as batch:  # what is in its directory ends with it
-                for number, path in enumerate(unneeded):
-                    os.rename(path, f"{batch.directory}/{number}")
+        unneeded = self._derived.find_unneeded(shard, self._needed.has_files)
+        self._collected.twins += self._remover.remove_directories(shard, [os.path.basename(path) for path in unneeded])
 
     def _collect_manifests(self, shard: str) -> None:
-        for path, digest in iter_shard(shard):
-            if not self._needed.has_manifest(digest):
-                self.collected.manifests += self._remove(path)
+        self._collected.manifests += self._remove_from(shard, lambda path, digest: not self._needed.has_manifest(digest))
 
     def _collect_blobs(self, shard: str) -> None:
-        for path, digest in iter_shard(shard):
-            if not self._needed.has_blob(digest):
-                self.collected.blobs += self._remove(path)
+        self._collected.blobs += self._remove_from(shard, lambda path, digest: not self._needed.has_blob(digest))
 
-    def _remove(self, path: str) -> bool:
-        """Whether there was something to remove."""
-        try:
-            size = os.lstat(path).st_blocks * _BLOCK
-            if not self._wish.is_dry:
-                os.unlink(path)
-        except FileNotFoundError:
-            return False
-        self.collected.size += size
-        return True
+    def _remove_from(self, shard: str, is_unneeded: Callable[[str, str], bool]) -> int:
+        """How many files of a directory ab went: those of which it is said, by path and digest, that nothing needs them."""
+        names = [os.path.basename(path) for path, digest in iter_shard(shard) if is_unneeded(path, digest)]
+        return self._remover.remove_files(shard, names)
 
 
-def _older_numbers(environment: Environment, keep: int) -> list[int]:
-    """The generations of an environment but for the newest `keep` and the current one."""
-    current = environment.current_number()
-    return [number for number in environment.numbers()[:-keep] if number != current]
+def _take_steps(step: Step, steps: Iterator[Step]) -> Step | None:
+    """Take one turn's steps, at least one. The step to go on with."""
+    until = time.monotonic() + _TURN_S
+    going_on: Step | None = step
+    while going_on is not None:
+        going_on()
+        going_on = next(steps, None)
+        if time.monotonic() >= until:
+            break
+    return going_on
 
 
-def _tree_size(path: str) -> int:
-    """Bytes that a directory takes with all that is in it."""
-    inside = (f"{directory}/{name}" for directory, directories, files in os.walk(path) for name in (*directories, *files))
-    return sum(os.lstat(one).st_blocks * _BLOCK for one in (path, *inside))
+def _older_numbers(environment: Environment, keep: int | None) -> list[int]:
+    """The generations of an environment but for the newest `keep` and the current one; none if that can't be told."""
+    try:
+        current = environment.current_number()
+    except StoreDamaged:
+        return []
+    return [number for number in environment.numbers()[: -keep if keep else 0] if number != current]

@@ -21,14 +21,21 @@ from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.bytecode import read_compiled_record
 from casfs.store.environments import Environment
 from casfs.store.fsck.manifests import read_wheel_record
-from casfs.store.generations import Generation
-from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.generations import Generation, parse_lock
+from casfs.store.manifests import Description, Manifest, build_manifest, read_manifest
 from casfs.store.numbers import find_number, read_number
+from casfs.store.plain import read_plain_file
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 
 _WORDS = 4  # 64-bit words of a SHA-256
 _KEY_BYTES = 8
+
+_SECOND_NS = 1_000_000_000
+
+_Facts = tuple[int, int]
+
+_NOTHING = build_manifest(Description("", "", ""), [])  # a lock file is parsed with it
 
 _SHARD_LENGTH = 2
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -55,14 +62,13 @@ class Needed:
         self._with_all_wheels = with_all_wheels
         self._is_dropped = is_dropped
         self._watch = watch
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, _Facts] = {}
 
     def look(self) -> None:
         """See what is needed, or what has come to be needed since the last look. Raises StoreRefused if something damaged is in the way."""
         try:
             for environment in iter_environments(self._store):
-                for number in environment.numbers():
-                    self._look_at_generation(environment, number)
+                self._look_at_environment(environment)
             self._look_at_wheels()
             while self._look_at_bytecode():  # what is compiled may be compiled for another level
                 pass
@@ -77,58 +83,76 @@ class Needed:
         """Whether a manifest is needed."""
         return digest in self.manifests or digest in self.older
 
+    def has_files(self, digest: str) -> bool:
+        """Whether it is needed with its files, and not for its numbers alone."""
+        return digest in self.manifests
+
     def has_wheel(self, digest: str) -> bool:
         """Whether the store should know a wheel."""
         return self._with_all_wheels or digest in self.wheels
 
-    def _is_new(self, path: str) -> bool:
-        """Whether the file at `path` is there, and is another one than when this was asked last."""
+    @contextlib.contextmanager
+    def _new(self, path: str) -> Iterator[bool]:
+        """Whether the file at `path` is there, and is another one than when it was looked at last. It is looked at in the block."""
         try:
             found = os.lstat(path)
         except FileNotFoundError:
-            return False
+            yield False
+            return
         facts = found.st_ino, found.st_ctime_ns
-        if self._seen.get(path) == facts:
-            return False
-        self._seen[path] = facts
-        return True
+        yield (is_new := self._seen.get(path) != facts)
+        if is_new and facts[1] % _SECOND_NS:  # where times are whole seconds, another file may have the same
+            self._seen[path] = facts
+
+    def _look_at_environment(self, environment: Environment) -> None:
+        current, numbers = environment.current_number(), environment.numbers()
+        for number in numbers:
+            self._look_at_generation(environment, number)
+        if current is not None and current not in numbers and current == environment.current_number():
+            raise StoreDamaged(f"{environment.directory}/current", f"leads to generation {current}, which is missing")
 
     def _look_at_generation(self, environment: Environment, number: int) -> None:
         path = environment.path(number)
-        if self._is_dropped(path) or not self._is_new(path):
+        if self._is_dropped(path):
             return
+        with self._new(path) as is_new, contextlib.suppress(FileNotFoundError):  # the environment was removed just now
+            if is_new:
+                self._look_into(path, read_plain_file(path))
+
+    def _look_into(self, path: str, lock: bytes) -> None:
+        """The lock file is the truth; the index is derived from it."""
+
+        def need(digest: Digest) -> Manifest:
+            self._need(digest)
+            return _NOTHING
+
         try:
-            generation = environment.read(number)
-        except StoreDamaged:
-            if os.path.lexists(path):
-                raise
-            return  # the environment was removed just now
-        for layer in generation.layers:
-            self._need(layer.manifest)
+            generation = parse_lock(lock, need)
+        except ValueError as error:
+            raise StoreDamaged(path, str(error)) from None
         self.wheels |= {one.wheel for one in generation.distributions}
         self._watch(generation)
 
     def _look_at_wheels(self) -> None:
         for path, wheel in iter_wheels(self._store):
-            if self.has_wheel(wheel) and self._is_new(path):
-                self._look_at_wheel(path)
+            if self.has_wheel(wheel):
+                with self._new(path) as is_new, contextlib.suppress(FileNotFoundError):  # it was removed just now
+                    if is_new:
+                        self._need(read_wheel_record(path))
 
     def _look_at_bytecode(self) -> bool:
         """Whether something came to be needed."""
         before = len(self.manifests)
         shards = iter_record_shards(self._store, "manifests")
         for path, digest in itertools.chain.from_iterable(map(iter_shard, shards)):
-            if digest in self.manifests and self._is_new(path):
-                with contextlib.suppress(OSError, StoreDamaged, InvalidValue):  # then it is compiled again
-                    self._need(read_compiled_record(path))
+            if digest in self.manifests:
+                with (
+                    self._new(path) as is_new,
+                    contextlib.suppress(FileNotFoundError, StoreDamaged, InvalidValue),
+                ):  # then it is compiled again
+                    if is_new:
+                        self._need(read_compiled_record(path))
         return len(self.manifests) > before
-
-    def _look_at_wheel(self, path: str) -> None:
-        try:
-            digest = read_wheel_record(path)
-        except FileNotFoundError:
-            return  # it was removed just now
-        self._need(digest)
 
     def _need(self, digest: Digest) -> None:
         if digest in self.manifests:

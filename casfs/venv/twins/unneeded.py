@@ -25,17 +25,17 @@ class UnneededTwins:
         """Directories in which twins lie."""
         return [path for _, path in _entries(self._store.path("twins"))]
 
-    def find_unneeded(self, shard: str, has_manifest: Callable[[str], bool]) -> list[str]:
+    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
         """Twins of one directory that nothing needs."""
         if os.path.basename(shard) == TOPS:
             return [path for name, path in _entries(shard) if TOP_NAME.fullmatch(name) and path not in self._tops]
         twins = ((TWIN_NAME.fullmatch(name), path) for name, path in _entries(shard))
-        return [path for match, path in twins if match and not has_manifest(os.path.basename(shard) + match[1])]
+        return [path for match, path in twins if match and not has_files(os.path.basename(shard) + match[1])]
 
 
 def _entries(directory: str) -> list[tuple[str, str]]:
-    """(name, path) of what is in a directory."""
+    """(name, path) of what is in a directory. What only root sees, only root removes."""
     try:
         return [(name, f"{directory}/{name}") for name in os.listdir(directory)]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
