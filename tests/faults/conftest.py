@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.collecting import Collecting, make_collecting
 from tests.faults.prepared import Prepared
 from tests.faults.scene import Scene, make_scene, synthetic_wheel
 
@@ -54,3 +55,9 @@ def upgrade(prepared: Prepared, memory: Path) -> Scene:
 def first(prepared: Prepared, memory: Path) -> Scene:
     """The first add of all: the store itself is made by it."""
     return make_scene(prepared, memory / "first", [synthetic_wheel("demo", "1.0", 2)])
+
+
+@pytest.fixture(scope="session")
+def collecting(prepared: Prepared, memory: Path) -> Collecting:
+    """A store with garbage, and a collection of it."""
+    return make_collecting(prepared, memory / "collecting")

@@ -115,7 +115,7 @@ def _warm_up() -> None:
         stack.enter_context(contextlib.redirect_stderr(null))
         wheels = [synthetic_wheel("warm", version).write_to(Path(top)) for version in ("1.0", "2.0")]
         adds = [["add", "--python", sys.executable, str(wheel)] for wheel in wheels]
-        for words in (*adds, ["list"], ["fsck"], ["generations"], ["rollback"], ["remove", "warm"]):
+        for words in (*adds, ["list"], ["fsck"], ["generations"], ["rollback"], ["remove", "warm"], ["collect", "--keep", "1"]):
             with contextlib.suppress(SystemExit):
                 casfs_main(["--store", f"{top}/store", *words])
 

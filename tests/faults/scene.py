@@ -46,6 +46,10 @@ class Scene:
     def add(self, store: Path, tracer: Sequence[str] = ()) -> Done:
         return self.prepared.run(store, "add", *self.wheels, tracer=tracer)
 
+    def play(self, store: Path, tracer: Sequence[str] = ()) -> Done:
+        """What is disturbed is the add."""
+        return self.add(store, tracer)
+
     def check_interrupted(self, store: Path, done: Done) -> None:
         """All that an `add` promises, however it ended: the store is whole, old or new, and the next `add` completes."""
         if not done.was_killed and done.code != 0:

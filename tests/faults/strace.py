@@ -9,13 +9,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tests.faults.commands import Done
-from tests.faults.scene import Scene
 
 _OPTIONS = ("-y", "-s", "256")  # not -f: the interpreter that an add asks about itself is a process of its own, and not meant
 _REST_S = 2.1
 _CALL = re.compile(r"(\w+)\(")
+
+
+class Scene(Protocol):
+    """A command to be disturbed."""
+
+    @property
+    def wheels(self) -> Sequence[Path]:
+        """Files that it may read."""
+        ...
+
+    def play(self, store: Path, tracer: Sequence[str] = ()) -> Done:
+        """Run it to its end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,9 +41,9 @@ class Call:
 
 
 def calls_on(scene: Scene, store: Path, kinds: Sequence[str], log: Path) -> list[Call]:
-    """The calls of an undisturbed add that are about the store or the wheels, found by path or descriptor."""
+    """The calls of an undisturbed command that are about the store or the wheels, found by path or descriptor."""
     _wait_for_rest(scene)
-    done = scene.add(store, (*_OPTIONS, "-o", str(log), "-e", f"trace={','.join(kinds)}"))
+    done = scene.play(store, (*_OPTIONS, "-o", str(log), "-e", f"trace={','.join(kinds)}"))
     assert done.code == 0, done.errors
     counts: Counter[str] = Counter()
     found = []
@@ -53,13 +66,13 @@ def _is_about(scene: Scene, store: Path, line: str) -> bool:
 
 
 def inject(scene: Scene, store: Path, call: Call, what: str, log: Path) -> Done:
-    """The add with one injection; it must have come where it was meant to."""
-    done = scene.add(store, (*_OPTIONS, "-o", str(log), "-e", f"trace={call.kind}", "-e", f"inject={call.kind}:{what}:when={call.count}"))
+    """The command with one injection; it must have come where it was meant to."""
+    done = scene.play(store, (*_OPTIONS, "-o", str(log), "-e", f"trace={call.kind}", "-e", f"inject={call.kind}:{what}:when={call.count}"))
     [line] = [line for line in log.read_text().splitlines() if "(INJECTED)" in line]
     assert _is_about(scene, store, line), f"meant for {call.text}, came to {line}"
     return done
 
 
 def kill(scene: Scene, store: Path, kind: str, count: int) -> Done:
-    """The add, killed at its `count`-th call of a kind if it gets that far."""
-    return scene.add(store, (*_OPTIONS, "-f", "-o", "/dev/null", "-e", f"trace={kind}", "-e", f"inject={kind}:signal=KILL:when={count}"))
+    """The command, killed at its `count`-th call of a kind if it gets that far."""
+    return scene.play(store, (*_OPTIONS, "-f", "-o", "/dev/null", "-e", f"trace={kind}", "-e", f"inject={kind}:signal=KILL:when={count}"))

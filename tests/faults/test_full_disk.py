@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.collecting import Collecting
 from tests.faults.commands import check_clean, check_refusal, read_contents, snapshot
 from tests.faults.scene import Scene
 
@@ -122,6 +123,17 @@ def test_export_to_a_disk_without_room_leaves_nothing(upgrade: Scene, workspace:
             refused += 1
         assert (disk.path / "plain/pyvenv.cfg").is_file()
     assert refused > 1
+
+
+@pytest.mark.parametrize("what", ["pages", "inodes"])
+def test_collection_makes_room_on_a_disk_that_has_none(collecting: Collecting, workspace: Path, what: str):
+    with small_disk(workspace / "disk") as disk:
+        store = collecting.copy(disk.path / "store")
+        disk.leave(**{what: 0})
+        done = collecting.play(store)
+        disk.enlarge()
+        collecting.check_interrupted(store, done)
+        assert done.code == 0, done.errors
 
 
 @pytest.mark.long
