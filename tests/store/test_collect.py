@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from casfs.store.numbers import read_number
 from casfs.store.shared import add_shared_pool, relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from tests.make_wheels import make_wheel
+from tests.store.collecting import nobody_seeing
 from tests.store.harm import write
 from tests.store.making import ingest, install, publish_files, publish_generation, publish_layer, put_blob
 from tests.store.scene import DEMO, ONLY, SHARED, Scene
@@ -41,12 +43,12 @@ class Nothing:
     def shards(self) -> list[str]:
         return []
 
-    def find_unneeded(self, shard: str, has_manifest: Callable[[str], bool]) -> list[str]:
+    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
         raise AssertionError(shard)
 
 
 def run(store: Store, wish: Wish = EVERYTHING, seen: Iterable[str] = ()) -> Collected:
-    return collect(store, wish, Nothing(), lambda: {*seen})
+    return collect(store, wish, Nothing(), lambda: contextlib.nullcontext({*seen}))
 
 
 def files(store: Store) -> dict[str, bytes]:
@@ -231,7 +233,7 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
     publish_files(store, {"demo.py": b"nobody's yet"})
 
     def collect_all() -> None:
-        collect(store, EVERYTHING, Nothing(), set, waiting.set)
+        collect(store, EVERYTHING, Nothing(), nobody_seeing, waiting.set)
 
     thread = threading.Thread(target=collect_all, daemon=True)
     with relying(store):
@@ -252,7 +254,7 @@ class Between(Nothing):
     def shards(self) -> list[str]:
         return ["any"]
 
-    def find_unneeded(self, shard: str, has_manifest: Callable[[str], bool]) -> list[str]:
+    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
         self.begun.set()
         return []
 
@@ -270,7 +272,7 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
 
     thread = threading.Thread(target=publish, daemon=True)
     thread.start()
-    collect(store, EVERYTHING, between, set)
+    collect(store, EVERYTHING, between, nobody_seeing)
     thread.join(60)
     assert has(store, *contents.values()) == [True] * 300
     assert check_store(store).damages == ()
@@ -278,5 +280,5 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
 
 def test_generations_that_stay_are_told_to_who_derives_something_from_them(scene: Scene):
     derived = Nothing()
-    collect(scene.store, EVERYTHING, derived, set)
+    collect(scene.store, EVERYTHING, derived, nobody_seeing)
     assert sorted(number for _, number in derived.watched) == [1, 1, 2]
