@@ -30,8 +30,8 @@ ERRORS = {
 
 Point = tuple[Call, str]
 
-EVERY = 240
-"""In the ordinary run the first call of a kind fails, the last one, and each 240th between them."""
+EVERY = 1000
+"""In the ordinary run the first call of a kind fails, the last one, and each 1000th between them."""
 
 
 def all_points(calls: Iterable[Call]) -> Iterator[Point]:
