@@ -35,13 +35,17 @@ class LocalPool:
         """Where the blob is, or would be."""
         return f"{self.directory}/{digest[:2]}/{digest[2:]}"
 
-    def has_blob(self, digest: Digest, size: int) -> bool:
+    def is_private(self, digest: Digest, size: int) -> bool:
         """Whether a plain file of the right size is there. Anything else under the name is damage, and a new put replaces it."""
         try:
             found = os.lstat(self.path(digest))
         except FileNotFoundError:
             return False
         return stat.S_ISREG(found.st_mode) and found.st_size == size
+
+    def has_blob(self, digest: Digest, size: int) -> bool:
+        """Whether the blob can be had."""
+        return self.is_private(digest, size)
 
     def open_blob(self, digest: Digest, size: int) -> int:
         """See BlobSource."""
@@ -72,7 +76,7 @@ class LocalPool:
     def stage(self, batch: Batch, content: bytes, digest: Digest) -> bool:
         """Stage `content`, whose digest the caller has just computed, unless the pool has it. Answers whether it is new."""
         target = self.path(digest)
-        if target in batch or self.has_blob(digest, len(content)):
+        if target in batch or self.is_private(digest, len(content)):
             return False
         batch.add(target, content)
         return True
@@ -84,7 +88,7 @@ class LocalPool:
                 hasher.update(chunk)
                 write_all(fd, chunk)
         target = self.path(hasher.digest)
-        if target in batch or self.has_blob(hasher.digest, hasher.size):
+        if target in batch or self.is_private(hasher.digest, hasher.size):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged)
             return False

@@ -7,7 +7,7 @@
 <target> names cache tag, magic number and optimisation level: "cpython-311-a70d0d0a", "cpython-311-a70d0d0a.opt-1". A link this short
 costs an inode and no block, and a source costs one, wherever it lies and however many distributions have it.
 
-All of it is derived and may be deleted. What a shared pool knows counts as known.
+All of it is derived and may be deleted. What a shared pool knows of the manifests of its wheels counts as known.
 """
 
 from __future__ import annotations
@@ -96,15 +96,16 @@ def parse_outcome(text: str) -> Outcome | None:
 
 
 def find_outcome(store: Store, target: Target, source: Digest) -> Outcome | None:
-    """What a source became for a target, here or in a shared pool; None if nobody knows, or if the bytecode is gone."""
-    for root in (store.root, *store.shared):
-        try:
-            outcome = parse_outcome(os.readlink(_path(root, target, "sources", source)))
-        except OSError:
-            continue
-        if isinstance(outcome, NotCompiled) or (outcome and store.pool.has_blob(outcome.digest, outcome.size)):
-            return outcome
-    return None
+    """What a source became for a target; None if this store does not know, or if its pool has the bytecode no more.
+
+    What a shared pool knows of single sources does not count: it keeps only what its own wheels bring.
+    """
+    try:
+        outcome = parse_outcome(os.readlink(_path(store.root, target, "sources", source)))
+    except OSError:
+        return None
+    is_there = isinstance(outcome, NotCompiled) or (outcome is not None and store.pool.is_private(outcome.digest, outcome.size))
+    return outcome if is_there else None
 
 
 def stage_outcome(store: Store, batch: Batch, target: Target, source: Digest, outcome: Outcome) -> None:

@@ -1,5 +1,8 @@
 """Pools: the private pool of a store with shared ones behind it, which are only ever read.
 
+A store takes whole wheels from a shared pool, which keeps what its own wheels bring (see `collect`). What is in neither is written to the
+private pool with all its blobs, also with those that a shared pool happens to have: that one may do without them tomorrow.
+
 A blob is looked for in the private pool first, then in each shared one. What is damaged in one pool does not hide a good copy in another;
 it is logged, and the next pool is asked.
 """
@@ -19,15 +22,11 @@ Found = TypeVar("Found")
 
 
 class Pools(LocalPool):
-    """The private pool, to which everything is written; what a shared one holds counts as there, so it is not written at all."""
+    """The private pool, to which everything is written, and the shared ones, in which blobs are found as well."""
 
     def __init__(self, directory: str) -> None:
         super().__init__(directory)
         self.shared: Sequence[LocalPool] = ()
-
-    def is_private(self, digest: Digest, size: int) -> bool:
-        """Whether the private pool itself has the blob."""
-        return super().has_blob(digest, size)
 
     def find_shared(self, digest: Digest, size: int) -> LocalPool | None:
         """The first shared pool that has the blob, readable."""

@@ -166,9 +166,18 @@ def test_change_that_begins_after_a_removal_does_without_the_pool(casfs: Casfs, 
         assert [*store.shared] == []
 
 
-def test_pool_of_which_a_wheel_of_ours_has_a_few_files_is_needed(casfs: Casfs, shared: Path) -> None:
+def test_pool_of_which_a_wheel_of_ours_has_a_few_files_is_not_needed(casfs: Casfs, shared: Path) -> None:
     casfs.add("--shared-pool", shared, casfs.wheel("demo", "2.0", files={"demo.py": SOURCE, "own.py": b"OWN = 2\n"}))
-    assert "environment 'default' needs it for demo 2.0" in casfs.run("pool", "remove", shared, code=1).stderr
+    casfs.run("pool", "remove", shared)
+    assert casfs.run("fsck").stdout == "no damage\n"
+
+
+def test_shared_pool_that_collects_keeps_what_its_wheels_bring_and_takes_nothing_from_others(casfs: Casfs, shared: Path) -> None:
+    casfs.add("--shared-pool", shared, demo(casfs))
+    casfs.run("--store", shared, "env", "remove", "default")
+    assert casfs.run("--store", shared, "collect").stdout.startswith("freed ")
+    assert casfs.run("fsck").stdout == "no damage\n"
+    assert run_python(casfs.mount(), "import demo; print(demo.VALUE)")
 
 
 def test_pool_that_is_gone_is_removed_only_by_force(casfs: Casfs, shared: Path) -> None:
