@@ -39,9 +39,20 @@ def end_anchor(store: Store, token: str, anchor: str) -> None:
     """Take away what is attached there; it lives on for as long as somebody uses it."""
     with contextlib.suppress(OSError):
         detach(anchor)
+    if not is_attached(anchor):
+        _clear(anchor)
     for remove, path in ((os.rmdir, anchor), (os.unlink, store.path("leases", _PREFIX + token))):
         with contextlib.suppress(OSError):
             remove(path)
+
+
+def _clear(directory: str) -> None:
+    """Take away inner overlays that were left when the one of which they are parts was made (see `overlay`)."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            with contextlib.suppress(OSError):
+                detach(f"{directory}/{name}")
+            os.rmdir(f"{directory}/{name}")
 
 
 def iter_anchors(store: Store) -> Iterator[tuple[str, str]]:

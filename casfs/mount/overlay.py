@@ -7,6 +7,7 @@ An upper layer never lies in an overlay with `metacopy=on` or `redirect_dir=on`:
 lower directories, which mean something else as soon as another generation lies below it. An overlay with `userxattr` has neither, but only
 its lowest layer may point into the pools (since Linux 6.16; overlayfs.rst, "Data-only lower layers"). So where there are several layers,
 or the kernel is older, an inner overlay that is read-only and has both options is the one lower layer of an outer one that has neither.
+Where there are more layers than an overlay takes, several inner overlays are.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from casfs.mount import kernel
 from casfs.mount.mounts import FILE_SYSTEM
+
+_MAX_STACK = 500
+"""So many layers an overlay takes, data-only ones among them (OVL_MAX_STACK in fs/overlayfs/params.h)."""
 
 Lower = str | int
 """A directory: its path, or the descriptor of a detached mount."""
@@ -42,14 +46,34 @@ def make_overlay(layers: Layers) -> int:
 def make_nested_overlay(layers: Layers, scratch: str) -> int:
     """The same with any layer pointing into the pools (as `trusted.overlay.*` tell), since Linux 6.8, as root.
 
-    `scratch` is a directory for the time of the call. Raises OSError with the kernel's reason.
+    `scratch` is an empty directory, and is so again after the call. Raises OSError with the kernel's reason.
     """
+    count = _MAX_STACK - len(layers.data)
+    groups = [layers.lower[start : start + count] for start in range(0, len(layers.lower), count)]
+    if len(groups) == 1 and not layers.upper:
+        return _make_inner(layers)
+    with contextlib.ExitStack() as stack:
+        lower = []
+        for number, group in enumerate(groups):  # an overlay takes no detached mount before Linux 6.15
+            place = stack.enter_context(_directory(f"{scratch}/{number}")) if len(groups) > 1 else scratch
+            stack.enter_context(_attached(_make_inner(replace(layers, lower=group)), place))
+            lower.append(place)
+        return make_overlay(Layers(lower, [], layers.upper, layers.work))
+
+
+def _make_inner(layers: Layers) -> int:
     strict = [("metacopy", "on"), ("redirect_dir", "on")]
-    inner = kernel.make_mount("overlay", [*_COMMON, *strict, *_lower_options(layers)], is_read_only=True)
-    if not layers.upper:
-        return inner
-    with _attached(inner, scratch):  # an overlay takes no detached mount before Linux 6.15
-        return make_overlay(Layers([scratch], [], layers.upper, layers.work))
+    return kernel.make_mount("overlay", [*_COMMON, *strict, *_lower_options(layers)], is_read_only=True)
+
+
+@contextlib.contextmanager
+def _directory(path: str) -> Iterator[str]:
+    """A directory during a block."""
+    os.mkdir(path, 0o700)
+    try:
+        yield path
+    finally:
+        os.rmdir(path)
 
 
 _COMMON: list[tuple[str, str | int | None]] = [("source", FILE_SYSTEM)]

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from casfs.digest import digest_bytes
-from casfs.mount.kernel import attach_mount, clone_owned, make_mount, unmount
+from casfs.mount.kernel import attach_mount, clone_owned, unmount
+from casfs.mount.overlay import Layers, make_nested_overlay
 from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, format_manifest, manifest_path
@@ -37,20 +38,16 @@ MODES = {Kind.FILE: stat.S_IFREG | 0o644, Kind.EXECUTABLE: stat.S_IFREG | 0o755,
 @contextmanager
 def mounted(store: Store, layers: Sequence[str | int]) -> Iterator[str]:
     """An overlay of twins, and where it is."""
-    options = [*_STRICT, *(("lowerdir+", one) for one in layers), ("datadir+", store.pool.directory)]
-    mount_fd = make_mount("overlay", options, is_read_only=True)
-    try:
-        with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place:
+        mount_fd = make_nested_overlay(Layers(layers, [store.pool.directory]), place)
+        try:
             attach_mount(mount_fd, place)
             try:
                 yield place
             finally:
                 unmount(place, is_lazy=True)
-    finally:
-        os.close(mount_fd)
-
-
-_STRICT: list[tuple[str, str | int | None]] = [("source", "casfs"), ("metacopy", "on"), ("redirect_dir", "on")]
+        finally:
+            os.close(mount_fd)
 
 
 def look_at_mount(root: str) -> dict[str, Facts]:
@@ -143,6 +140,17 @@ def test_twins_show_what_the_tree_shows(shelved: Store, stack: tuple[Drawn, list
     must_be_equal(shelved, publish(shelved, *stack))
 
 
+@settings(deadline=None, max_examples=30)
+@given(stacks())
+@example((SKELETON, [(layer("share/a/x"), layer("share/a/z")), (layer("share/a"), NOTHING), (layer("share/a/y"), layer("share/a/"))]))
+@example((SKELETON, [(layer("share/a/b/c/"), NOTHING), (layer("share/a/b/c/d/"), layer("share/a/b/c/d/e"))]))
+def test_twins_in_several_inner_overlays_show_what_the_tree_shows(shelved: Store, stack: tuple[Drawn, list[tuple[Drawn, Drawn]]]):
+    """As where there are more layers than one takes: here two beside the pool."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("casfs.mount.overlay._MAX_STACK", 3)
+        must_be_equal(shelved, publish(shelved, *stack))
+
+
 ODD_NAMES = [
     ".wh.a",
     ".wh..wh..opq",
@@ -209,14 +217,7 @@ def test_twins_are_shown_as_the_owners(workshop: Workshop):
                 assert (found.st_uid, found.st_gid) == (1001, 1002)
 
 
-def test_as_many_layers_as_are_built_can_be_mounted(shelved: Store):
-    """With the top 479 of the 480 that may be built, and the pool: an overlay takes 500."""
-    drawn = [(layer(f"{SITE_PACKAGES}/p{n}/a", f"{SITE_PACKAGES}/ns/p{n}"), layer(f"bin/p{n}")) for n in range(239)]
-    assert len(must_be_equal(shelved, publish(shelved, SKELETON, drawn))) == 479
-
-
-def test_more_layers_are_not_even_begun(shelved: Store):
-    before = sorted(Path(shelved.path("twins")).glob("*/*"))
-    generation = publish(shelved, SKELETON, [(layer(f"{SITE_PACKAGES}/q{n}"), NOTHING) for n in range(240)])
-    assert find_stack(shelved, generation) is build_stack(shelved, generation) is None
-    assert sorted(Path(shelved.path("twins")).glob("*/*")) == before
+def test_more_layers_than_an_overlay_takes_can_be_mounted(shelved: Store):
+    """An overlay takes 500."""
+    drawn = [(layer(f"{SITE_PACKAGES}/p{n}/a", f"{SITE_PACKAGES}/ns/p{n}"), layer(f"bin/p{n}")) for n in range(270)]
+    assert len(must_be_equal(shelved, publish(shelved, SKELETON, drawn))) == 541

@@ -38,8 +38,6 @@ TOPS = "tops"
 TWIN_NAME = re.compile("([0-9a-f]{62})-(.+)")
 TOP_NAME = re.compile("[0-9a-f]{64}")
 
-_MAX_LAYERS = 480  # an overlay takes 500 (OVL_MAX_STACK in fs/overlayfs/params.h), and the pools are among them
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _Plan = Callable[[], Iterable[TwinDirectory]]
@@ -83,7 +81,7 @@ def build_stack(store: Store, generation: Generation) -> list[str] | None:
 def _list_stack(store: Store, generation: Generation) -> list[str] | None:
     layers = [twin_path(store, layer.manifest, generation.interpreter.directory) for layer in iter_upwards(generation)]
     stack = [top_path(store, generation), *dict.fromkeys(reversed(layers))]  # no overlay takes a directory twice
-    is_possible = len(stack) <= _MAX_LAYERS and "/" not in generation.interpreter.directory and is_stackable(generation)
+    is_possible = "/" not in generation.interpreter.directory and is_stackable(generation)
     return stack if is_possible else None
 
 
