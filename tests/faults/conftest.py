@@ -33,11 +33,8 @@ def workspace(memory: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(memory: Path) -> Iterator[Prepared]:
-    """Runs commands fast, up to four at a time."""
-    directory = memory / "outputs"
-    directory.mkdir()
-    prepared = Prepared(directory, 4)
+def prepared() -> Iterator[Prepared]:
+    prepared = Prepared()
     try:
         yield prepared
     finally:
