@@ -58,12 +58,12 @@ def kill_at_steps(scene: Scene, directory: Path, publishing: int, staging: int) 
         return sum(two.map(lambda kind: killer.kill_at_all(*kind), kinds))
 
 
-def test_add_killed_at_any_step_of_publishing_leaves_the_old_or_the_new_state(upgrade: Scene, workspace: Path):
-    assert kill_at_steps(upgrade, workspace, publishing=1, staging=3) >= 80
+def test_add_killed_while_it_publishes_leaves_the_old_or_the_new_state(upgrade: Scene, workspace: Path):
+    assert kill_at_steps(upgrade, workspace, publishing=2, staging=6) >= 80
 
 
 def test_first_add_killed_while_it_publishes_can_be_repeated(first: Scene, workspace: Path):
-    assert kill_at_steps(first, workspace, publishing=5, staging=6) >= 12
+    assert kill_at_steps(first, workspace, publishing=8, staging=10) >= 12
 
 
 @pytest.mark.long
