@@ -3,8 +3,8 @@
 PYTHON := .venv/bin/python
 # Extra words for pytest: make test ARGS="tests/test_layers.py -x"
 ARGS :=
-# Tests wait more than they compute. Those of a file stay in one process, for what is costly to make.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+# Tests wait more than they compute. Those of a file stay in one process, for what is costly to make; tests/conftest.py says which begin.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 

@@ -1,12 +1,15 @@
-"""What all tests share: how hypothesis behaves, and which tests take turns when they run side by side."""
+"""What all tests share: how hypothesis behaves, that bytecode is kept, and which tests go together, first or in turns side by side."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,6 +22,63 @@ settings.load_profile("casfs")
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+# Some thousand processes import casfs: none of them compiles it anew, whatever our caller prefers for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+_LONGEST = (
+    "test_writing_tools",
+    "test_failing_calls",
+    "test_daemon_life",
+    "test_adopt_export",
+    "test_killed_add",
+    "test_data_path",
+    "test_writing_ways",
+    "test_comeback",
+    "test_hostile_tenant",
+    "test_soak",
+    "test_writes_machine",
+    "test_mount_under_load",
+    "test_real_editables",
+    "test_applications",
+    "test_run",
+    "test_mount",
+    "test_full_disk",
+)
+"""The files that take longest. Were one of them begun last, all other processes would wait for it."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; all others, and the tests of each file, in their own order."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+_SHARE_ENVIRONMENTS = {
+    "tests/real/test_adopt_export.py",
+    "tests/real/test_read_only.py",
+    "tests/real/test_scripts.py",
+    "tests/real/test_tools.py",
+    "tests/real/test_trees.py",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files that share what takes longer to make than most of their tests run in one process."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "tests/real" if file in _SHARE_ENVIRONMENTS else file
+
+    return Scheduling(config, log)
+
 
 _MAKE_NAMESPACES = {
     "test_comeback",
