@@ -61,9 +61,12 @@ print(reply["content"]["status"], pathlib.Path(manager.kernel_spec.resource_dir)
 """
 
 
-@pytest.fixture
-def casfs(tmp_path: Path) -> Iterator[Casfs]:
-    with Casfs(tmp_path) as one:
+@pytest.fixture(scope="module")
+def casfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casfs]:
+    """Environments for a site and for notebooks, which each test mounts at a place of its own."""
+    with Casfs(tmp_path_factory.mktemp("applications")) as one:
+        one.run("--env", "site", "add", "django", timeout=_TIME_LIMIT_S)
+        one.run("--env", "notebooks", "add", "ipykernel", timeout=_TIME_LIMIT_S)
         yield one
 
 
@@ -88,8 +91,7 @@ def make_site(folder: Path, mount: Path) -> None:
 
 
 def test_a_django_site_is_made_migrated_tested_and_served(casfs: Casfs, tmp_path: Path, data_path: str) -> None:
-    casfs.run("add", "django", timeout=_TIME_LIMIT_S)
-    mount, folder = casfs.mount(data_path=data_path), tmp_path / "site"
+    mount, folder = casfs.mount("--env", "site", data_path=data_path), tmp_path / "site"
     folder.mkdir()
     make_site(folder, mount)
     assert "Ran 2 tests" in run(folder, mount / "bin" / "python", "manage.py", "test").stderr
@@ -106,8 +108,7 @@ def test_a_django_site_is_made_migrated_tested_and_served(casfs: Casfs, tmp_path
 
 
 def test_a_jupyter_kernel_starts_and_runs_a_cell(casfs: Casfs, tmp_path: Path, data_path: str) -> None:
-    casfs.run("add", "ipykernel", timeout=_TIME_LIMIT_S)
-    mount, folder = casfs.mount(data_path=data_path), tmp_path / "notebook"
+    mount, folder = casfs.mount("--env", "notebooks", data_path=data_path), tmp_path / "notebook"
     folder.mkdir()
     status, resources, prefix = run(folder, mount / "bin" / "python", "-c", CELL).stdout.splitlines()
     assert (status, prefix) == ("ok", str(mount))
