@@ -28,23 +28,27 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 _LONGEST = (
-    "test_writing_tools",
-    "test_failing_calls",
-    "test_daemon_life",
     "test_adopt_export",
+    "test_writing_tools",
+    "test_daemon_life",
+    "test_failing_calls",
     "test_killed_add",
     "test_data_path",
     "test_writing_ways",
     "test_comeback",
+    "test_run",
+    "test_bytecode",
+    "test_names",
     "test_hostile_tenant",
-    "test_soak",
+    "test_mount",
     "test_writes_machine",
-    "test_mount_under_load",
     "test_real_editables",
     "test_applications",
-    "test_run",
-    "test_mount",
+    "test_mount_under_load",
+    "test_conformance",
+    "test_soak",
     "test_full_disk",
+    "test_power_cut",
 )
 """The files that take longest. Were one of them begun last, all other processes would wait for it."""
 

@@ -67,19 +67,12 @@ class Prepared:
             for one in writers:
                 one.close()
             pid = int(requests.recv(32))
-            with beside(pid) if beside else contextlib.nullcontext():
+            with _killed_on_error(pid), beside(pid) if beside else contextlib.nullcontext():
                 if beside:
                     os.kill(pid, signal.SIGCONT)
-                texts = self._read(pid, command, [one.fileno() for one in readers], timeout_s)
+                texts = _read_all([one.fileno() for one in readers], command, timeout_s)
                 code = os.waitstatus_to_exitcode(int(requests.recv(32)))
         return subprocess.CompletedProcess(command, code, *texts)
-
-    def _read(self, pid: int, command: Sequence[str], fds: Sequence[int], timeout_s: float | None) -> list[str]:
-        try:
-            return [io.TextIOWrapper(io.BytesIO(one), encoding="utf-8").read() for one in _read_all(fds, timeout_s)]
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(command, timeout_s or 0) from None
 
     @contextlib.contextmanager
     def _taken(self) -> Iterator[socket.socket]:
@@ -121,8 +114,19 @@ def _pipes(count: int) -> Iterator[tuple[list[io.FileIO], list[io.FileIO]]]:
         yield [one for one, _ in pairs], [one for _, one in pairs]
 
 
-def _read_all(fds: Sequence[int], timeout_s: float | None) -> list[bytes]:
-    """What comes out of each pipe until nobody writes into it any more. Raises TimeoutError."""
+@contextlib.contextmanager
+def _killed_on_error(pid: int) -> Iterator[None]:
+    """Whoever leaves the block by an exception leaves no process behind."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def _read_all(fds: Sequence[int], command: list[str], timeout_s: float | None) -> list[str]:
+    """The text that comes out of each pipe until nobody writes into it any more. Raises TimeoutExpired."""
     found: dict[int, list[bytes]] = {fd: [] for fd in fds}
     end = None if timeout_s is None else time.monotonic() + timeout_s
     with selectors.DefaultSelector() as selector:
@@ -131,13 +135,13 @@ def _read_all(fds: Sequence[int], timeout_s: float | None) -> list[bytes]:
         while selector.get_map():
             ready = selector.select(None if end is None else max(end - time.monotonic(), 0))
             if not ready:
-                raise TimeoutError
+                raise subprocess.TimeoutExpired(command, timeout_s or 0)
             for key, _ in ready:
                 if part := os.read(key.fd, 1 << 16):
                     found[key.fd].append(part)
                 else:
                     selector.unregister(key.fd)
-    return [b"".join(parts) for parts in found.values()]
+    return [io.TextIOWrapper(io.BytesIO(b"".join(parts)), encoding="utf-8").read() for parts in found.values()]
 
 
 def main() -> None:

@@ -79,10 +79,10 @@ def test_first_add_killed_at_any_step_can_be_repeated(first: Scene, workspace: P
 def test_add_killed_while_it_streams_a_large_file_leaves_nothing_of_it(prepared: Prepared, workspace: Path):
     large = make_wheel({"demo/large.bin": bytes(LARGE), "demo/half.bin": bytes(LARGE // 2), "demo/small.py": b"VALUE = 1\n"})
     killer = Killer(make_scene(prepared, workspace / "scene", [large]), workspace)
-    steps = [("write", 5, 20), ("fchmod", 3, 6), ("rename", 2, 6), ("syncfs", 3, 4)]
+    steps = [("write", 5, 20), ("fchmod", 3, 12), ("rename", 2, 16), ("syncfs", 3, 8)]
     with ThreadPoolExecutor(2) as two:
         kills = sum(two.map(lambda step: killer.kill_at_all(*step), steps))
-    assert kills >= 5
+    assert kills >= 10
 
 
 @pytest.mark.parametrize(("kind", "count"), [("rename", 1), ("rename", 20), ("syncfs", 2), ("symlink", 1), ("link", 3)])

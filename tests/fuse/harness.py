@@ -1,4 +1,4 @@
-"""casfs as a user has it: commands in subprocesses, real mounts, and the promise that nothing of it outlives a test."""
+"""casfs as a user has it: commands in processes of their own, real mounts, and the promise that nothing of it outlives a test."""
 
 from __future__ import annotations
 
