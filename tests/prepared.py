@@ -201,7 +201,7 @@ def _warm_up() -> None:
         launchers = "[console_scripts]\nwarm = warm:main\n"
         wheels = [make_wheel({"warm.py": b""}, "warm", version, entry_points=launchers).write_to(Path(top)) for version in ("1.0", "2.0")]
         adds = [["add", "--python", sys.executable, str(wheel)] for wheel in wheels]
-        for words in (*adds, ["list"], ["status"], ["fsck"], ["generations"], ["rollback"], ["remove", "warm"]):
+        for words in (*adds, ["list"], ["status"], ["fsck"], ["generations"], ["rollback"], ["remove", "warm"], ["collect", "--keep", "1"]):
             with contextlib.suppress(SystemExit):
                 casfs_main(["--store", f"{top}/store", *words])
 
