@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from casfs.mount import kernel
@@ -185,6 +185,7 @@ def test_a_mount_shows_the_same_after_each_absorb(rounds: list[list[Step]]):
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(PROJECTS), st.sampled_from((None, *VERSIONS))), min_size=1, max_size=6))
+@example([("gamma", "1.0"), ("gamma", None)])
 def test_what_tools_did_is_absorbed_whole(changes: list[tuple[str, str | None]]):
     """Projects that dispute no path leave nothing in the upper layer."""
     place = Path(tempfile.mkdtemp(prefix="casfs-test-"))

@@ -23,7 +23,7 @@ class UpperPlan:
 
     kept: tuple[Written, ...]  # parents before children; directories without anything in them among them
     whiteouts: tuple[str, ...]
-    dropped: int  # entries of the present one, directories aside, that are not in it
+    dropped: int  # entries of the present one that are not in it
 
     def __bool__(self) -> bool:
         """Whether anything changes."""
@@ -44,6 +44,7 @@ def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: C
     dropped |= present - {*whiteouts}
     directories = _kept_directories(seen, dropped, [*(one.path for one in files), *whiteouts])
     kept = sorted([*files, *directories], key=lambda one: one.path.split("/"))
+    dropped |= {one.path for one in entries if one.kind is WrittenKind.DIRECTORY}.difference(one.path for one in directories)
     return UpperPlan(tuple(kept), tuple(whiteouts), len(dropped))
 
 
