@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LOG_BYTES = 1 << 20
 
+_STANDARD_ERROR = 2
+
 
 class Starting:
     """A process that is about to serve. It says so in two steps: it can be asked, and it answers."""
@@ -109,7 +111,7 @@ def mount_again(store: Store, lost: Lost) -> NoReturn:
     """Let a command take the place of this process that mounts what was lost. What it has to say is kept with the dead one's log."""
     with contextlib.suppress(OSError):
         log = os.open(store.path("leases", DEAD_LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.dup2(log, sys.stderr.fileno())
+        os.dup2(log, _STANDARD_ERROR)
     where = ["--env", lost.environment, "mount", f"--after={lost.reason}", "--", lost.mountpoint]
     command = where if lost.environment else ["daemon", "start", f"--after={lost.reason}"]
     os.execv(sys.executable, [sys.executable, "-m", "casfs", "--store", store.root, *command])
@@ -123,5 +125,5 @@ def log_to_file(path: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().handlers[:] = [handler]
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, sys.stderr.fileno())
+    os.dup2(null, _STANDARD_ERROR)
     os.close(null)

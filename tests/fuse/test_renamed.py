@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, iter_mountpoints, site_packages
+from tests.fuse.harness import Casfs, iter_mountpoints, site_packages, wait_for_end
 
 
 @pytest.fixture(params=["", "fuse"], ids=["default", "fuse"])
@@ -52,6 +52,8 @@ def test_after_the_death_of_all_processes_it_comes_back_where_it_was_moved_to(ca
         os.kill(process, 19)
     for process in (mount["supervisor"], mount["worker"]):
         os.kill(process, 9)
+    for process in (mount["supervisor"], mount["worker"]):
+        wait_for_end(process)
     assert [mount["mountpoint"] for mount in casfs.status()] == [str(casfs.directory / "third" / ".venv")]
     assert (site_packages(casfs.directory / "third" / ".venv") / "demo-1.0.dist-info" / "RECORD").read_bytes()
 
