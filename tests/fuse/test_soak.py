@@ -37,7 +37,10 @@ FILES = 400
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a process holds at one moment: resident and proportional size in bytes (proc_pid_smaps_rollup(5)), number of descriptors."""
+    """What a process holds at one moment: resident and proportional size in bytes (proc_pid_smaps_rollup(5)), number of descriptors.
+
+    A worker keeps a descriptor of each blob that it was asked for; only a second one of the same counts.
+    """
 
     rss: int
     pss: int
@@ -66,7 +69,15 @@ def read_sizes(casfs: Casfs) -> Sizes:
 def _read_size(pid: int) -> Size:
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
     rss, pss = (int(fields[name].split()[0]) * 1024 for name in ("Rss", "Pss"))
-    return Size(rss, pss, len(os.listdir(f"/proc/{pid}/fd")))
+    open_files = list(_iter_open(pid))
+    blobs = {path for path in open_files if "/blobs/" in path}
+    return Size(rss, pss, len(open_files) - len(blobs))
+
+
+def _iter_open(pid: int) -> Iterator[str]:
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def check_growth(what: str, found: Sequence[Size]) -> None:
