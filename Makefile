@@ -40,7 +40,7 @@ test-long: setup-test ## The long tests alone
 RUN := build/bench.json
 
 .PHONY: bench
-bench: setup ## casfs against pip, uv and plain files, in about ten minutes: a table, and values in RUN
+bench: setup ## casfs against pip, uv and plain files, in ten to fifteen minutes: a table, and values in RUN
 	@mkdir -p build
 	@$(PYTHON) -m scripts.bench --json $(RUN) $(ARGS)
 

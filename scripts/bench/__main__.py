@@ -78,7 +78,7 @@ def _write(run: Run, json: Path | None) -> None:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("scripts.bench", description="Measure casfs against pip, uv and plain files.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and less work: one to two minutes instead of about ten")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and less work: one to two minutes instead of ten to fifteen")
     parser.add_argument("--large", action="store_true", help="also tensorflow (a wheel of 274 MB and what it needs), in ten minutes more")
     parser.add_argument("--only", action="append", choices=list(MEASURES), help="only this measure; may be given more than once")
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn, however long that takes")

@@ -18,7 +18,7 @@ from scripts.bench.tools import say, without_bytecode
 from scripts.bench.ways import Way
 from scripts.bench.works import LEAST, import_from
 
-_ALLOWED_S = {"small": 45, "science": 70, "deep": 120}
+_ALLOWED_S = {"small": 35, "science": 50, "deep": 100}
 _WARM = 0.55
 """Of that time; the cold imports get the rest."""
 

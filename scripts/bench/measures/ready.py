@@ -24,7 +24,7 @@ _PEERS = (
     "uvl-fuse",
 )
 _LEFT_OUT = {**SLOW, "web": ("pip, --no-compile",)}
-_ALLOWED_S = {"small": 25, "web": 60, "science": 60, "deep": 180}
+_ALLOWED_S = {"small": 20, "web": 45, "science": 45, "deep": 120}
 
 _KNOWN = (
     "The host knows the wheels: they were added before to casfs's store and to uv's cache, pip has no cache of local wheels, the farm's are"
