@@ -83,13 +83,24 @@ def test_every_number_is_its_own(mounted: Path) -> None:
     assert mounted.stat().st_ino == numbers["."] < 1 << 63  # some programs take it for a signed number
 
 
+def read_until_kept(casfs: Casfs, mountpoint: Path, path: Path, content: bytes) -> int:
+    """How many reads there were when the kernel had all of the file.
+
+    On a busy machine Linux 6.18 forgets now and then that it has read a part, and reads that once more.
+    """
+    before, reads = -1, 0
+    while reads > before:
+        assert path.read_bytes() == content
+        before, reads = reads, casfs.requests(mountpoint)["read"]
+    return reads
+
+
 def test_pages_stay_in_memory_when_others_come_and_go(casfs: Casfs) -> None:
     content = os.urandom(300_000)
     casfs.add(casfs.wheel("demo", "1.0", {"demo/data.bin": content, "demo/other.py": b"1"}))
     mountpoint = casfs.mount()
     path = site_packages(mountpoint) / "demo/data.bin"
-    assert path.read_bytes() == content
-    reads = casfs.requests(mountpoint)["read"]
+    reads = read_until_kept(casfs, mountpoint, path, content)
     casfs.add(casfs.wheel("more"))
     casfs.run("remove", "more")
     assert path.read_bytes() == content
