@@ -118,7 +118,7 @@ def _behind(run: Run) -> Iterator[str]:
     """Where casfs is clearly worse, the worst first."""
     gaps = [gap for figure in run.figures if figure.measure in _BEHIND and (gap := _find_gap(figure))]
     gaps = sorted((gap for gap in gaps if gap.ratio.p10 > 1), key=lambda gap: -gap.ratio.median)[:_MOST]
-    said = [f"{gap.figure.measure}, {gap.figure.what}: {_times(gap.ratio)} what {_OTHERS[gap.other]} take" for gap in gaps]
+    said = [f"{gap.figure.measure}, {gap.figure.what}: {_times(gap.ratio)} what it is with {_OTHERS[gap.other]}" for gap in gaps]
     if said:
         yield f"Where casfs is furthest behind the best of the others: {'; '.join(said)}."
 

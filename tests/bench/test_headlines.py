@@ -37,7 +37,7 @@ def test_the_work_that_says_most_is_told():
 def test_where_casfs_is_behind_is_told_the_worst_first():
     last = build_headlines(Run({}, (READY, WARM, READS, DISK)))[-1]
     worst, *others = last.partition(": ")[2].split("; ")
-    assert worst == "reads, 500 MB, in order, cold: 3 times what native files take"
+    assert worst == "reads, 500 MB, in order, cold: 3 times what it is with native files"
     assert [other.partition(":")[0] for other in others] == ["ready, web", "imports, science, again"]
     assert "disk" not in last
 
