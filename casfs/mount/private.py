@@ -12,6 +12,7 @@ Nobody has to watch anybody.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -88,6 +89,8 @@ def show_scene(scene: Scene, line: socket.socket) -> str:
             os.mkdir(path)
             os.chmod(path, 0o755)  # whatever the umask
     except OSError as error:
+        if error.errno == errno.ENOENT:  # who should serve it has failed, and cleared the directory away
+            raise _unserved(scene, error) from None
         raise MountRefused(scene.directory, f"no tmpfs can be mounted: {_reason(error)}") from None
     fuse_fd, init_message = mount_session(fuse, may_mount=True)
     try:
@@ -95,13 +98,17 @@ def show_scene(scene: Scene, line: socket.socket) -> str:
         os.close(fuse_fd)
         _read_probe(fuse)
     except OSError as error:
-        raise MountRefused(scene.directory, f"nobody serves it ({_reason(error)}); `casfs daemon logs` may say why") from None
+        raise _unserved(scene, error) from None
     try:
         _show_overlay(scene, Layers([*scene.above, fuse], scene.pools, upper, work))
     except OSError as error:
         _attach(kernel.clone_mount(fuse), scene.directory)
         return _explain(error)
     return ""
+
+
+def _unserved(scene: Scene, error: OSError) -> MountRefused:
+    return MountRefused(scene.directory, f"nobody serves it ({_reason(error)}); `casfs daemon logs` may say why")
 
 
 def _show_overlay(scene: Scene, layers: Layers) -> None:

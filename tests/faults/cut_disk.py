@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,8 +35,14 @@ class CutDisk:
 
     def mount_again(self) -> None:
         """The power is back: the file system recovers from its log."""
-        subprocess.run(["umount", self.path], check=True)
+        self.unmount()
         self.mount()
+
+    def unmount(self) -> None:
+        """What a process that was killed had started, such as a compiler, ends a moment after it."""
+        tick = threading.Event()
+        command: list[str | Path] = ["umount", self.path]
+        assert any(not subprocess.run(command, check=False).returncode or tick.wait(0.05) for _ in range(200))
 
 
 @contextlib.contextmanager
@@ -50,7 +57,7 @@ def cut_disk(directory: Path, make: str = "mkfs.ext4") -> Iterator[CutDisk]:
     disk.mount()
     try:
         yield disk
-        subprocess.run(["umount", path], check=True)
+        disk.unmount()
     except BaseException:
         subprocess.run(["umount", "--lazy", path], check=False)
         raise
