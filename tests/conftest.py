@@ -85,6 +85,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 _MAKE_NAMESPACES = {
+    "test_collect",
+    "test_collect_while_seen",
     "test_comeback",
     "test_into",
     "test_run",

@@ -8,7 +8,7 @@ import os
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN (linux/fs/ext4/ext4.h, linux/fs/xfs/libxfs/xfs_fs.h)
@@ -39,10 +39,17 @@ class CutDisk:
         self.mount()
 
     def unmount(self) -> None:
-        """What a process that was killed had started, such as a compiler, ends a moment after it."""
-        tick = threading.Event()
-        command: list[str | Path] = ["umount", self.path]
-        assert any(not subprocess.run(command, check=False).returncode or tick.wait(0.05) for _ in range(200))
+        """It is gone when nobody has it any more: what a killed process had started ends a moment after it, and a mount namespace that
+        was made meanwhile keeps a copy of the mount for as long as it lives. Who mounts the image before that gets the dead disk again.
+        """
+        _wait_until(lambda: not subprocess.run(["umount", self.path], check=False).returncode)
+        _wait_until(lambda: not subprocess.check_output(["losetup", "--associated", self._image]))
+
+
+def _wait_until(is_true: Callable[[], bool]) -> None:
+    """What does not happen within a minute does not happen."""
+    tick = threading.Event()
+    assert any(is_true() or tick.wait(0.05) for _ in range(1200))
 
 
 @contextlib.contextmanager
