@@ -1,9 +1,11 @@
 """Origins: what a distribution was installed from, as the one text that an environment remembers, and as other tools are told it (PEP 610).
 
-/srv/six-1.17.0-py2.py3-none-any.whl        a wheel: its path or URL
-https://host/idna-3.11.tar.gz#sha256=…      a source distribution, with its own digest: that of the wheel says nothing about it
-/home/me/project                            a directory, which was built or is used as it is (editable)
-git+https://host/project@COMMIT#subdirectory=PATH    a repository
+One line of each form:
+
+    /srv/six-1.17.0-py2.py3-none-any.whl        a wheel: its path or URL
+    https://host/idna-3.11.tar.gz#sha256=…      a source distribution, with its own digest: that of the wheel says nothing about it
+    /home/me/project                            a directory, which was built or is used as it is (editable)
+    git+https://host/project@COMMIT#subdirectory=PATH    a repository
 """
 
 from __future__ import annotations
