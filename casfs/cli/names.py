@@ -156,11 +156,16 @@ def obtaining(
 
 def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> Sequence[Arrival]:
     try:
-        with progress_of_downloads() as report:
-            return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
+        return obtain_shown(store, interpreter, reach, wanted, directory)
     except BuildFailed as error:
         tell_said(error)
         raise
+
+
+def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
+    """Wheels for what is wanted; a terminal shows how far that is."""
+    with progress_of_downloads() as report:
+        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
 
 
 def tell_said(error: BuildFailed) -> None:

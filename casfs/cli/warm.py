@@ -16,11 +16,10 @@ from typing import TypeVar
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
-from casfs.cli.names import Reach, make_reach, refuse_odd_words, tell_said
-from casfs.cli.output import format_count, note, note_on_terminal, progress_of_downloads, progress_of_wheels, say, warn
+from casfs.cli.names import Reach, make_reach, obtain_shown, refuse_odd_words, tell_said
+from casfs.cli.output import format_count, note, progress_of_wheels, say, warn
 from casfs.errors import BuildFailed, CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
-from casfs.fetch.obtain import Means, obtain
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
@@ -119,7 +118,7 @@ class _Warmth:
     def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[Arrival]:
         """The files for what is wanted: all at once or, if one can't be had, one by one."""
         try:
-            yield from self._obtain_all(wanted, directory)
+            yield from obtain_shown(self.store, self.interpreter, self.reach, wanted, directory)
         except CasfsError as error:
             if len(wanted) == 1:
                 self._fail(wanted[0].place, error)
@@ -127,14 +126,6 @@ class _Warmth:
             for number, one in enumerate(wanted):
                 os.mkdir(alone := f"{directory}/alone-{number}", 0o700)
                 yield from self._obtain([one], alone)
-
-    def _obtain_all(self, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
-        with progress_of_downloads() as report:
-            return obtain(
-                self.store,
-                wanted,
-                Means(self.reach.uv, self.interpreter.executable, self.reach.access, directory, report, note_on_terminal),
-            )
 
     def _ingest(self, arrival: Arrival) -> Ingested | None:
         try:

@@ -17,12 +17,15 @@ from typing import Any
 from casfs.digest import Digest, checksum_bytes, parse_digest
 from casfs.errors import InvalidValue
 from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES
-from casfs.store.manifests import Manifest
+from casfs.store.manifests import Description, Manifest, build_manifest
 
 SHARED_DIRECTORIES = ("", "bin", "include", "lib", f"lib/{PYTHON_COMPONENT}", SITE_PACKAGES)
 
 Names = Mapping[str, int]  # name -> row
 ReadManifest = Callable[[Digest], Manifest]
+
+NOTHING = build_manifest(Description("", "", ""), [])
+"""A manifest of nothing: with it whoever wants to know what a lock file says, and no outlines, parses that alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.records import is_locked
@@ -106,15 +106,17 @@ def iter_private_leases(store: Store) -> Iterator[Lease]:
 
 
 def _iter_held(store: Store) -> Iterator[Lease]:
-    for lease_id in _iter_ids(store):
-        if (content := _read(lease_path(store, lease_id))) and content.is_held:
-            yield Lease(**json.loads(content.text))
+    return _iter_held_at(lease_path(store, lease_id) for lease_id in _iter_ids(store))
 
 
 def iter_withdrawn_leases(store: Store) -> Iterator[Lease]:
     """The leases that were withdrawn, and whose holders serve those who use their mounts still."""
-    for name in sorted(os.listdir(store.path("leases"))):
-        if name.endswith(".withdrawn") and (content := _read(store.path("leases", name))) and content.is_held:
+    return _iter_held_at(_withdrawn_path(store, lease_id) for lease_id in _iter_ids(store, ".withdrawn"))
+
+
+def _iter_held_at(paths: Iterable[str]) -> Iterator[Lease]:
+    for path in paths:
+        if (content := _read(path)) and content.is_held:
             yield Lease(**json.loads(content.text))
 
 
@@ -178,10 +180,10 @@ def _names(store: Store, lease_id: str) -> tuple[str, str, str]:
     return f"{path}.new", path, _withdrawn_path(store, lease_id)
 
 
-def _iter_ids(store: Store) -> Iterator[str]:
+def _iter_ids(store: Store, suffix: str = ".json") -> Iterator[str]:
     for name in sorted(os.listdir(store.path("leases"))):
-        if name.endswith(".json"):
-            yield name.removesuffix(".json")
+        if name.endswith(suffix):
+            yield name.removesuffix(suffix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.bytecode import read_compiled_record
 from casfs.store.environments import Environment
 from casfs.store.fsck.manifests import read_wheel_record
-from casfs.store.generations import Generation, parse_lock
-from casfs.store.manifests import Description, Manifest, build_manifest, read_manifest
+from casfs.store.generations import NOTHING, Generation, parse_lock
+from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import find_number, read_number
 from casfs.store.plain import read_plain_file
 from casfs.store.reliance import iter_environments
@@ -34,8 +34,6 @@ _KEY_BYTES = 8
 _SECOND_NS = 1_000_000_000
 
 _Facts = tuple[int, int]
-
-_NOTHING = build_manifest(Description("", "", ""), [])  # a lock file is parsed with it
 
 _SHARD_LENGTH = 2
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -121,15 +119,12 @@ class Needed:
 
     def _look_into(self, path: str, lock: bytes) -> None:
         """The lock file is the truth; the index is derived from it."""
-
-        def need(digest: Digest) -> Manifest:
-            self._need(digest)
-            return _NOTHING
-
         try:
-            generation = parse_lock(lock, need)
+            generation = parse_lock(lock, lambda digest: NOTHING)
         except ValueError as error:
             raise StoreDamaged(path, str(error)) from None
+        for layer in generation.layers:
+            self._need(layer.manifest)
         self.wheels |= {one.wheel for one in generation.distributions}
         self._watch(generation)
 

@@ -13,12 +13,9 @@ from casfs.store.environments import Environment
 from casfs.store.fsck.damage import DamageKind, Findings
 from casfs.store.fsck.manifests import ManifestFacts, ManifestTable
 from casfs.store.fsck.numbers import NumbersCheck
-from casfs.store.generations import Generation, Layer, parse_index, parse_lock
-from casfs.store.manifests import Description, build_manifest
+from casfs.store.generations import NOTHING, Generation, Layer, parse_index, parse_lock
 from casfs.store.plain import read_plain_file
 from casfs.store.store import Store
-
-_NOTHING = build_manifest(Description("", "", ""), [])  # a lock file is parsed with it; what the manifests say is compared later
 
 _CURRENT = re.compile(r"generations/([1-9][0-9]*)\.toml")
 _LOCK = re.compile(r"([1-9][0-9]*)\.toml")
@@ -69,7 +66,7 @@ class EnvironmentsCheck:
         path = environment.path(number)
         try:
             lock = read_plain_file(path)
-            generation = parse_lock(lock, lambda digest: _NOTHING)
+            generation = parse_lock(lock, lambda digest: NOTHING)  # what the manifests say is compared later
         except (ValueError, OverflowError, RecursionError) as error:
             self._add(environment, path, f"{error}")
         except StoreDamaged as error:
