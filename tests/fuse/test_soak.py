@@ -37,13 +37,12 @@ FILES = 400
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a process holds at one moment: resident and proportional size in bytes (proc_pid_smaps_rollup(5)), number of descriptors.
+    """What a process holds at one moment: resident size in bytes (proc_pid_smaps_rollup(5)), number of descriptors.
 
     A worker keeps a descriptor of each blob that it was asked for; only a second one of the same counts.
     """
 
     rss: int
-    pss: int
     descriptors: int
 
 
@@ -55,7 +54,7 @@ class Sizes:
     worker: Size
 
 
-ALLOWED = Size(4 << 20, 4 << 20, 16)
+ALLOWED = Size(4 << 20, 16)
 """What a process may grow by from an early moment to the end. Memory: what an allocator keeps in pieces and can't give back; a quarter of a
 megabyte in ten minutes, while a worker that keeps every tree that it showed grows by five in ten rounds. Descriptors: commands that are
 just being answered, and a worker that is just being replaced."""
@@ -68,10 +67,10 @@ def read_sizes(casfs: Casfs) -> Sizes:
 
 def _read_size(pid: int) -> Size:
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    rss, pss = (int(fields[name].split()[0]) * 1024 for name in ("Rss", "Pss"))
+    rss = int(fields["Rss"].split()[0]) * 1024
     open_files = list(_iter_open(pid))
     blobs = {path for path in open_files if "/blobs/" in path}
-    return Size(rss, pss, len(open_files) - len(blobs))
+    return Size(rss, len(open_files) - len(blobs))
 
 
 def _iter_open(pid: int) -> Iterator[str]:
@@ -95,7 +94,7 @@ def check_hardly_larger(what: str, before: Sequence[Size], after: Sequence[Size]
 
 
 def _largest(found: Sequence[Size]) -> Size:
-    return Size(max(one.rss for one in found), max(one.pss for one in found), max(one.descriptors for one in found))
+    return Size(max(one.rss for one in found), max(one.descriptors for one in found))
 
 
 class Reaper:
