@@ -76,8 +76,8 @@ def find_python(store: Store, request: str | None) -> str:
     from casfs.venv.interpreters.known import recall_base
     from casfs.venv.interpreters.search import find_interpreter
 
-    search_path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
-    return find_interpreter(request, search_path, home, recall=lambda path: recall_base(store, path))
+    environ = {"HOME": os.path.expanduser("~"), **os.environ}
+    return find_interpreter(request, environ, recall=lambda path: recall_base(store, path))
 
 
 def tell_daemons(environment: Environment) -> None:

@@ -70,7 +70,7 @@ def test_what_can_not_be_had_is_told_and_the_rest_is_there(casfs: Casfs, index: 
 
 def test_each_interpreter_gets_its_own_bytecode_of_the_same_files(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one")
-    other = find_interpreter("3.12", os.environ.get("PATH", os.defpath), str(Path.home()))
+    other = find_interpreter("3.12", os.environ)
     casfs.run("pool", "warm", "one", "--python", sys.executable, "--python", other)
     assert index.fetched() == ["one-1.0-py3-none-any.whl"]
     assert bytecode(casfs) == {f"cpython-{sys.version_info.major}{sys.version_info.minor}": 1, "cpython-312": 1}

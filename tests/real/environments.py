@@ -65,7 +65,7 @@ class Pair:
 
 def find_python(version: str) -> str:
     """The interpreter that `casfs --python` would take. Raises InterpreterRefused, which says which there are."""
-    return find_interpreter(version, os.environ.get("PATH", os.defpath), str(Path.home()))
+    return find_interpreter(version, os.environ)
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,7 +312,7 @@ def other_interpreters() -> Sequence[str]:
     found = []
     for version in ("3.8", "3.11", "3.12", "3.13", "3.14"):
         try:
-            found.append(find_interpreter(version, os.environ.get("PATH", ""), str(Path.home())))
+            found.append(find_interpreter(version, os.environ))
         except InterpreterRefused:
             continue
     return found
