@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from casfs.store.store import open_store
-from casfs.venv.interpreters.search import find_interpreter
 from tests.cli.package_index import PackageIndex, is_missing
 from tests.cli.test_names import casfs, index, leftovers
 from tests.fuse.harness import Casfs, site_packages
+from tests.interpreters import find_python, needs_python
 
 __all__ = ["casfs", "index"]
 
@@ -68,9 +68,10 @@ def test_what_can_not_be_had_is_told_and_the_rest_is_there(casfs: Casfs, index: 
     assert leftovers(casfs) == []
 
 
+@needs_python("3.12")
 def test_each_interpreter_gets_its_own_bytecode_of_the_same_files(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one")
-    other = find_interpreter("3.12", os.environ)
+    other = find_python("3.12")
     casfs.run("pool", "warm", "one", "--python", sys.executable, "--python", other)
     assert index.fetched() == ["one-1.0-py3-none-any.whl"]
     assert bytecode(casfs) == {f"cpython-{sys.version_info.major}{sys.version_info.minor}": 1, "cpython-312": 1}

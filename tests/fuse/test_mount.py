@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuse.harness import Casfs, is_alive, is_readable, iter_mountpoints, kill_daemon, run_python, site_packages, wait_for_end
+from tests.venv.pythons import write_python
 
 
 def test_mount_answers_when_the_command_returns_and_makes_its_mountpoint(casfs: Casfs, tmp_path: Path) -> None:
@@ -301,6 +302,7 @@ def test_a_mistyped_environment_is_not_made(casfs: Casfs) -> None:
 
 
 def test_an_environment_of_another_interpreter_is_refused(casfs: Casfs, mounted: Path) -> None:
-    done = casfs.run("mount", "--python", "3.12", casfs.directory / "other", code=1)
+    other = write_python(casfs.directory / "bin/python3", "3.12.1")
+    done = casfs.run("mount", "--python", other, casfs.directory / "other", code=1)
     assert "can't be changed to" in done.stderr
     assert [mount["mountpoint"] for mount in casfs.status()] == [str(mounted)]

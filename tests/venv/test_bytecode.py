@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from casfs.store.store import open_store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
 from casfs.venv.changes import AddOptions, Change, add_wheels, compile_distributions
 from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
+from tests.interpreters import VERSIONS, find_python, has_python
 from tests.make_generations import Workshop, accept_any, make_manifest
 from tests.make_wheels import MadeWheel, make_wheel
 
@@ -304,23 +305,10 @@ def test_whoever_is_stopped_in_the_middle_has_lost_only_what_was_under_way(
     assert len(bytecode_in(files_of(workshop, change))) == 10
 
 
-def other_interpreters() -> Sequence[str]:
-    """Interpreters of other versions on this machine, where pyenv and uv keep them; this one if there is no other."""
-    from casfs.errors import InterpreterRefused
-    from casfs.venv.interpreters.search import find_interpreter
-
-    found = []
-    for version in ("3.8", "3.11", "3.12", "3.13", "3.14"):
-        try:
-            found.append(find_interpreter(version, os.environ))
-        except InterpreterRefused:
-            continue
-    return found
-
-
-def test_one_pool_serves_several_interpreters_each_with_its_own(workshop: Workshop):
-    interpreters = [ask_interpreter(path) for path in other_interpreters()]
+def test_one_pool_serves_several_interpreters_each_with_its_own(workshop: Workshop, record_property: Callable[[str, object], None]):
+    interpreters = [ask_interpreter(find_python(version)) for version in ("3.8", *VERSIONS, "3.14") if has_python(version)]
     for count, interpreter in enumerate(interpreters, 1):
+        record_property("python", interpreter.release)
         change, maker = add(workshop, interpreter, make_wheel(PACKAGE), name=f"e{count}")
         assert maker.made.compiled == 2
         assert bytecode_in(files_of(workshop, change)).keys() == pycs("demo/__init__", "demo/more", tag=interpreter.cache_tag)
