@@ -84,7 +84,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     covered = {OWN, *(str(value) for report in reports for name, value in report.user_properties if name == "python")}
     missing = [version for version in VERSIONS if not has_python(version)]
     left_out = f"; not on this machine, so their tests were left out: {', '.join(missing)}" if missing else ""
-    terminalreporter.write_line(f"Python covered: {', '.join(sorted(covered, key=lambda version: version.split('.')))}{left_out}")
+    in_order = sorted(covered, key=lambda version: [int(number) for number in version.split(".")])
+    terminalreporter.write_line(f"Python covered: {', '.join(in_order)}{left_out}")
 
 
 _SHARE_ENVIRONMENTS = {
