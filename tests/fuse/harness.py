@@ -185,7 +185,7 @@ def wait_for_end(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        if not is_readable(fd, 10):
+        if not is_readable(fd, TIME_LIMIT_S):
             signal.pidfd_send_signal(fd, signal.SIGKILL)
             raise AssertionError(f"daemon {pid} did not end with its mount")
     finally:

@@ -70,7 +70,7 @@ class PlainUser:
         command = ["unshare", "--mount", sys.executable, "-c", _SETUP, str(HOME), str(UID), *sorted(needed)]
         self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout
-        if not is_readable(self._holder.stdout.fileno(), 30) or self._holder.stdout.readline() != "ready\n":
+        if not is_readable(self._holder.stdout.fileno(), 60) or self._holder.stdout.readline() != "ready\n":
             self._holder.kill()
             self._holder.communicate()
             raise AssertionError("there is no namespace for a plain user")

@@ -301,7 +301,7 @@ def test_files_belong_to_the_owner_who_may_write_them(scene: Scene) -> None:
     source = "open('__init__.py', 'a').write('MORE = 1\\n'); open('new.py', 'w')"
     inside = f"import os; os.chdir({str(file.parent)!r}); os.setgroups([]); os.setgid(1001); os.setuid(1001); exec({source!r})"
     command = [sys.executable, "-c", inside]  # whoever may not enter the directories above can be below them
-    subprocess.run(command, check=True, timeout=30)
+    subprocess.run(command, check=True, timeout=60)
     assert (file.parent / "new.py").stat().st_uid == 1001
     assert "MORE" in file.read_text()
 

@@ -193,11 +193,11 @@ def test_foreground_mount_ends_by_signal_and_unmounts(casfs: Casfs, tmp_path: Pa
     with subprocess.Popen(command, env=casfs.environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
-            assert is_readable(process.stderr.fileno(), 30)
+            assert is_readable(process.stderr.fileno(), 60)
             assert process.stderr.readline() == f"{mountpoint} shows environment 'default'; Ctrl-C ends it\n"
             assert (site_packages(mountpoint) / "demo").is_dir()
             process.send_signal(number)
-            assert process.communicate(timeout=30)[1] == ""
+            assert process.communicate(timeout=60)[1] == ""
         finally:
             process.kill()
     assert process.returncode == 0

@@ -310,9 +310,20 @@ def test_without_an_overlay_the_environment_is_read_only_and_says_so(run: Casfs)
     assert "Read-only file system" in second
 
 
-def test_daemon_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs) -> None:
+WHEN_IT_HAS_CLEARED_AWAY = (
+    "import os, casfs.mount.private as private\n"
+    "mount = private.mount_session\n"
+    "def mount_late(path, **more):\n"
+    "    while os.path.isdir(path): pass\n"
+    "    return mount(path, **more)\n"
+    "private.mount_session = mount_late\n"
+)
+
+
+@pytest.mark.parametrize("late", ["", WHEN_IT_HAS_CLEARED_AWAY], ids=["whenever", "when it has cleared away"])
+def test_daemon_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs, late: str) -> None:
     alteration = "import casfs.mount.daemon as daemon\ndef fail(*_): raise RuntimeError('a bug')\ndaemon._serve_private = fail"
-    done = run_altered(run, alteration, "echo", "ran")
+    done = run_altered(run, f"{late}{alteration}", "echo", "ran")
     assert (done.stdout, done.returncode) == ("", 1)
     assert len(done.stderr.splitlines()) == 1
     assert "nobody serves it" in done.stderr
