@@ -137,12 +137,24 @@ def remove_tree(path: str) -> None:
 def _unlink_all(fd: int) -> list[str]:
     """Unlink all but the directories in a directory, and say which these are."""
     directories = []
-    for name in os.listdir(fd):
+    for name in list_now(fd):
         try:
             os.unlink(name, dir_fd=fd)
         except (IsADirectoryError, PermissionError):
             directories.append(name)
     return directories
+
+
+def list_now(directory: int) -> list[str]:
+    """The names that are in a directory now, given a descriptor of it.
+
+    Through the descriptor itself btrfs shows what was there when it was opened, or when it was last read to its end.
+    """
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def _dissolve(parent: int, name: str) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from casfs.errors import EnvironmentRefused
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.records import is_locked
+from casfs.store.uppers import list_now
 from casfs.venv.upper.written import OPEN_DIRECTORY, parent_below
 
 _ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # one need not be allowed to read it
@@ -170,13 +171,9 @@ def _sweep(parent: int, name: str) -> None:
 def _names(parent: int) -> list[str]:
     """What is in a directory; nothing, if it may be written to but not read."""
     try:
-        fd = os.open(".", OPEN_DIRECTORY, dir_fd=parent)
+        return list_now(parent)
     except PermissionError:
         return []
-    try:
-        return os.listdir(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove(parent: int, name: str, fd: int) -> None:
@@ -184,7 +181,7 @@ def _remove(parent: int, name: str, fd: int) -> None:
     with contextlib.suppress(OSError):
         if not _is_at(parent, name, fd):
             return
-        for child in os.listdir(fd):
+        for child in list_now(fd):
             try:
                 os.unlink(child, dir_fd=fd)
             except IsADirectoryError:
