@@ -40,7 +40,7 @@ def listed(casfs: Casfs, *words: str) -> dict[str, str]:
 
 
 def run(*command: str | Path) -> str:
-    return subprocess.run(command, env=clean_environ(), capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, env=clean_environ(), capture_output=True, text=True, check=True, timeout=240).stdout
 
 
 def test_adopt_makes_an_environment_that_works(casfs: Casfs, native: NativeWorkshop) -> None:
@@ -159,7 +159,7 @@ main(["export", sys.argv[1]])
 def test_what_an_export_that_was_ended_left_is_gone_after_the_next(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo"))
     target = casfs.directory / "beside" / "plain"
-    ended = subprocess.run([sys.executable, "-c", ENDED, target], env=casfs.environ, cwd=REPOSITORY, check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", ENDED, target], env=casfs.environ, cwd=REPOSITORY, check=False, timeout=240)
     assert ended.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
     assert not target.exists()
     casfs.run("export", target)

@@ -276,7 +276,7 @@ def test_interrupted_download_leaves_nothing(casfs: Casfs, index: PackageIndex) 
     while not any(path.suffix == ".whl" for path in (casfs.store / "tmp").rglob("*")):
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60)[1].endswith("casfs: interrupted\n")
+    assert process.communicate(timeout=240)[1].endswith("casfs: interrupted\n")
     assert process.returncode == 130
     assert casfs.generation() == before
     assert leftovers(casfs) == []

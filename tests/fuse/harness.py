@@ -28,7 +28,7 @@ from tests.prepared import Prepared
 REPOSITORY = Path(__file__).parent.parent.parent
 PYTHON_DIRECTORY = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
-TIME_LIMIT_S = 60
+TIME_LIMIT_S = 240
 """A command that takes longer hangs."""
 
 _MNT_DETACH = 2  # umount(2)

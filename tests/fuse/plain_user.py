@@ -109,7 +109,7 @@ class PlainUser:
         if mark := os.environ.get("CASFS_CI_MARK"):
             environ["CASFS_CI_MARK"] = mark
         done = subprocess.run(
-            [*enter, *user, "env", f"--chdir={HOME}", *command], env=environ, capture_output=True, text=True, timeout=60, check=False
+            [*enter, *user, "env", f"--chdir={HOME}", *command], env=environ, capture_output=True, text=True, timeout=240, check=False
         )
         if code is not None and done.returncode != code:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}")

@@ -46,7 +46,7 @@ on_both_data_paths = pytest.mark.parametrize("busy", [(), BY_FUSE], indirect=Tru
 """By FUSE the bytes come from the worker that dies, too; otherwise the names alone."""
 
 
-FOR_EVER_S = 30
+FOR_EVER_S = 60
 """A reader that waits longer is taken for lost. How long it really waits depends on what else the machine does; the long tests say more."""
 
 

@@ -197,7 +197,7 @@ def test_foreground_mount_ends_by_signal_and_unmounts(casfs: Casfs, tmp_path: Pa
             assert process.stderr.readline() == f"{mountpoint} shows environment 'default'; Ctrl-C ends it\n"
             assert (site_packages(mountpoint) / "demo").is_dir()
             process.send_signal(number)
-            assert process.communicate(timeout=60)[1] == ""
+            assert process.communicate(timeout=240)[1] == ""
         finally:
             process.kill()
     assert process.returncode == 0

@@ -391,7 +391,7 @@ def test_killed_at_any_step_it_is_there_whole_or_not_at_all(native: NativeWorksh
     workshop = native.workshop
     native.install("demo")
     command = [sys.executable, "-c", KILLED_AT, workshop.store.root, str(native.root), step, moment, str(count)]
-    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=60).returncode == -9
+    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=240).returncode == -9
     assert check_store(workshop.store).damages == ()
     if workshop.environment.current() is None:
         native.adopt()

@@ -280,7 +280,7 @@ STEPS = [("_make", "after", 1), ("clone_file", "after", 1), ("clone_file", "befo
 @pytest.mark.parametrize(("step", "moment", "count"), [*STEPS, ("rename", "before", 1), ("rename", "after", 1)])
 def test_killed_at_any_step_it_is_there_whole_or_not_at_all(work: Workshop, target: Path, step: str, moment: str, count: int):
     command = [sys.executable, "-c", KILLED_AT, work.store.root, str(target), step, moment, str(count)]
-    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=60).returncode == -9
+    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=240).returncode == -9
     is_there = target.exists()
     assert is_there == ((step, moment) == ("rename", "after"))
     if not is_there:
