@@ -9,7 +9,6 @@ What a dead one showed can be shown again, so its lease stays until it is buried
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.records import is_locked
-from casfs.store.store import Store
+from casfs.store.store import Store, open_new_lease
 
 DEAD_LOG = "dead.log"
 """In leases/: what the last daemon that died had written into its log, and when its death was noticed."""
@@ -62,8 +61,7 @@ class HeldLease:
 def take_lease(store: Store, lease: Lease) -> HeldLease:
     """Write a lease and lock it."""
     path = lease_path(store, lease.id)
-    fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    fd = open_new_lease(store, f"{path}.new")
     # what an earlier version does not know, it need not read
     said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
     os.write(fd, json.dumps(said).encode())

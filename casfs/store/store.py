@@ -24,8 +24,11 @@ Nothing in it but config.toml is meant to be edited; all of it may be looked at.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
+import shlex
 from collections.abc import Sequence
 
 from casfs.errors import StoreRefused
@@ -82,6 +85,19 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
         raise StoreRefused(path, f"has the format {found.strip()[:40]!r}; this casfs knows only {FORMAT.strip()!r}")
     _forget_leases_of_original(path)
     return Store(path)
+
+
+def open_new_lease(store: Store, path: str) -> int:
+    """A descriptor of a new file in leases/, which is locked. Raises StoreRefused on a read-only disk."""
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        way = f"`casfs --store DIR pool add {shlex.quote(store.root)}` lets it lie behind a store of your own"
+        raise StoreRefused(store.root, f"is on a read-only disk, and every mount and every change is noted in its store; {way}") from None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
 def _forget_leases_of_original(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from casfs.store.uppers import remove_tree
 from casfs.venv.plain.beside import filling
+from tests.faults.commands import snapshot
 from tests.faults.cut_disk import FILE_SYSTEMS, cut_disk
 from tests.fuse.harness import Casfs, run_python, site_packages
 
@@ -64,3 +66,33 @@ def test_an_environment_that_was_written_into_goes_with_all_that_it_had(place: P
         casfs.run("collect", "--unused-wheels")
         assert os.listdir(casfs.store / "tmp") == os.listdir(casfs.store / "environments") == []
         assert [path for path in (casfs.store / "blobs").rglob("*") if path.is_file()] == []
+
+
+def test_a_store_on_a_read_only_disk_can_be_read_exported_and_used_from_behind_another(workspace: Path):
+    with cut_disk(workspace) as disk:
+        with Casfs(disk.path) as theirs:
+            theirs.add(theirs.wheel("demo", files={"demo.py": b"VALUE = 1\n"}))
+        remount(disk.path, "ro")
+        before = snapshot(disk.path)
+        for words in (
+            ["mount", workspace / "venv"],
+            ["run", "true"],
+            ["remove", "demo"],
+            ["add", disk.path / "wheels/demo-1.0-py3-none-any.whl"],
+        ):
+            said = theirs.run(*words, code=1).stderr
+            assert said.startswith(f"casfs: {theirs.store}: is on a read-only disk, "), said
+            assert f"`casfs --store DIR pool add {theirs.store}`" in said
+            assert said.count("\n") == 1
+        assert "demo" in theirs.run("list").stdout
+        theirs.run("export", workspace / "plain")
+        (workspace / "own").mkdir()
+        with Casfs(workspace / "own") as own:
+            own.run("pool", "add", theirs.store)
+            own.add(disk.path / "wheels/demo-1.0-py3-none-any.whl")
+            assert run_python(own.mount(data_path=""), "import demo; print(demo.VALUE)") == "1"
+        assert snapshot(disk.path) == before
+
+
+def remount(path: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", path], check=True)
