@@ -101,11 +101,13 @@ def read_wish(reach: Reach, wish: Wish) -> tuple[Reach, Requirements]:
 
 
 def _extend(reach: Reach, found: Requirements) -> Reach:
-    """With the options of files that uv knows only on its command line."""
+    """With the options of files that uv knows only on its command line, and the logins of indexes."""
     words = [word for host in found.trusted_hosts for word in ("--allow-insecure-host", host)]
     if found.is_pre_allowed and "--prerelease" not in reach.uv.options:
         words += ["--prerelease", "allow"]
-    access = replace(reach.access, insecure=reach.access.insecure | {*found.trusted_hosts})
+    indexes = build_access([word for line in found.options for word in line.split(" ")], {}, ())
+    insecure = reach.access.insecure | {*found.trusted_hosts}
+    access = replace(reach.access, logins={**indexes.logins, **reach.access.logins}, insecure=insecure)
     return replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, *words)), access=access)
 
 

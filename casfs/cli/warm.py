@@ -52,7 +52,8 @@ def run_warm(arguments: argparse.Namespace) -> int:
     for interpreter in {one.executable: one for one in interpreters}.values():
         with relying(store):
             with store.batch() as scratch:
-                warmth = _Warmth(store, reach, interpreter, requirements, arguments.jobs, scratch.directory)
+                asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
+                warmth = _Warmth(store, reach, interpreter, requirements, asked, arguments.jobs, scratch.directory)
                 ingested = list(warmth.take_in(warmth.resolve(_lines_to_warm(requirements))))
             _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
         note(f"Python {interpreter.version}: {format_count(len(ingested), 'wheel')}; {describe_new(ingested)}")
@@ -79,6 +80,7 @@ class _Warmth:
     reach: Reach
     interpreter: Interpreter
     requirements: Requirements
+    asked: Asked
     jobs: int
     directory: str
     failed: int = 0
@@ -94,13 +96,12 @@ class _Warmth:
     def _resolve(self, line: Line) -> list[Locked]:
         others = [one for one in self.requirements.lines if one.kind is not Kind.ASKED]
         alone = replace(self.requirements, lines=[line, *others], projects=[])
-        asked = Asked(self.requirements.lines, dict(self.interpreter.markers), self.requirements.are_hashes_required)
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
             compile_line = partial(compile_requirements, interpreter=self.interpreter, requirements=alone, directory=directory)
             try:
                 lock = compile_line(replace(self.reach.uv, is_quiet=True))
-                locked = read_lock(lock, self.interpreter, prefers=asked.prefers)
-                return compare(self.reach.uv, self.interpreter, Question(alone, asked), locked, directory, line=line)
+                locked = read_lock(lock, self.interpreter, prefers=self.asked.prefers)
+                return compare(self.reach.uv, self.interpreter, Question(alone, self.asked), locked, directory, line=line)
             except CasfsError as error:
                 with self._telling:
                     if isinstance(error, FetchFailed) and error.subject == "uv":  # once more, so that uv says why

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from casfs.errors import FetchFailed
 from casfs.venv.locks.lines import Hash, Kind, Line, is_at
@@ -15,7 +16,7 @@ from casfs.venv.locks.locks import Locked
 from casfs.venv.origins import split_digest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What requirements ask for on one interpreter."""
 
@@ -23,7 +24,7 @@ class Asked:
     markers: Mapping[str, str]
     are_hashes_required: bool = False  # of everything, by an option or a variable
 
-    @property
+    @cached_property
     def projects(self) -> Mapping[str, str | None]:
         """By canonical name: versions that will do, as PEP 440 writes them; None: a path or URL says which."""
         found: dict[str, str | None] = {}
@@ -44,7 +45,14 @@ class Asked:
         """Whether anything says a hash."""
         return any(line.groups for line in self.lines)
 
-    @property
+    @cached_property
+    def _by_project(self) -> Mapping[str, Sequence[Line]]:
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.project, []).append(line)
+        return found
+
+    @cached_property
     def _are_all_required(self) -> bool:
         """As with pip, all files must have hashes if one has; not because of the hash in one's URL."""
         return self.are_hashes_required or any(line.hashes for line in self.lines)
@@ -58,7 +66,7 @@ class Asked:
 
     def must_be_compared(self, project: str, origin: str) -> bool:
         """Whether a project that is there has to show that it is what was asked for."""
-        return any(line.groups and _names(line, project, "", split_digest(origin)[0]) for line in self.lines)
+        return any(line.groups for line in self._lines(project, "", split_digest(origin)[0]))
 
     def prefers(self, project: str, version: str, place: str, hashes: Iterable[Hash]) -> bool:
         """Whether a file that an index offers has one of each set of hashes that are given for its project."""
@@ -97,7 +105,8 @@ class Asked:
         return replace(one, checks=tuple(group for group, _ in groups if not group & known)) if groups else one
 
     def _lines(self, project: str, version: str, place: str) -> list[Line]:
-        return [line for line in self.lines if _names(line, project, version, place) and line.is_for(self.markers)]
+        lines = (*self._by_project.get(project, ()), *(line for line in self._by_project.get("", ()) if is_at(line.place, place)))
+        return [line for line in lines if _is_about(line, version) and line.is_for(self.markers)]
 
 
 def _is_strong(group: frozenset[Hash]) -> bool:
@@ -106,12 +115,8 @@ def _is_strong(group: frozenset[Hash]) -> bool:
     return all(is_collision_resistant(algorithm) for algorithm, _ in group)
 
 
-def _names(line: Line, project: str, version: str, place: str) -> bool:
-    """Whether a line is about a file. Only the file is of one version, and a line about another version says nothing of it."""
+def _is_about(line: Line, version: str) -> bool:
+    """Whether a line says anything of this version: requirements to warm a pool with may name several of one project."""
     from packaging.specifiers import SpecifierSet
 
-    if not line.project:
-        return is_at(line.place, place)
-    if line.project != project or not version or not line.specifiers:
-        return line.project == project
-    return SpecifierSet(line.specifiers).contains(version, prereleases=True)
+    return not version or not line.specifiers or SpecifierSet(line.specifiers).contains(version, prereleases=True)

@@ -34,6 +34,8 @@ _COMMENT = re.compile(r"(^|\s)#.*")
 _OPTIONS_BEGIN = re.compile(r"(?:^|\s)(?=-)")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+)(?=\S)(?P<text>.*)")
 
+_DEEPEST = 100
+
 _VALUED = {
     **dict.fromkeys(("-r", "--requirement", "--requirements"), "-r"),
     **dict.fromkeys(("-c", "--constraint", "--constraints"), "-c"),
@@ -72,6 +74,7 @@ class Reader:
     environ: Mapping[str, str]
     show: Callable[[str], str]  # of a path or URL, without a login
     found: Requirements = field(default_factory=Requirements)
+    _known: set[tuple[str, Kind]] = field(default_factory=set)
 
     def add_word(self, word: str, shown: str, *, is_editable: bool = False) -> None:
         """What was typed: one requirement, path or URL. Raises LockRefused, which says it as it is shown."""
@@ -95,6 +98,9 @@ class Reader:
         self._read_file(_absolute(place), kind, ())
 
     def _read_file(self, place: str, kind: Kind, above: tuple[str, ...]) -> None:
+        if (place, kind) in self._known:
+            return
+        self._known.add((place, kind))
         shown = self.show(place) if place != "-" else "standard input"
         for number, line in _iter_lines(_decode(self.read(place), shown), shown):
             where = f"{shown}, line {number}"
@@ -145,7 +151,9 @@ class Reader:
             refuse_line(where, "a file of constraints includes requirements, of which nobody knows whether they are asked for")
         if name == "-r" and (os.path.basename(place) in _OF_PROJECTS or place.endswith((".py", ".toml"))):
             self.add_file(place)
-        elif place not in above:
+        elif len(above) > _DEEPEST:
+            refuse_line(where, "includes too many files within each other")
+        else:
             self._read_file(place, Kind.CONSTRAINT if name == "-c" else kind, above)
 
 
