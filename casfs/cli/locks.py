@@ -17,7 +17,7 @@ from casfs.cli.output import say, warn
 from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import origin_of
-from casfs.fetch.resolve import Question, compare, compile_requirements
+from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
@@ -81,9 +81,11 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
     asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
     if not asked.has_hashes:
         warn(f"{hide_logins(path)}: it has no hashes, so what an index offers now is believed")
+    question = Question(requirements, asked)
+    verify(reach.uv, interpreter, question, directory, has_dependencies=False)
     lock = compile_requirements(reach.uv, interpreter, requirements, directory, "--no-deps")
     locked = read_lock(lock, interpreter, prefers=asked.prefers)
-    return compare(reach.uv, interpreter, Question(requirements, asked), locked, directory, "--no-deps")
+    return compare(reach.uv, interpreter, question, locked, directory, "--no-deps")
 
 
 def _is_built_already(before: Generation | None, locked: Locked) -> bool:

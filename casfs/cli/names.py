@@ -35,7 +35,7 @@ from casfs.venv.locks.locks import Locked
 from casfs.venv.locks.requirements import Reader, Requirements
 from casfs.venv.origins import split_digest
 
-_READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES")
+_READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY_HASHES", "UV_VERIFY_HASHES")
 """Variables of uv that are no business of the uv that we run: it would read the files, and forget their hashes."""
 
 

@@ -20,7 +20,7 @@ from casfs.cli.names import Reach, Wish, make_reach, obtain_shown, read_wish, re
 from casfs.cli.output import format_count, note, progress_of_wheels, say, warn
 from casfs.errors import BuildFailed, CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
-from casfs.fetch.resolve import Question, compare, compile_requirements
+from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
@@ -98,10 +98,12 @@ class _Warmth:
         alone = replace(self.requirements, lines=[line, *others], projects=[])
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
             compile_line = partial(compile_requirements, interpreter=self.interpreter, requirements=alone, directory=directory)
+            question = Question(alone, self.asked)
             try:
+                verify(self.reach.uv, self.interpreter, question, directory, line=line)
                 lock = compile_line(replace(self.reach.uv, is_quiet=True))
                 locked = read_lock(lock, self.interpreter, prefers=self.asked.prefers)
-                return compare(self.reach.uv, self.interpreter, Question(alone, self.asked), locked, directory, line=line)
+                return compare(self.reach.uv, self.interpreter, question, locked, directory, line=line)
             except CasfsError as error:
                 with self._telling:
                     if isinstance(error, FetchFailed) and error.subject == "uv":  # once more, so that uv says why

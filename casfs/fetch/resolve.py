@@ -60,6 +60,7 @@ def is_held(question: Question, locked: Locked) -> bool:
 
 def resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str) -> list[Locked]:
     """What there is to have. Raises FetchFailed, when uv has said why, and LockRefused."""
+    verify(uv, interpreter, question, directory)
     if question.held:
         with contextlib.suppress(FetchFailed):  # something needs another version of what is held
             return _resolve(replace(uv, is_quiet=True), interpreter, question, _new_directory(f"{directory}/held"))
@@ -105,6 +106,27 @@ def compile_requirements(
     asked = [*requirements.options, *requirements.texts(Kind.ASKED)]
     preferred = format_preferences(present) if name == "pylock.toml" else ""
     return uv.compile(interpreter.executable, asked, requirements.projects, preferred, f"{directory}/{name}", *words)
+
+
+def verify(
+    uv: Uv, interpreter: Interpreter, question: Question, directory: str, *, has_dependencies: bool = True, line: Line | None = None
+) -> None:
+    """Refuse what has no hash and needs one, and what uv would build to look into it though it has another hash than was asked for.
+
+    Only what comes from files is compared here, and not yet all of it. With `line` that one alone is asked for. Raises FetchFailed.
+    """
+    asked, requirements = question.asked, question.requirements
+    lines = [one for one in requirements.lines if one.kind is Kind.ASKED] if line is None else [line]
+    asked.refuse_bare(lines)
+    if not asked.has_hashes:
+        return
+    is_strict = asked.are_all_required and all(one.hashes and one.is_pinned for one in lines) and not requirements.projects
+    more = ["--require-hashes"] if is_strict else ["--verify-hashes"]
+    if not (is_strict and has_dependencies) or question.present:
+        more.append("--no-deps")  # what is there already needs no hash
+    target = _new_directory(f"{directory}/verified")
+    told = [*requirements.options, *(one.text_with_hashes for one in lines)]
+    uv.verify(interpreter.executable, told, requirements.projects, target, *more)
 
 
 def compare(

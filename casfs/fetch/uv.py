@@ -42,6 +42,12 @@ class Uv:
         self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
         return lock
 
+    def verify(self, python: str, lines: Sequence[str], files: Sequence[str], directory: str, *more: str) -> None:
+        """Let uv compare the hashes of whatever it would have to build to know what it needs, before that is built."""
+        quiet = [] if "--quiet" in self.options else ["--quiet"]
+        command = ["pip", "install", "--dry-run", *quiet, "--python", python, "--target", directory, *self.options, *more]
+        self._run([*command, *(word for file in files for word in ("-r", file)), "-r", "-"], "\n".join(lines))
+
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
         """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""
         made = f"{directory}/pylock.toml"

@@ -53,7 +53,7 @@ class Asked:
         return found
 
     @cached_property
-    def _are_all_required(self) -> bool:
+    def are_all_required(self) -> bool:
         """As with pip, all files must have hashes if one has; not because of the hash in one's URL."""
         return self.are_hashes_required or any(line.hashes for line in self.lines)
 
@@ -89,6 +89,20 @@ class Asked:
             raise FetchFailed("requirements with hashes", *reasons)
         return [one for one, _ in compared if isinstance(one, Locked)]
 
+    def refuse_bare(self, lines: Sequence[Line]) -> None:
+        """Raises FetchFailed with each requirement that has no hash and needs one, before anybody looks for it."""
+        if not self.are_all_required:
+            return
+        bare = [one for one in lines if one.is_of_file and one.is_for(self.markers) and not self._has_hash(one)]
+        if bare:
+            raise FetchFailed(
+                "requirements with hashes", *(f"{one.project or one.place}: no hash is given for it in {one.where}" for one in bare)
+            )
+
+    def _has_hash(self, line: Line) -> bool:
+        others = self._by_project[line.project] if line.project else [line]
+        return any(_is_strong(group) for other in others for group in other.groups)
+
     def _compare(self, one: Locked) -> Locked | str:
         """The same with its checks, or why it can't be had."""
         lines = self._lines(one.project, one.version, one.place)
@@ -96,7 +110,7 @@ class Asked:
         if not one.is_file:
             why = f"comes from a {one.form.value}, which has no single file that could have a hash"
             return why if groups or self.are_hashes_required else one
-        if self._are_all_required and not any(_is_strong(group) for group, _ in groups):
+        if self.are_all_required and not any(_is_strong(group) for group, _ in groups):
             return "no hash is given for it"
         known = {("sha256", str(one.digest))} if one.digest else set()
         for group, where in groups:

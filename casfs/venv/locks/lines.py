@@ -51,6 +51,23 @@ class Line:
         """Sets of hashes of which a file must have one each."""
         return [*([self.hashes] if self.hashes else []), *(frozenset({one}) for one in self.fragments)]
 
+    @property
+    def text_with_hashes(self) -> str:
+        """For who compares hashes as well, as far as uv knows their algorithms."""
+        told = self.hashes or {one for one in self.fragments if one[0] in {*RECORD_ALGORITHMS, "md5"}}
+        return " ".join([self.text, *(f"--hash={algorithm}:{value}" for algorithm, value in sorted(told))])
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether what comes of it is a single file, which can have a hash, as far as the line shows."""
+        path = urllib.parse.urlsplit(self.place).path if "://" in self.place else self.place
+        return self.specifiers is not None or (not self.is_editable and "+" not in self.place.partition(":")[0] and _is_archive(path))
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether only one version, or the file at a path or URL, will do."""
+        return self.specifiers is None or (self.specifiers.startswith("==") and not {",", "*"} & {*self.specifiers})
+
     def is_for(self, markers: Mapping[str, str]) -> bool:
         """Whether it says anything on an interpreter."""
         from packaging.markers import Marker
@@ -109,7 +126,11 @@ def _is_place(text: str) -> bool:
     first = re.split(r"[\s\[;]", text, maxsplit=1)[0]
     if _SCHEME.match(text) or first.startswith((".", "/")):
         return True
-    return "@" not in first and ("/" in first or first.lower().endswith(_ARCHIVES)) and not re.match(r"\S+\s+@", text)
+    return "@" not in first and ("/" in first or _is_archive(first)) and not re.match(r"\S+\s+@", text)
+
+
+def _is_archive(path: str) -> bool:
+    return path.lower().endswith(_ARCHIVES)
 
 
 def _parse_place(text: str, hashes: frozenset[Hash], where: str, kind: Kind) -> Line:
