@@ -46,6 +46,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
     before = environment.current()
     with environment.store.batch() as scratch:
         locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        _refuse_without_hashes(path, reach, locked)
         wanted = [one for one in locked if not _is_built_already(before, one)]
         with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
             projects = frozenset(one.project for one in locked)
@@ -53,6 +54,13 @@ def run_sync(arguments: argparse.Namespace) -> None:
             command = f"sync {os.path.basename(path)}"
             change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
     _note_what_is_missing(environment)
+
+
+def _refuse_without_hashes(path: str, reach: Reach, locked: Sequence[Locked]) -> None:
+    """Raises LockRefused if a variable or a configuration file says that everything must have a hash."""
+    bare = [one.project for one in locked if one.is_file and not one.is_vouched_for and one.checks is None]
+    if reach.are_hashes_required and bare:
+        raise LockRefused(hide_logins(path), *(f"{project}: no hash is given for it" for project in bare))
 
 
 def _note_what_is_missing(environment: Environment) -> None:

@@ -142,6 +142,14 @@ def test_variable_requires_hashes_of_everything(casfs: Casfs, scene: dict[str, s
     assert casfs.run("add", "-r", casfs.directory / "right.txt", environ=environ).stdout == "+ one 1.0\n"
 
 
+def test_variable_requires_hashes_of_a_lock(casfs: Casfs, scene: dict[str, str]) -> None:
+    lock = casfs.directory / "pylock.toml"
+    package = 'name = "one"\nversion = "1.0"\nwheels = [{{ url = "{url}", hashes = {{}} }}]'.format(**scene)
+    lock.write_text(f'lock-version = "1.0"\ncreated-by = "a test"\n[[packages]]\n{package}\n')
+    assert NO_HASH in casfs.run("sync", lock, code=1, environ={"UV_REQUIRE_HASHES": "1"}).stderr
+    assert casfs.run("sync", lock).stdout == "+ one 1.0\n"
+
+
 @pytest.mark.parametrize("name", ["PIP_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE", "-c"])
 def test_hashes_of_constraints_are_compared_wherever_these_are_named(casfs: Casfs, scene: dict[str, str], name: str) -> None:
     for file, code in (("wrong.txt", 1), ("right.txt", 0)):
