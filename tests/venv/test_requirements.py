@@ -137,6 +137,8 @@ REFUSED = {
     "option and value in one": "-rsecond.txt",
     "option of a requirement": "demo==1.0 --config-settings=a=b",
     "requirements in constraints": "-c third.txt",
+    "nothing editable": "-e",
+    "editable behind another option": "--no-index -e ./demo",
     "no requirement": "demo==\n",
     "two requirements": "demo other",
 }
@@ -162,6 +164,13 @@ def test_file_that_can_not_be_decoded_is_refused(content: bytes) -> None:
 def test_word_that_is_no_requirement_is_refused(word: str) -> None:
     with pytest.raises(LockRefused):
         read({}, word)
+
+
+@pytest.mark.parametrize("text", ["-e ./there", "--editable=./there", '-e "./there"', "-e file:./there"])
+def test_editable_project_is_seen_however_it_is_written(text: str) -> None:
+    [line] = read_text(text).lines
+    assert line.text == f"-e file://{os.path.abspath('there')}"
+    assert line.is_editable
 
 
 def test_options_are_kept_for_the_resolver(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+)(?=\S)(?P<text>.*)")
 
 _DEEPEST = 100
 
+_QUOTED = re.compile(r"""^(["'])([^"']*)\1$""")
+
 _VALUED = {
     **dict.fromkeys(("-r", "--requirement", "--requirements"), "-r"),
     **dict.fromkeys(("-c", "--constraint", "--constraints"), "-c"),
@@ -106,7 +108,7 @@ class Reader:
             where = f"{shown}, line {number}"
             line = self._expand(line, where)
             editable = _EDITABLE.match(line)
-            text, options = _split_options(editable["text"] if editable else line, where)
+            text, options = _split_options(_QUOTED.sub(r"\2", editable["text"]) if editable else line, where)
             if text or editable:
                 self._add(text, options, where, kind, is_editable=bool(editable))
                 continue
@@ -236,6 +238,8 @@ def _iter_options(words: Sequence[str], where: str) -> Iterator[tuple[str, str]]
             if not value or value.startswith("-"):
                 refuse_line(where, f"{said} has no value")
             yield _VALUED[said], value
+        elif said in {"-e", "--editable"}:
+            refuse_line(where, f"{said} has no value, or is not the first word")
         elif said in _ALONE and not sign:
             yield said, ""
         else:
