@@ -122,8 +122,8 @@ def verify(
         return
     is_strict = asked.are_all_required and all(one.hashes and one.is_pinned for one in lines) and not requirements.projects
     more = ["--require-hashes"] if is_strict else ["--verify-hashes"]
-    if not (is_strict and has_dependencies) or question.present:
-        more.append("--no-deps")  # what is there already needs no hash
+    if line is not None or question.present or not (is_strict and has_dependencies):
+        more.append("--no-deps")  # what is there already needs no hash, and those of other lines are not told here
     target = _new_directory(f"{directory}/verified")
     told = [*requirements.options, *(one.text_with_hashes for one in lines)]
     uv.verify(interpreter.executable, told, requirements.projects, target, *more)

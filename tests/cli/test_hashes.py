@@ -229,6 +229,17 @@ def test_editable_project_stands_beside_hashes(casfs: Casfs, scene: dict[str, st
     assert "has no single file" in casfs.run("add", "-r", path, cwd=casfs.directory, code=1).stderr
 
 
+def test_what_a_hashed_requirement_needs_must_have_a_hash(casfs: Casfs, index: PackageIndex, scene: dict[str, str]) -> None:
+    index.offer("three", needs="two")
+    path, line = casfs.directory / "requirements.txt", f"three==1.0 --hash={hash_of(index, 'three-1.0-py3-none-any.whl')}\n"
+    path.write_text(line)
+    for command in (["add", "-r"], ["run", "--with-requirements"]):
+        rest = ["--", "true"] if command[0] == "run" else []
+        assert casfs.run(*command, path, *rest, code=1).stderr
+    path.write_text(line + "two --hash={two}".format(**scene))
+    assert casfs.run("add", "-r", path).stdout == "+ three 1.0\n+ two 1.0\n"
+
+
 # --- files that are no files
 
 

@@ -106,6 +106,14 @@ def test_hashes_are_compared_as_add_does(casfs: Casfs, index: PackageIndex, tmp_
     assert index.fetched() == ["two-1.0-py3-none-any.whl"]
 
 
+def test_hashes_of_what_is_needed_stand_in_other_lines(casfs: Casfs, index: PackageIndex, tmp_path: Path) -> None:
+    index.offer("one", needs="two")
+    index.offer("two")
+    path = tmp_path / "requirements.txt"
+    path.write_text("".join(f"{name.partition('-')[0]}==1.0 --hash=sha256:{digest}\n" for name, digest in index.digests.items()))
+    assert sorted(casfs.run("pool", "warm", "-r", path).stdout.splitlines()) == ["+ one 1.0", "+ two 1.0"]
+
+
 def test_requirements_file_that_can_not_be_read_is_an_error(casfs: Casfs, tmp_path: Path) -> None:
     """Also one that another file includes."""
     path = tmp_path / "requirements.txt"
