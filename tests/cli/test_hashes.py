@@ -90,8 +90,14 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(("text", "problem"), FILES.values(), ids=FILES)
-@pytest.mark.parametrize("command", [("sync",), ("add", "-r"), ("pool", "warm", "-r")], ids=["sync", "add", "warm"])
+WAYS = {"sync": ("sync",), "add": ("add", "-r"), "warm": ("pool", "warm", "-r")}
+FEW = {"path", "URL", "nested by URL", "constraint", "only some", "required", "in a URL, weak", "SHA-512", "SHA-512, wrong"}
+"""The ways share what reads and compares, so all of them are tried with these; with the rest only the first."""
+
+TRIED = {f"{way}-{case}": (WAYS[way], *FILES[case]) for way in WAYS for case in FILES if way == "sync" or case in FEW}
+
+
+@pytest.mark.parametrize(("command", "text", "problem"), TRIED.values(), ids=TRIED)
 def test_hashes_of_a_file_are_compared(casfs: Casfs, scene: dict[str, str], command: tuple[str, ...], text: str, problem: str) -> None:
     fragments = {f"{name}_": value.replace(":", "=") for name, value in scene.items()}
     path = casfs.directory / "requirements.txt"
@@ -172,7 +178,7 @@ def test_hashes_in_what_a_project_needs_are_compared(casfs: Casfs, scene: dict[s
 @pytest.mark.parametrize(
     "text", ["{path} --hash={wrong}", "built @ {url}#{wrong_}", "built==1.0 --hash={wrong}", "--require-hashes\n{path}"]
 )
-@pytest.mark.parametrize("command", [("sync",), ("add", "-r"), ("pool", "warm", "-r")], ids=["sync", "add", "warm"])
+@pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
 def test_nothing_of_a_file_with_another_hash_is_run(casfs: Casfs, index: PackageIndex, command: tuple[str, ...], text: str) -> None:
     """To know what a source distribution needs, it has to be built."""
     project, trace = make_project(casfs.directory / "project", make_wheel(None, "built")), casfs.directory / "trace"
@@ -193,7 +199,7 @@ def test_nothing_of_a_file_with_another_hash_is_run(casfs: Casfs, index: Package
 
 
 @pytest.mark.parametrize("kind", ["wheel", "source distribution"])
-@pytest.mark.parametrize("command", [("sync",), ("add", "-r"), ("pool", "warm", "-r")], ids=["sync", "add", "warm"])
+@pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
 def test_hash_chooses_between_wheel_and_source_distribution(casfs: Casfs, index: PackageIndex, command: tuple[str, ...], kind: str) -> None:
     built = make_wheel({"both/built.py": b""}, "both")
     index.offer("both")
@@ -243,7 +249,7 @@ def test_what_a_hashed_requirement_needs_must_have_a_hash(casfs: Casfs, index: P
 # --- files that are no files
 
 
-@pytest.mark.parametrize("command", [("sync",), ("add", "-r"), ("pool", "warm", "-r")], ids=["sync", "add", "warm"])
+@pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
 def test_requirements_come_from_urls_and_from_standard_input(
     casfs: Casfs, index: PackageIndex, scene: dict[str, str], command: tuple[str, ...]
 ) -> None:
