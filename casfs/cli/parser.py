@@ -122,7 +122,7 @@ def _add_earlier_commands(commands: Commands) -> None:
 
 
 def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
-    _add_paths(parser, "-r", "--requirements", "--requirement", metavar="FILE", help="a requirements file (repeatable)")
+    _add_paths(parser, "-r", "--requirements", "--requirement", metavar="FILE", help="a requirements file: a path, a URL or - (repeatable)")
 
 
 def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> None:
@@ -133,7 +133,7 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 def _add_lock_commands(commands: Commands) -> None:
     text = "make the environment what a lock file says, and nothing else"
     sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
-    sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file")
+    sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
     sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")

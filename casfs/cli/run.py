@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from casfs.cli.add import must_have_hashes
 from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.output import note, warn
@@ -41,7 +42,7 @@ def run_run(arguments: argparse.Namespace) -> int:
         os.mkdir(lease.lease.mountpoint, 0o700)
         shown = Environment(environment.store, lease.lease.environment)
         with relying(environment.store):
-            if names:
+            if names or (wheels and must_have_hashes()):
                 _fill_by_names(shown, environment, wheels, arguments)
             elif wheels:
                 _fill(shown, wheels, arguments.python)

@@ -30,16 +30,23 @@ class Uv:
     environ: Mapping[str, str]
     is_quiet: bool = False
 
-    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str, *more: str) -> str:
-        """Path of a lock file (PEP 751) for what requirement lines and files ask for; versions in the lock `preferred` stay if they can."""
-        lock = f"{directory}/pylock.toml"
+    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, lock: str, *more: str) -> str:
+        """`lock`, a path of a lock file (PEP 751) for what lines and files of projects ask for; versions in `preferred` stay if they can.
+
+        If its name ends in `.txt`, it is a requirements file.
+        """
         Path(lock).write_text(preferred, encoding="utf-8")
-        command = ["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-annotate"]
-        sources = [os.path.abspath(file) if file != "-" else file for file in files]
-        if lines:
-            sources.append("-")
+        form = "requirements.txt" if lock.endswith(".txt") else "pylock.toml"
+        command = ["pip", "compile", "--format", form, "--no-header", "--no-annotate"]
+        sources = [*files, *(["-"] if lines or not files else [])]
         self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
         return lock
+
+    def verify(self, python: str, lines: Sequence[str], files: Sequence[str], directory: str, *more: str) -> None:
+        """Let uv compare the hashes of whatever it would have to build to know what it needs, before that is built."""
+        quiet = [] if "--quiet" in self.options else ["--quiet"]
+        command = ["pip", "install", "--dry-run", *quiet, "--python", python, "--target", directory, *self.options, *more]
+        self._run([*command, *(word for file in files for word in ("-r", file)), "-r", "-"], "\n".join(lines))
 
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
         """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""

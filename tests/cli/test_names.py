@@ -167,6 +167,14 @@ def test_login_of_an_index_opens_its_files_and_is_recorded_nowhere(casfs: Casfs,
     assert "secret" not in (casfs.store / "environments/default/current").read_text()
 
 
+def test_login_of_an_index_that_a_requirements_file_names_opens_its_files(casfs: Casfs, index: PackageIndex) -> None:
+    index.offer("one")
+    index.login = ("somebody", "secret")
+    del casfs.environ["UV_INDEX_URL"]
+    (casfs.directory / "requirements.txt").write_text(f"-i http://somebody:secret@{index.host}/simple\none\n")
+    assert casfs.add("-r", casfs.directory / "requirements.txt").stdout == "+ one 1.0\n"
+
+
 def test_login_in_netrc_opens_files(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one")
     index.login = ("somebody", "secret")
