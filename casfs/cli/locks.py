@@ -17,6 +17,7 @@ from casfs.cli.output import say, warn
 from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.obtain import origin_of
 from casfs.store.environments import Environment
+from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
@@ -98,7 +99,8 @@ def run_lock(arguments: argparse.Namespace) -> None:
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))
     else:
-        _write(Path(arguments.output), text, arguments.umask)
+        above, name = os.path.split(arguments.output)
+        _write(Path(resolve_path(above), name), text, arguments.umask)
     _note_what_is_missing(environment)
 
 

@@ -15,7 +15,7 @@ from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
+from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
 from casfs.mount.places import (
     KERNEL,
     PLAIN,
@@ -28,6 +28,7 @@ from casfs.mount.places import (
 )
 from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
+from casfs.store.following import resolve_path
 from casfs.store.leases import iter_leases
 from casfs.store.records import now_utc
 from casfs.store.reliance import iter_environments, require_present
@@ -38,7 +39,7 @@ from casfs.venv.similar import find_slip
 def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
     environment = open_to_mount(arguments)
-    mountpoint = resolve_mountpoint(arguments.mountpoint)
+    mountpoint = resolve_path(arguments.mountpoint)
     if _is_mounted_already(environment, mountpoint, arguments):
         note(f"{mountpoint} already shows environment {environment.name!r}")
         return
@@ -152,7 +153,7 @@ def run_umount(arguments: argparse.Namespace) -> None:
     if arguments.all:
         unmount_all(store, is_lazy=arguments.lazy)
     else:
-        mountpoint = resolve_mountpoint(arguments.mountpoint)
+        mountpoint = resolve_path(arguments.mountpoint)
         _unmount_one(store, mountpoint, is_lazy=arguments.lazy)
         if store is not None:
             _tidy(store, [mountpoint], is_lazy=arguments.lazy)

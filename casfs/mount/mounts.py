@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from casfs.errors import MountRefused, reason_of
 from casfs.mount import kernel
+from casfs.store.following import made_directory
 
 FILE_SYSTEM = "casfs"
 
 _ESCAPED = re.compile(rb"[ \t\n\\]")  # in mountinfo
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -68,18 +68,6 @@ def is_ours(mount: Mount | None) -> bool:
     return mount is not None and (mount.type == f"fuse.{FILE_SYSTEM}" or (mount.type, mount.source) == ("overlay", FILE_SYSTEM))
 
 
-def resolve_mountpoint(path: str) -> str:
-    """`path` as the kernel names it. The last component may be a mount that is dead or hangs; readlink(2) asks no daemon, stat(2) would."""
-    for _ in range(_MAX_LINKS):
-        parent, name = os.path.split(os.path.abspath(path))
-        path = os.path.join(os.path.realpath(parent), name)
-        try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
-            return path
-    raise MountRefused(path, os.strerror(errno.ELOOP).lower())
-
-
 def is_dead(path: str) -> bool:
     """Whether the daemon that served `path` is gone. It is asked what the kernel never answers for it: attributes may be cached."""
     try:
@@ -90,14 +78,15 @@ def is_dead(path: str) -> bool:
 
 
 def prepare_mountpoint(path: str) -> None:
-    """Make `path` an empty directory to mount on: clear a dead mount of ours, make it if it is absent. Raises MountRefused."""
+    """Make `path`, which leads through no link, an empty directory to mount on: clear a dead mount of ours, make it if it is absent.
+
+    Raises MountRefused.
+    """
     if is_dead(path) and is_ours(find_mount(path)):
         detach(path)
     try:
-        os.makedirs(path, exist_ok=True)
-        entries = os.listdir(path)
-    except FileExistsError:
-        raise MountRefused(path, "is not a directory") from None
+        with made_directory(path) as fd:
+            entries = os.listdir(f"/proc/self/fd/{fd}")
     except OSError as error:
         raise MountRefused(path, reason_of(error)) from None
     if entries:

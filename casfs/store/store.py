@@ -30,6 +30,7 @@ from collections.abc import Sequence
 
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
+from casfs.store.following import resolve_path
 from casfs.store.pools import Pools
 from casfs.store.publish import Batch
 from casfs.store.records import is_file_locked, write_record
@@ -73,7 +74,7 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
     except FileNotFoundError:
         if not create:
             raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None
-        _create(path)
+        _create(resolve_path(path))
         _forget_leases_of_original(path)
         return Store(path)
     except NotADirectoryError:

@@ -196,6 +196,41 @@ def test_moving_a_directory_above_a_mount_ends_nobody_elses_mount(hostile: Hosti
         end_mounts(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "words", ["mount", "mount --owner 1001", "mount --data-path fuse", "umount", "umount --lazy", "export", "lock --output"]
+)
+@pytest.mark.parametrize("below", ["", "/new"])
+def test_root_is_not_led_by_a_tenants_link(casfs: Casfs, tmp_path: Path, words: str, below: str):
+    victim, link = tmp_path / "victim", tmp_path / "link"
+    victim.mkdir(mode=0o700)
+    casfs.run("mount", victim / "venv")
+    link.symlink_to(victim / "venv" if words.startswith("umount") else victim)
+    os.lchown(link, TENANT, TENANT)
+    refused = casfs.run(*words.split(), f"{link}{below or ('/x' if words.startswith('lock') else '')}", code=1)
+    assert f"{link}: is a symbolic link of user {TENANT}" in refused.stderr
+    assert os.listdir(victim) == ["venv"]
+    assert (victim / "venv/pyvenv.cfg").exists()
+
+
+def test_a_list_of_mounts_is_not_led_by_a_tenants_link(casfs: Casfs, tmp_path: Path):
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "link").symlink_to("victim")
+    os.lchown(tmp_path / "link", TENANT, TENANT)
+    (tmp_path / "list").write_text(f"default {tmp_path}/link\ndefault {tmp_path}/link/new\ndefault {tmp_path}/good\n")
+    refused = casfs.run("mount", "--list", tmp_path / "list", code=1)
+    assert refused.stderr.count(f"is a symbolic link of user {TENANT}") == 2
+    assert os.listdir(tmp_path / "victim") == []
+    assert (tmp_path / "good/pyvenv.cfg").exists()
+
+
+def test_what_a_tenants_link_leads_to_is_not_adopted(casfs: Casfs, tmp_path: Path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "private"], check=True)
+    (tmp_path / "link").symlink_to("private")
+    os.lchown(tmp_path / "link", TENANT, TENANT)
+    refused = casfs.run("--env", "new", "adopt", tmp_path / "link", code=1)
+    assert f"{tmp_path}/link: is a symbolic link of user {TENANT}" in refused.stderr
+
+
 def test_unmounting_and_mounting_touch_no_mount_behind_a_link(tmp_path: Path):
     victim, link = tmp_path / "victim", tmp_path / "link"
     (victim / "venv").mkdir(parents=True)
