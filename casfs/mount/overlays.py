@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from casfs.mount.overlay import is_work_in_use
 from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_private_leases
+from casfs.store.locking import LockBusy, holding
 from casfs.store.records import write_record
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, require_upper, sweep_uppers
@@ -184,20 +184,13 @@ def _thaw(anchors: list[str]) -> None:
 @contextlib.contextmanager
 def _locked_uppers(store: Store, environment: str, *, must_wait: bool = True) -> Iterator[bool]:
     """Whether the right to freeze an environment's mounts is held during the block; not if there is nothing to freeze."""
-    try:
-        fd = os.open(f"{Environment(store, environment).directory}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if must_wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            stack.enter_context(holding(f"{Environment(store, environment).directory}/upper/lock", may_wait=must_wait))
+        except (FileNotFoundError, LockBusy):
             yield False
             return
         yield True
-    finally:
-        os.close(fd)
 
 
 def heal_overlays(store: Store) -> None:

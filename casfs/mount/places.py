@@ -7,7 +7,6 @@ has died with all its processes can be replaced and every place be made again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -19,6 +18,7 @@ from casfs.mount.into import find_process, is_ours_in, namespace_of
 from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import is_ours, iter_mounts
 from casfs.store.leases import Lease, iter_leases
+from casfs.store.locking import holding
 from casfs.store.records import write_record
 from casfs.store.store import Store
 
@@ -73,15 +73,9 @@ def _start_of_machine() -> str:
         return file.read().strip()
 
 
-@contextlib.contextmanager
-def locked_places(store: Store) -> Iterator[None]:
+def locked_places(store: Store) -> contextlib.AbstractContextManager[None]:
     """Hold the right to start a host and to make or end places; others wait."""
-    fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+    return holding(store.path("locks", "places"))
 
 
 def find_host(store: Store) -> Lease | None:

@@ -13,6 +13,7 @@
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins.twins`); made when needed
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
+    locks/                          empty files, of whoever changes something (see `locking`); made when needed
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
@@ -110,7 +111,7 @@ def _create(path: str) -> None:
     names = set(os.listdir(path))
     if "format" in names:
         return  # somebody else has made it meanwhile
-    strangers = sorted(names - {*DIRECTORIES, "config.toml", "identity", "identity.new"})
+    strangers = sorted(names - {*DIRECTORIES, "locks", "config.toml", "identity", "identity.new"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
     for name in DIRECTORIES:
