@@ -20,6 +20,7 @@ from casfs.mount.anchors import end_anchor, is_attached, iter_anchors, make_anch
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
 from casfs.store.environments import Environment
+from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_private_leases
 from casfs.store.locking import LockBusy, holding
 from casfs.store.records import write_record
@@ -85,9 +86,10 @@ def _find_attached(overlay: Overlay) -> Overlay | None:
 
 
 def _read(path: str) -> Overlay | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(path, encoding="utf-8") as file:
-        data = json.load(file)
-        return Overlay(**{**data, "older": tuple((token, anchor) for token, anchor in data["older"])})
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        overlay = read_fields(Overlay, json.load(file))
+        if overlay.environment:
+            return replace(overlay, older=tuple((token, anchor) for token, anchor in overlay.older))
     return None
 
 

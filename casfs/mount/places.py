@@ -17,6 +17,7 @@ from casfs.digest import digest_bytes
 from casfs.mount.into import find_process, is_ours_in, namespace_of
 from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import is_ours, iter_mounts
+from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.locking import holding
 from casfs.store.records import write_record
@@ -99,14 +100,11 @@ def _read(path: str) -> Place | None:
     """What a record says; None if it says nothing that can be used."""
     try:
         with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        kinds = {"path": str, "environment": str, "uid": int, "gid": int, "namespace": int, "pid": int}
-        if not all(isinstance(data[name], kind) for name, kind in kinds.items()):
-            return None
-        int((data["home"] or "0").split()[0])
-        return Place(**data)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            place = read_fields(Place, json.load(file))
+        int((place.home or "0").split()[0])
+    except (OSError, ValueError, IndexError):
         return None
+    return place if place.environment and os.path.isabs(place.path) else None
 
 
 def remember_place(store: Store, place: Place) -> None:
