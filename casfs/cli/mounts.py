@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -128,8 +129,9 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
     store = environment.store
     try:
         made = _make(environment, mountpoint, arguments, namespace, pid)
-    except CasfsError:
-        end_idle_host(store, is_lazy=False)  # it was started for this
+    except BaseException:
+        with contextlib.suppress(CasfsError, OSError):  # why it failed is what matters
+            end_idle_host(store, is_lazy=False)  # it was started for this
         raise
     if not made.overlay and not arguments.data_path:
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")

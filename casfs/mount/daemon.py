@@ -159,12 +159,12 @@ def start_daemon(
     Raises MountRefused if it can't be mounted.
     """
     with contextlib.ExitStack() as stack:
+        if not environment:
+            stack.callback(_remove_private, mountpoint)
         lease = take_lease(store, new_lease(environment, mountpoint, now_utc()))
         stack.callback(lease.end)
         listener = stack.enter_context(_listen(store, lease.lease.id))
         prepare_mountpoint(mountpoint)
-        if not environment:
-            stack.callback(_remove_private, mountpoint)
         fuse_fd, init_message = mount_session(mountpoint)
         stack.callback(end_session, mountpoint)
         init_fd = os.memfd_create("FUSE_INIT")

@@ -110,7 +110,11 @@ def require_overlay(store: Store, host: Lease, environment: Environment, owner: 
     _touch(environment, overlay)
     older = found.anchors if found is not None and found.upper == overlay.upper else []
     overlay = replace(overlay, older=tuple(older[:_MOST_OLDER]))
-    _remember(store, overlay)
+    try:
+        _remember(store, overlay)
+    except BaseException:
+        end_anchor(store, overlay.id, overlay.anchor)
+        raise
     for token, anchor in found.anchors if found is not None else ():
         if (token, anchor) not in overlay.older:
             _retire(store, token, anchor)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.fields import read_fields
+from casfs.store.publish import naming, write_all
 from casfs.store.records import is_locked
 from casfs.store.store import Store
 
@@ -64,11 +65,17 @@ def take_lease(store: Store, lease: Lease) -> HeldLease:
     """Write a lease and lock it."""
     path = lease_path(store, lease.id)
     fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    # what an earlier version does not know, it need not read
-    said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
-    os.write(fd, json.dumps(said).encode())
-    os.rename(f"{path}.new", path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        # what an earlier version does not know, it need not read
+        said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
+        with naming(path):
+            write_all(fd, json.dumps(said).encode())
+        os.rename(f"{path}.new", path)
+    except BaseException:
+        os.unlink(f"{path}.new")
+        os.close(fd)
+        raise
     return HeldLease(store, lease, fd)
 
 

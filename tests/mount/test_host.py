@@ -96,9 +96,7 @@ def test_number_and_slot_are_found_again_in_a_hosts_number(slot: int, ino: int):
     assert number < 1 << 63
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"environment": "../../etc"}, {"uid": 10**20}, {"generation": -1}, {"attributes": "security"}, {"more": 1}]
-)
+@pytest.mark.parametrize("wrong", [{"environment": "../../etc"}, {"uid": 10**20}, {"generation": -1}, {"attributes": "x"}, {"more": 1}])
 def test_slot_that_an_earlier_version_should_have_refused_shows_nothing_and_keeps_its_number(tmp_path: Path, wrong: dict[str, object]):
     good = {"environment": "one", "uid": 0, "gid": 0, "generation": 0, "attributes": "user"}
     (tmp_path / "slots").write_text(json.dumps([{**good, **wrong}, good]))
