@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import json
 import os
 import shutil
@@ -259,6 +260,32 @@ def test_a_mount_in_use_is_kept_by_umount_and_its_files_too(hostile: Hostile):
         file.write("still here")
     assert (hostile.site / "log").read_text() == "still here"
     assert (hostile.site / "demo/data.txt").read_text() == "some words\n"
+
+
+MAP = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+print("mapped", flush=True)
+sys.stdin.read()
+import demo
+"""
+
+
+def test_a_mount_of_which_a_process_has_a_library_in_memory_is_kept(hostile: Hostile):
+    library = Path(str(_ctypes.__file__)).read_bytes()
+    hostile.casfs.add(hostile.casfs.wheel("native", files={"native.so": library}))
+    other = hostile.casfs.mount("--owner", str(TENANT), data_path="", name="other")
+    python: list[str | Path] = [hostile.mountpoint / "bin/python", "-c", MAP, hostile.site / "native.so"]
+    with subprocess.Popen(python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "mapped\n"
+        refused = hostile.casfs.run("umount", hostile.mountpoint, code=1)
+        assert f"(process {process.pid})" in refused.stderr
+        hostile.casfs.umount(other)
+        process.communicate()
+        assert process.returncode == 0
+    hostile.casfs.umount(hostile.mountpoint)
+    hostile.casfs.run("mount", "--owner", str(TENANT), hostile.mountpoint)
 
 
 def test_many_files_are_only_slow(hostile: Hostile):

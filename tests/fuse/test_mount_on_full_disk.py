@@ -32,7 +32,7 @@ def test_mount_that_fails_for_want_of_room_is_not_there(tmp_path: Path, template
     with Casfs(disk.path, template) as casfs:
         casfs.add(casfs.wheel("demo"))
         mountpoint = tmp_path / "venv"
-        words = ["mount", *(["--data-path", data_path] if data_path else []), mountpoint]
+        words: list[str | Path] = ["mount", *(["--data-path", data_path] if data_path else []), mountpoint]
         for room in itertools.count():
             disk.leave(**{what: room})
             done = casfs.run(*words, code=None)
