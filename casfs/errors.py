@@ -50,6 +50,10 @@ class MountRefused(CasfsError):
     """A mountpoint can't be mounted, unmounted or reached."""
 
 
+class PathRefused(CasfsError):
+    """A path that leads through links which must not be followed."""
+
+
 class FetchFailed(CasfsError):
     """What a name, a URL or a lock file stands for can't be found, fetched or built."""
 

@@ -18,16 +18,12 @@ def run_collect(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     wish = Wish(arguments.unused_wheels, arguments.keep, arguments.dry_run)
-    collected = collect(store, wish, UnneededTwins(store), lambda: holding_seen(store), _tell_waiting)
+    collected = collect(store, wish, UnneededTwins(store), lambda: holding_seen(store))
     for name in collected.kept:
         note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
     say(_describe(collected, is_dry=wish.is_dry))
     if collected.spare_wheels:
         note(f"{format_count(collected.spare_wheels, 'wheel')} that no environment has can be added again: --unused-wheels removes them")
-
-
-def _tell_waiting() -> None:
-    note("waiting for other commands that use the store")
 
 
 def _describe(collected: Collected, *, is_dry: bool) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import note_what_is_missing
+from casfs.store.following import resolve_path
 from casfs.store.reliance import require_present
 from casfs.store.shared import relying
 from casfs.venv.plain.exported import export_generation, require_place
@@ -16,7 +16,7 @@ from casfs.venv.plain.exported import export_generation, require_place
 def run_export(arguments: argparse.Namespace) -> None:
     """casfs export"""
     environment = open_context(arguments)
-    directory = os.path.realpath(arguments.directory)
+    directory = resolve_path(arguments.directory)
     with relying(environment.store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
         generation = environment.require()
         require_present(environment, generation)

@@ -12,7 +12,7 @@ from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.into import check_path, is_ours_in, namespace_of, unmount_from
+from casfs.mount.into import is_ours_in, namespace_of, resolve_in, unmount_from
 from casfs.mount.places import find_place
 from casfs.mount.placing import end_place_inside
 from casfs.store.environments import Environment
@@ -69,7 +69,7 @@ def _target(arguments: argparse.Namespace) -> tuple[str, int]:
     """The path and the mount namespace that a command is about. Raises MountRefused."""
     if os.geteuid() != 0:
         raise MountRefused(arguments.mountpoint, "only root can mount in the namespace of another process")
-    return check_path(arguments.mountpoint), namespace_of(arguments.into)
+    return resolve_in(arguments.into, arguments.mountpoint), namespace_of(arguments.into)
 
 
 def _is_mounted_already(environment: Environment, pid: int, path: str, namespace: int) -> bool:

@@ -19,6 +19,7 @@ from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import origin_of
 from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
+from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
@@ -115,7 +116,8 @@ def run_lock(arguments: argparse.Namespace) -> None:
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))
     else:
-        _write(Path(arguments.output), text, arguments.umask)
+        above, name = os.path.split(arguments.output)
+        _write(Path(resolve_path(above), name), text, arguments.umask)
     _note_what_is_missing(environment)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -15,7 +16,7 @@ from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
+from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
 from casfs.mount.places import (
     KERNEL,
     PLAIN,
@@ -28,6 +29,7 @@ from casfs.mount.places import (
 )
 from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
+from casfs.store.following import resolve_path
 from casfs.store.leases import iter_leases
 from casfs.store.records import now_utc
 from casfs.store.reliance import iter_environments, require_present
@@ -38,7 +40,7 @@ from casfs.venv.similar import find_slip
 def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
     environment = open_to_mount(arguments)
-    mountpoint = resolve_mountpoint(arguments.mountpoint)
+    mountpoint = resolve_path(arguments.mountpoint)
     if _is_mounted_already(environment, mountpoint, arguments):
         note(f"{mountpoint} already shows environment {environment.name!r}")
         return
@@ -127,8 +129,9 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
     store = environment.store
     try:
         made = _make(environment, mountpoint, arguments, namespace, pid)
-    except CasfsError:
-        end_idle_host(store, is_lazy=False)  # it was started for this
+    except BaseException:
+        with contextlib.suppress(CasfsError, OSError):  # why it failed is what matters
+            end_idle_host(store, is_lazy=False)  # it was started for this
         raise
     if not made.overlay and not arguments.data_path:
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
@@ -152,7 +155,7 @@ def run_umount(arguments: argparse.Namespace) -> None:
     if arguments.all:
         unmount_all(store, is_lazy=arguments.lazy)
     else:
-        mountpoint = resolve_mountpoint(arguments.mountpoint)
+        mountpoint = resolve_path(arguments.mountpoint)
         _unmount_one(store, mountpoint, is_lazy=arguments.lazy)
         if store is not None:
             _tidy(store, [mountpoint], is_lazy=arguments.lazy)

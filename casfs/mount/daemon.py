@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from casfs.mount.control import socket_path
 from casfs.mount.host import Host
@@ -50,7 +50,10 @@ class Handover:
 
 def parse_handover(text: str) -> Handover:
     """What `to_text` gave. Raises ValueError."""
-    return Handover(*map(int, text.split(",")))
+    numbers = [int(one) for one in text.split(",")]
+    if len(numbers) != len(fields(Handover)) or min(numbers) < 0:
+        raise ValueError(f"is no handover: {text!r}")
+    return Handover(*numbers)
 
 
 @dataclass(frozen=True, slots=True)

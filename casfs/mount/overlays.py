@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +20,9 @@ from casfs.mount.anchors import end_anchor, is_attached, iter_anchors, make_anch
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
 from casfs.store.environments import Environment
+from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_private_leases
+from casfs.store.locking import LockBusy, holding
 from casfs.store.records import write_record
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, require_upper, sweep_uppers
@@ -85,9 +86,10 @@ def _find_attached(overlay: Overlay) -> Overlay | None:
 
 
 def _read(path: str) -> Overlay | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(path, encoding="utf-8") as file:
-        data = json.load(file)
-        return Overlay(**{**data, "older": tuple((token, anchor) for token, anchor in data["older"])})
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        overlay = read_fields(Overlay, json.load(file))
+        if overlay.environment:
+            return replace(overlay, older=tuple((token, anchor) for token, anchor in overlay.older))
     return None
 
 
@@ -108,7 +110,11 @@ def require_overlay(store: Store, host: Lease, environment: Environment, owner: 
     _touch(environment, overlay)
     older = found.anchors if found is not None and found.upper == overlay.upper else []
     overlay = replace(overlay, older=tuple(older[:_MOST_OLDER]))
-    _remember(store, overlay)
+    try:
+        _remember(store, overlay)
+    except BaseException:
+        end_anchor(store, overlay.id, overlay.anchor)
+        raise
     for token, anchor in found.anchors if found is not None else ():
         if (token, anchor) not in overlay.older:
             _retire(store, token, anchor)
@@ -184,20 +190,13 @@ def _thaw(anchors: list[str]) -> None:
 @contextlib.contextmanager
 def _locked_uppers(store: Store, environment: str, *, must_wait: bool = True) -> Iterator[bool]:
     """Whether the right to freeze an environment's mounts is held during the block; not if there is nothing to freeze."""
-    try:
-        fd = os.open(f"{Environment(store, environment).directory}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if must_wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            stack.enter_context(holding(f"{Environment(store, environment).directory}/upper/lock", may_wait=must_wait))
+        except (FileNotFoundError, LockBusy):
             yield False
             return
         yield True
-    finally:
-        os.close(fd)
 
 
 def heal_overlays(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 from casfs.errors import CasfsError, EnvironmentRefused
@@ -17,6 +18,8 @@ from casfs.store.leases import iter_leases, iter_private_leases, iter_withdrawn_
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 from casfs.store.uppers import iter_uppers, remove_tree
+
+_PATIENCE_S, _AGAIN_S = 2.0, 0.05  # the kernel lets go of an overlay a moment after its last mount has ended
 
 
 def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
@@ -57,9 +60,12 @@ def remove_environment(environment: Environment) -> None:
 
 
 def _refuse_used(environment: Environment) -> None:
-    """Raises EnvironmentRefused while a process uses a mount that was ended lazily: it still sees the upper layer."""
-    if _is_used(environment):
-        raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that was ended with --lazy")
+    """Raises EnvironmentRefused while a process uses a mount that has ended, lazily or just now: it still sees the upper layer."""
+    until = time.monotonic() + _PATIENCE_S
+    while _is_used(environment):
+        if time.monotonic() > until:
+            raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that has ended")
+        time.sleep(_AGAIN_S)
 
 
 def _is_used(environment: Environment) -> bool:

@@ -11,6 +11,8 @@ import json
 import os
 import time
 
+from casfs.store.holders import is_held_by_strangers, is_open_to_others
+
 
 def now_utc() -> str:
     """This second, as records and generations tell it (ISO 8601, UTC)."""
@@ -33,11 +35,11 @@ def write_record(path: str, value: object) -> None:
 
 
 def is_locked(fd: int) -> bool:
-    """Whether somebody else has the file locked (flock(2)); if nobody has, `fd` shares a lock on it until it is closed."""
+    """Whether somebody else who may has the file locked (see `locking`); if nobody has, `fd` shares a lock on it until it is closed."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return not (is_open_to_others(fd) and is_held_by_strangers(fd))
     return False
 
 

@@ -13,6 +13,7 @@
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins.twins`); made when needed
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
+    locks/                          empty files, of whoever changes something (see `locking`); made when needed
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
@@ -33,6 +34,7 @@ from collections.abc import Sequence
 
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
+from casfs.store.following import resolve_path
 from casfs.store.pools import Pools
 from casfs.store.publish import Batch
 from casfs.store.records import is_file_locked, write_record
@@ -76,7 +78,7 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
     except FileNotFoundError:
         if not create:
             raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None
-        _create(path)
+        _create(resolve_path(path))
         _forget_leases_of_original(path)
         return Store(path)
     except NotADirectoryError:
@@ -125,7 +127,7 @@ def _create(path: str) -> None:
     names = set(os.listdir(path))
     if "format" in names:
         return  # somebody else has made it meanwhile
-    strangers = sorted(names - {*DIRECTORIES, "config.toml", "identity", "identity.new"})
+    strangers = sorted(names - {*DIRECTORIES, "locks", "config.toml", "identity", "identity.new"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
     for name in DIRECTORIES:

@@ -119,11 +119,11 @@ def all_generations(store: Path, name: str = "default") -> dict[int, Contents]:
 
 
 def snapshot(store: Path) -> dict[str, str]:
-    """Every name in the store but those in tmp/ and stamps/, with what it holds; a copy's `identity` is another."""
+    """Every name in the store but those in tmp/, stamps/ and locks/, with what it holds; a copy's `identity` is another."""
     found = {}
     for path in sorted(store.rglob("*")):
         name = str(path.relative_to(store))
-        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps", "identity") or (path.is_dir() and not path.is_symlink()):
+        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps", "locks", "identity") or (path.is_dir() and not path.is_symlink()):
             continue
         found[name] = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
     return found

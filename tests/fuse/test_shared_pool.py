@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,20 +134,14 @@ def test_shared_pool_that_an_environment_needs_is_not_removed_by_mistake(casfs: 
     assert casfs.run("pool", "list").stdout == f"{shared}\n"
 
 
-def wait_until_blocked(process: subprocess.Popen[str]) -> None:
-    """Until a process waits for a lock (proc_locks(5))."""
-    while not any("->" in line and f" {process.pid} " in line for line in Path("/proc/locks").read_text().splitlines()):
-        assert process.poll() is None, "it did not wait"
-        time.sleep(0.01)
-
-
 def test_pool_is_not_removed_beneath_a_change_that_may_need_it(casfs: Casfs, shared: Path) -> None:
     """The removal waits, and looks only then who needs the pool; other changes go on."""
     casfs.run("pool", "add", shared)
     words = casfs.command("pool", "remove", shared)
     with changing(open_store(casfs.store)):
         removal = subprocess.Popen(words, env=casfs.environ, stderr=subprocess.PIPE, text=True)
-        wait_until_blocked(removal)
+        assert removal.stderr
+        assert removal.stderr.readline().startswith("waiting for other commands that use the store: ")
         casfs.add(demo(casfs))
     _, said = removal.communicate(timeout=TIME_LIMIT_S)
     assert (removal.returncode, "needs it for demo 1.0" in said) == (1, True)

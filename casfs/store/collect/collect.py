@@ -35,7 +35,7 @@ _TURN_S = 0.5
 """Whoever wants to change the store waits so long at most, and for one shard of the pool (40,000 of 10 million blobs)."""
 
 _REST_S = 0.05
-"""Between two turns: flock(2) has no queue, and those who wait need a moment to wake up and take the lock."""
+"""Between two turns: those who wait need a moment to wake up and take the lock."""
 
 _NO_LINK = (errno.ENOENT, errno.EINVAL)
 
@@ -83,26 +83,23 @@ class Derived(Protocol):
         ...
 
 
-def collect(
-    store: Store, wish: Wish, derived: Derived, holding_seen: HoldingSeen, tell_waiting: Callable[[], None] = lambda: None
-) -> Collected:
-    """Remove what nothing needs. `tell_waiting` is called when others must end first.
+def collect(store: Store, wish: Wish, derived: Derived, holding_seen: HoldingSeen) -> Collected:
+    """Remove what nothing needs.
 
     Raises StoreRefused for a damaged store, and OSError; then what is left is whole, and the next collection goes on.
     """
-    collection = _Collection(store, wish, derived, tell_waiting)
+    collection = _Collection(store, wish, derived)
     collection.look_ahead(holding_seen)
     collection.drop_generations(holding_seen)
     return collection.run()
 
 
 class _Collection:
-    def __init__(self, store: Store, wish: Wish, derived: Derived, tell_waiting: Callable[[], None]) -> None:
+    def __init__(self, store: Store, wish: Wish, derived: Derived) -> None:
         self._collected = Collected()
         self._store = store
         self._wish = wish
         self._derived = derived
-        self._tell_waiting = tell_waiting
         self._remover = Remover(store.root, is_dry=wish.is_dry)
         self._dropped: set[str] = set()  # generations that are there, and that nothing needs
         self._needed = Needed(store, with_all_wheels=not wish.unused_wheels, is_dropped=self._dropped.__contains__, watch=derived.watch)
@@ -158,7 +155,7 @@ class _Collection:
 
     @contextlib.contextmanager
     def _nobody_changing(self) -> Iterator[None]:
-        with nothing_relying(self._store, self._tell_waiting):
+        with nothing_relying(self._store):
             follow_config(self._store)
             yield
 

@@ -19,12 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casfs.errors import EnvironmentRefused
+from casfs.store.following import made_directory
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.records import is_locked
 from casfs.store.uppers import list_now
 from casfs.venv.upper.written import OPEN_DIRECTORY, parent_below
-
-_ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # one need not be allowed to read it
 
 _LONGEST = 200
 """Bytes of the place's own name in the one beside it: with all else it has 224, and may have 255."""
@@ -72,8 +71,7 @@ def filling(directory: str) -> Iterator[Staging]:
     above, name = os.path.split(directory)
     with contextlib.ExitStack() as stack:
         try:
-            parent = _open_above(above)
-            stack.callback(os.close, parent)
+            parent = stack.enter_context(made_directory(above))
             _sweep(parent, name)
             staging = _make(parent, directory)
         except OSError as error:
@@ -88,25 +86,6 @@ def filling(directory: str) -> Iterator[Staging]:
                 _remove(parent, staging.name, staging.fd)
                 raise
             sync_file_system(staging.fd)  # its name
-
-
-def _open_above(path: str) -> int:
-    """A descriptor of a directory, which is made if it is not there; O_PATH."""
-    fd = os.open("/", _ON_THE_WAY)
-    try:
-        for name in filter(None, path.split("/")):
-            try:
-                below = os.open(name, _ON_THE_WAY, dir_fd=fd)
-            except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=fd)
-                below = os.open(name, _ON_THE_WAY, dir_fd=fd)
-            os.close(fd)
-            fd = below
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _rename(staging: Staging, parent: int) -> None:

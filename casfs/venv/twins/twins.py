@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import CasfsError
 from casfs.store.generations import Generation
+from casfs.store.locking import holding
 from casfs.store.manifests import read_manifest
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.store import Store
@@ -169,14 +169,10 @@ def _publish(store: Store, made: dict[str, str]) -> None:
     """Give twins their names, unless another process was faster. What has such a name and is no twin ends with the batch."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(store.path("twins"), 0o700)
-    fd = os.open(store.path("twins"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # a twin that somebody just made may be mounted already
+    with holding(store.path("locks", "twins")):  # a twin that somebody just made may be mounted already
         for target, staged in made.items():
             if not is_twin(target):
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(target, f"{staged}.replaced")
                 os.rename(staged, target)
-    finally:
-        os.close(fd)
