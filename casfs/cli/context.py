@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
@@ -15,8 +16,6 @@ from casfs.store.store import Store, open_store
 if TYPE_CHECKING:  # most commands look at no daemon
     from casfs.store.leases import Lease
     from casfs.venv.interpreters.interpreter import Interpreter
-
-DEFAULT_ENVIRONMENT = "default"
 
 
 def store_directory(arguments: argparse.Namespace) -> str:
@@ -32,11 +31,6 @@ def _expand(path: str) -> str:
     if (expanded := os.path.expanduser(path)).startswith("~"):
         raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE")
     return expanded
-
-
-def environment_name(arguments: argparse.Namespace) -> str:
-    """--env, which may be no empty name, else CASFS_ENV unless that is empty, else 'default'."""
-    return arguments.env if arguments.env is not None else os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
 
 
 def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from casfs.cli.ending import exit_code
+from casfs.cli.hints import hint_as_typed
 from casfs.cli.parser import build_parser
 
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
     words = sys.argv[1:] if argv is None else argv
     arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
+    hint_as_typed(arguments)
     sys.exit(exit_code(lambda: _run(arguments)))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import shlex
 import sys
 import time
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
+from casfs.cli.context import choose_interpreter, open_context, store_directory
+from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, required_host
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
@@ -100,7 +102,7 @@ def _is_mounted_already(environment: Environment, mountpoint: str, arguments: ar
         raise MountRefused(mountpoint, f"already shows environment {shown!r}")
     place = find_place(environment.store, mountpoint)
     if place is not None and (problem := _differs(environment, place, arguments)):
-        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; `casfs umount` comes first")
+        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; first `casfs umount {shlex.quote(mountpoint)}`")
     return True
 
 

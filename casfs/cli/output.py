@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+from casfs.cli.hints import complete_hints
+
 _SLOW_BYTES = 50 << 20
 """A wheel that unpacks to less takes under a second: a bar for it would only flash."""
 
@@ -23,10 +25,13 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """A line beside the result, behind what was said of that. Reasons below it are indented, as CasfsError writes them."""
+    """A line beside the result, behind what was said of that. Reasons below it are indented, as CasfsError writes them.
+
+    The commands that it names can be copied: they say which store and environment.
+    """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print("\n  ".join(map(escape, text.split("\n  "))), file=sys.stderr)
+    print("\n  ".join(map(escape, complete_hints(text).split("\n  "))), file=sys.stderr)
 
 
 def escape(text: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -117,7 +118,8 @@ def unmount(path: str) -> None:
         if error.errno != errno.EBUSY:
             raise MountRefused(path, reason_of(error)) from None
         users = ", ".join(f"{name} (process {pid})" for pid, name in iter_users(path))
-        raise MountRefused(path, f"is in use by {users or 'a process that is not yours'}; end it, or use `casfs umount --lazy`") from None
+        reason = f"is in use by {users or 'a process that is not yours'}"
+        raise MountRefused(path, f"{reason}; end it, or use `casfs umount --lazy {shlex.quote(path)}`") from None
 
 
 def _unmount(path: str, *, is_lazy: bool) -> None:

@@ -169,7 +169,7 @@ def test_what_an_export_that_was_ended_left_is_gone_after_the_next(casfs: Casfs)
 def test_export_refuses_an_environment_that_does_not_exist(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo"))
     done = casfs.run("--env", "nowhere", "export", casfs.directory / "x", code=1)
-    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add --env nowhere` makes one\n"
 
 
 def test_export_of_a_damaged_store_leaves_nothing(casfs: Casfs) -> None:

@@ -59,7 +59,7 @@ def test_environment_that_does_not_exist_is_not_removed(casfs: Casfs, name: str)
 def test_mounted_environment_is_not_removed(casfs: Casfs) -> None:
     mountpoint = casfs.mount(data_path="")
     said = casfs.run("env", "remove", "default", code=1).stderr
-    assert said == f"casfs: default: is in use: {mountpoint}; `casfs umount` comes first\n"
+    assert said == f"casfs: default: is in use: {mountpoint}; first `casfs umount {mountpoint}`\n"
     assert run_python(mountpoint, "print(1)") == "1"
     casfs.umount(mountpoint)
     casfs.run("env", "remove", "default")
@@ -77,7 +77,7 @@ def test_what_tools_wrote_is_removed_only_when_told_so(casfs: Casfs) -> None:
     casfs.umount(mountpoint)
     assert read_list(casfs)["default"]["written-bytes"] == 4
     said = casfs.run("env", "remove", "default", code=1).stderr
-    assert said.startswith("casfs: default: 4 B that were written into its mounts would be lost; `casfs diff` shows them")
+    assert said.startswith("casfs: default: what was written into its mounts would be lost (4 B): `casfs diff` shows it, ")
     casfs.run("env", "remove", "--yes", "default")
     assert not (casfs.store / "environments/default").exists()
 

@@ -50,7 +50,7 @@ def test_nothing_was_ever_written(casfs: Casfs, mounted: MountedWorkshop, comman
 @pytest.mark.parametrize("command", ["diff", "absorb", "reset"])
 def test_an_environment_that_does_not_exist(casfs: Casfs, command: str) -> None:
     done = casfs.run("--env", "nowhere", command, code=1)
-    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add --env nowhere` makes one\n"
     assert not (casfs.store / "environments" / "nowhere").exists()
 
 

@@ -102,14 +102,14 @@ def test_invalid_environment_name_is_refused(casfs: Casfs, name: str) -> None:
 @pytest.mark.parametrize("words", [("list",), ("show", "demo"), ("remove", "demo"), ("rollback",), ("generations",)], ids=" ".join)
 def test_unknown_environment_is_an_error(casfs: Casfs, words: tuple[str, ...]) -> None:
     done = casfs.run(*words, "--env", "nowhere", code=1)
-    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add --env nowhere` makes one\n"
     assert not (casfs.store / "environments/nowhere").exists()
 
 
 @pytest.mark.parametrize("words", [("list",), ("status",), ("fsck",), ("remove", "x"), ("rollback",)], ids=" ".join)
 def test_missing_store_is_an_error_and_is_not_made(casfs: Casfs, tmp_path: Path, words: tuple[str, ...]) -> None:
     done = casfs.run(*words, "--store", tmp_path / "none", code=1)
-    assert done.stderr == f"casfs: {tmp_path}/none: is not a casfs store; `casfs add` makes one\n"
+    assert done.stderr == f"casfs: {tmp_path}/none: is not a casfs store; `casfs --store {tmp_path}/none add` makes one\n"
     assert not (tmp_path / "none").exists()
 
 

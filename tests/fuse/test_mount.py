@@ -153,7 +153,7 @@ def test_umount_of_a_busy_mount_names_who_uses_it(casfs: Casfs, mounted: Path) -
     with subprocess.Popen(["sleep", "60"], cwd=mounted / "bin") as user:
         try:
             done = casfs.run("umount", mounted, code=1)
-            expected = f"is in use by sleep (process {user.pid}); end it, or use `casfs umount --lazy`"
+            expected = f"is in use by sleep (process {user.pid}); end it, or use `casfs umount --lazy {mounted}`"
             assert done.stderr == f"casfs: {mounted}: {expected}\n"
             assert (mounted / "pyvenv.cfg").is_file()
         finally:

@@ -215,7 +215,7 @@ def test_environment_of_a_shared_pool_is_listed_and_removed_also_without_it(casf
     (site_packages(mountpoint) / "mine.py").touch()
     assert "is in use" in casfs.run("env", "remove", "default", code=1).stderr
     casfs.umount(mountpoint)
-    assert "were written into its mounts would be lost" in casfs.run("env", "remove", "default", code=1).stderr
+    assert "what was written into its mounts would be lost" in casfs.run("env", "remove", "default", code=1).stderr
     shared.rename(casfs.directory / "away")
     done = casfs.run("env", "list")
     assert "default" in done.stdout
