@@ -119,9 +119,7 @@ def run_reset(arguments: argparse.Namespace) -> None:
 def _ask(environment: Environment, summary: Summary) -> None:
     """Go on only if a user says so. Raises EnvironmentRefused."""
     if not sys.stdin.isatty():
-        raise EnvironmentRefused(
-            environment.name, "there is no terminal to ask on; `casfs reset --yes` throws away what was written without asking"
-        )
+        raise EnvironmentRefused(environment.name, "there is no terminal to ask on; `casfs reset --yes` does not ask")
     _say_summary(summary, _MAX_LINES)
     sys.stdout.flush()
     print(f"Throw away {format_size(summary.size)}? [y/N] ", end="", file=sys.stderr, flush=True)

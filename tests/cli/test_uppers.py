@@ -153,7 +153,7 @@ def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWork
 
 def test_reset_without_a_terminal_needs_yes(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("reset", code=1, stdin=subprocess.DEVNULL)
-    assert done.stderr == "casfs: default: there is no terminal to ask whether what was written may be lost; say it with --yes\n"
+    assert done.stderr == "casfs: default: there is no terminal to ask on; `casfs reset --yes` does not ask\n"
     assert read_diff(casfs)["files"]
     assert casfs.run("reset", "--yes").stderr == "default shows generation 2 alone again\n"
     assert read_diff(casfs)["bytes"] == 0
