@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -64,6 +65,12 @@ class BuildFailed(FetchFailed):
 
 class LockRefused(CasfsError):
     """A lock file that casfs can't read, or that is not for this interpreter."""
+
+
+def describe_failure(error: OSError) -> str:
+    """The file that an error of the system is about, and the reason."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"{name}: {reason_of(error)}" if name else reason_of(error)
 
 
 def reason_of(error: OSError) -> str:

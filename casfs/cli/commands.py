@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from casfs.cli.output import say
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 def add_places(parser: argparse.ArgumentParser, default: object) -> None:
@@ -27,13 +34,23 @@ class _Choices:
         return iter(self.named)
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose help is a result like others: where it can't be written, the command fails."""
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        if file is not None and file is sys.stdout:
+            say(message.rstrip("\n"))
+            return
+        super()._print_message(message, file)
+
+
 class Commands:
     """Adds commands that look alike: one line of help, an example, and the places."""
 
-    def __init__(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    def __init__(self, subparsers: argparse._SubParsersAction[Parser]) -> None:
         self._subparsers = subparsers
 
-    def add(self, name: str, run: str, text: str, example: str) -> argparse.ArgumentParser:
+    def add(self, name: str, run: str, text: str, example: str) -> Parser:
         parser = self._subparsers.add_parser(
             name,
             help=text,
@@ -45,7 +62,7 @@ class Commands:
         parser.set_defaults(run=run)
         return parser
 
-    def add_hidden(self, name: str, run: str) -> argparse.ArgumentParser:
+    def add_hidden(self, name: str, run: str) -> Parser:
         """A command that casfs gives itself: neither help nor an error names it. To be added when all others are."""
         named = (*self._subparsers.choices,)
         parser = self._subparsers.add_parser(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
+from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, describe_failure
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
@@ -100,7 +100,7 @@ def _lay_out_twins(environment: Environment) -> None:
     try:
         build_stack(environment.store, environment.require())
     except OSError as error:
-        warn(f"mounts will be slower: {error.filename}: {reason_of(error)}")
+        warn(f"mounts will be slower: {describe_failure(error)}")
 
 
 def _move_places(environment: Environment) -> None:

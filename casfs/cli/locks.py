@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,13 +98,29 @@ def run_lock(arguments: argparse.Namespace) -> None:
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))
     else:
-        _write(Path(arguments.output), text, arguments.umask)
+        _write(Path(os.path.realpath(arguments.output)), text, arguments.umask)
     _note_what_is_missing(environment)
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that the user did."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def _write(path: Path, text: str, umask: int) -> None:
-    """The file whole, or as it was."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file:
+    """The file whole, or as it was; a device or a pipe is written to, as whoever names one means it."""
+    if path.exists() and not path.is_file():
+        with _naming(path), path.open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    with (
+        _naming(path),
+        tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file,
+    ):
         try:
             file.write(text)
             file.flush()

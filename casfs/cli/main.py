@@ -25,9 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
     words = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
-    hint_as_typed(arguments)
-    sys.exit(exit_code(lambda: _run(arguments)))
+    sys.exit(exit_code(lambda: _run(words, umask)))
 
 
 def _open_standard_streams() -> None:
@@ -43,8 +41,10 @@ _APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service
 """Commands that find mounts as they are: they start and end daemons themselves."""
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(words: Sequence[str], umask: int) -> int:
     """Run the command's function, which is imported only now: most commands need little of the program."""
+    arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
+    hint_as_typed(arguments)
     if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
         from casfs.cli.comeback import bring_back_mounts
 

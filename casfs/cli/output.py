@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from casfs.cli.hints import complete_hints
+from casfs.store.publish import naming
+
+OUTPUT = "standard output"
 
 _SLOW_BYTES = 50 << 20
 """A wheel that unpacks to less takes under a second: a bar for it would only flash."""
@@ -20,8 +23,9 @@ _SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
 
 
 def say(text: str = "") -> None:
-    """A line of the result, or several."""
-    print("\n".join(map(escape, text.split("\n"))))
+    """A line of the result, or several. Raises OSError that names the output."""
+    with naming(OUTPUT):
+        print("\n".join(map(escape, text.split("\n"))))
 
 
 def note(text: str) -> None:
@@ -31,7 +35,8 @@ def note(text: str) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print("\n  ".join(map(escape, complete_hints(text).split("\n  "))), file=sys.stderr)
+    with contextlib.suppress(OSError):  # where nobody can read it, the exit code has to do
+        print("\n  ".join(map(escape, complete_hints(text).split("\n  "))), file=sys.stderr)
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from casfs import __version__
-from casfs.cli.commands import Commands, add_places
+from casfs.cli.commands import Commands, Parser, add_places
 from casfs.cli.index_options import add_index_options
 
 _DESCRIPTION = """Give a Python project its environment by writing a manifest.
@@ -37,9 +37,7 @@ mounts; the environment itself stays as it is."""
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of these words: if they begin with a command, it knows no other one but its neighbours; else every command."""
-    parser = argparse.ArgumentParser(
-        "casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"casfs {__version__}")
     add_places(parser, None)
     commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))

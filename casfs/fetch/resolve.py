@@ -17,6 +17,7 @@ from casfs.errors import FetchFailed
 from casfs.fetch.obtain import origin_of
 from casfs.fetch.uv import Uv
 from casfs.store.generations import Distribution
+from casfs.store.publish import naming
 from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.locks import Locked, format_preferences, pin_moved, read_lock
@@ -81,8 +82,10 @@ def _resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: st
 def _constrain(lines: Sequence[str], directory: str) -> tuple[str, ...]:
     if not lines:
         return ()
-    Path(directory, "constraints.txt").write_text("\n".join(lines), encoding="utf-8")
-    return ("--constraints", f"{directory}/constraints.txt")
+    path = f"{directory}/constraints.txt"
+    with naming(path):
+        Path(path).write_text("\n".join(lines), encoding="utf-8")
+    return ("--constraints", path)
 
 
 def _new_directory(path: str) -> str:

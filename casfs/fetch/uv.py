@@ -14,6 +14,7 @@ from typing import IO
 
 from casfs.errors import BuildFailed, FetchFailed, reason_of
 from casfs.fetch.said import read_said
+from casfs.store.publish import naming
 from casfs.venv.locks.locks import Choice
 
 _BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
@@ -33,7 +34,8 @@ class Uv:
     def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str, *more: str) -> str:
         """Path of a lock file (PEP 751) for what requirement lines and files ask for; versions in the lock `preferred` stay if they can."""
         lock = f"{directory}/pylock.toml"
-        Path(lock).write_text(preferred, encoding="utf-8")
+        with naming(lock):
+            Path(lock).write_text(preferred, encoding="utf-8")
         command = ["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-annotate"]
         sources = [os.path.abspath(file) if file != "-" else file for file in files]
         if lines:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import detach
+from casfs.store.publish import naming
 from casfs.store.store import Store
 
 _PREFIX = "anchor-"
@@ -20,7 +21,8 @@ _PRIVATE = "/run/casfs"
 def make_anchor(store: Store, token: str) -> str:
     """A private directory for an overlay."""
     path = _private_path(store, token)
-    with open(store.path("leases", _PREFIX + token), "x", encoding="utf-8", errors="surrogateescape") as file:
+    record = store.path("leases", _PREFIX + token)
+    with naming(record), open(record, "x", encoding="utf-8", errors="surrogateescape") as file:
         file.write(path)
     os.mkdir(path, 0o700)
     return path

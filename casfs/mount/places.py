@@ -19,6 +19,7 @@ from casfs.mount.into import find_process, is_ours_in, namespace_of
 from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import is_ours, iter_mounts
 from casfs.store.leases import Lease, iter_leases
+from casfs.store.publish import naming
 from casfs.store.records import write_record
 from casfs.store.store import Store
 
@@ -78,7 +79,8 @@ def locked_places(store: Store) -> Iterator[None]:
     """Hold the right to start a host and to make or end places; others wait."""
     fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        with naming(store.path("leases")):
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)

@@ -26,7 +26,7 @@ from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.plain import read_plain_file
-from casfs.store.publish import Batch
+from casfs.store.publish import Batch, naming
 from casfs.store.store import Store
 
 LEVELS = (0, 1, 2)
@@ -240,7 +240,8 @@ def compiling(store: Store, target: Target) -> Iterator[None]:
             os.mkdir(made, 0o700)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        with naming(path):
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)

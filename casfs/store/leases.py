@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
+from casfs.store.publish import naming, write_all
 from casfs.store.records import is_locked
 from casfs.store.store import Store
 
@@ -63,10 +64,12 @@ def take_lease(store: Store, lease: Lease) -> HeldLease:
     """Write a lease and lock it."""
     path = lease_path(store, lease.id)
     fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    with naming(path):
+        fcntl.flock(fd, fcntl.LOCK_EX)
     # what an earlier version does not know, it need not read
     said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
-    os.write(fd, json.dumps(said).encode())
+    with naming(path):
+        write_all(fd, json.dumps(said).encode())
     os.rename(f"{path}.new", path)
     return HeldLease(store, lease, fd)
 

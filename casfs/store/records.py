@@ -11,6 +11,8 @@ import json
 import os
 import time
 
+from casfs.store.publish import naming
+
 
 def now_utc() -> str:
     """This second, as records and generations tell it (ISO 8601, UTC)."""
@@ -23,7 +25,7 @@ def write_record(path: str, value: object) -> None:
     Raises OSError, and then leaves nothing.
     """
     try:
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
+        with naming(path), open(f"{path}.new", "w", encoding="utf-8") as file:
             json.dump(value, file)
         os.rename(f"{path}.new", path)
     except OSError:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from casfs.errors import CasfsError, StoreDamaged, StoreRefused
 from casfs.store.plain import read_plain_file
+from casfs.store.publish import naming
 from casfs.store.store import FORMAT, Store
 
 _KEY = "shared-pools"
@@ -164,11 +165,12 @@ def _locked(store: Store) -> contextlib.AbstractContextManager[None]:
 def _flocked(directory: str, how: int, tell_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell_waiting()
-            fcntl.flock(fd, how)
+        with naming(directory):
+            try:
+                fcntl.flock(fd, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell_waiting()
+                fcntl.flock(fd, how)
         yield
     finally:
         os.close(fd)

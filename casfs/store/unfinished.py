@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from casfs.store.publish import naming
 from casfs.store.records import is_file_locked
 from casfs.store.shared import relying
 from casfs.store.store import Store
@@ -30,7 +31,8 @@ def _marked(store: Store) -> Iterator[None]:
     path = store.path("leases", f"{_PREFIX}{os.urandom(6).hex()}")
     fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        with naming(path):
+            fcntl.flock(fd, fcntl.LOCK_EX)
         os.rename(f"{path}.new", path)  # nobody finds it unlocked while we live
         yield
     finally:
