@@ -32,7 +32,8 @@ def run_sync(arguments: argparse.Namespace) -> None:
     """casfs sync"""
     path = arguments.lock
     if not os.path.isfile(path):
-        raise LockRefused(path, "is a directory; name the lock file in it" if os.path.isdir(path) else "is no file")
+        odd = "is a directory; name the lock file in it" if os.path.isdir(path) else "is not a plain file"
+        raise LockRefused(path, odd if os.path.lexists(path) else "no such file")
     refuse_other_files(path)
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)

@@ -82,9 +82,19 @@ def format_count(count: int, thing: str) -> str:
 
 def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as what they hold, as pip prints them."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, ["-" * width for width in widths], *rows):
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    shown = [[escape(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*shown, strict=True)]
+    for row in (shown[0], ["-" * width for width in widths], *shown[1:]):
+        say("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes: letters of East Asia take two, combining ones none."""
+    if not text or max(text.replace("…", ".")) < "\u0300":  # nothing to load a library for
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def _add_compile_command(commands: Commands) -> None:
         "compile", "changes:run_compile", "compile the environment's sources to bytecode, once for the store", "casfs compile --optimize 1"
     )
     compile_.add_argument(
-        "--optimize", type=int, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"
+        "--optimize", type=_whole, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"
     )
 
 
@@ -116,7 +116,7 @@ def _add_earlier_commands(commands: Commands) -> None:
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
     rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
     help_text = "the generation (default: the one before the current one; so a second rollback undoes the first)"
-    rollback.add_argument("generation", nargs="?", type=int, metavar="N", help=help_text)
+    rollback.add_argument("generation", nargs="?", type=_whole, metavar="N", help=help_text)
 
 
 def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
@@ -251,8 +251,14 @@ def _add_warm(actions: Commands) -> None:
     add_index_options(warm)
 
 
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
+    if (number := _whole(text)) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
 
@@ -296,7 +302,9 @@ def _add_mount_commands(commands: Commands) -> None:
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
-    mount.add_argument("--into", type=int, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)")
+    mount.add_argument(
+        "--into", type=_positive, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)"
+    )
     mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
     mount.add_argument(
         "--data-path",
@@ -310,7 +318,7 @@ def _add_mount_commands(commands: Commands) -> None:
     what = umount.add_mutually_exclusive_group(required=True)
     what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
     what.add_argument("--all", action="store_true", help="every mount of the store; one that is in use stays and is named, the others end")
-    umount.add_argument("--into", type=int, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
+    umount.add_argument("--into", type=_positive, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 

@@ -45,5 +45,8 @@ def _find_reliant(store: Store, pool: str) -> str:
 
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs pool list"""
-    for pool in read_config(open_store(store_directory(arguments)).root):
+    store = open_store(store_directory(arguments))
+    for pool in (pools := read_config(store.root)):
         say(pool)
+    if not pools:
+        note(f"{store.root} has no shared pools; `casfs pool add DIR` lets another store lie behind it")

@@ -29,6 +29,8 @@ def run_list(arguments: argparse.Namespace) -> None:
         return
     if found:
         say_table(("Distribution", "Version", "Size"), [(one.name, one.version, format_size(size_of(one))) for one in found])
+    else:
+        note(f"environment {environment.name!r} is empty; `casfs add NAME` adds a project to it")
     with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
         _note_changes_by_tools(*count_changes_by_tools(environment, generation))
 

@@ -164,7 +164,7 @@ def test_lock_that_can_not_be_used_is_named_with_the_reason(casfs: Casfs, name: 
 
 
 def test_lock_that_is_not_there_is_told(casfs: Casfs) -> None:
-    assert casfs.run("sync", casfs.directory / "none.toml", code=1).stderr.endswith("none.toml: is no file\n")
+    assert casfs.run("sync", casfs.directory / "none.toml", code=1).stderr.endswith("none.toml: no such file\n")
     assert casfs.run("sync", ".", code=1).stderr == "casfs: .: is a directory; name the lock file in it\n"
 
 
@@ -176,6 +176,8 @@ def test_lock_that_is_not_there_is_told(casfs: Casfs) -> None:
         ("Pipfile", "`pipenv requirements > requirements.txt`"),
         ("Pipfile.lock", "`pipenv requirements > requirements.txt`"),
         ("environment.yml", "conda"),
+        ("l.toml", "is named pylock.toml or pylock.NAME.toml"),
+        ("my.pylock.toml", "is named pylock.toml or pylock.NAME.toml"),
         ("one-1.0-py3-none-any.whl", "`casfs add` adds it"),
     ],
 )

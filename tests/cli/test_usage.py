@@ -211,3 +211,36 @@ def test_fsck_says_in_plain_lines_what_fast_does_not_prove(casfs: Casfs) -> None
 def test_the_signs_of_changes_are_explained(casfs: Casfs) -> None:
     for command in ("add", "sync"):
         assert "+ came, - went, ~ is another version or comes from elsewhere, = was there already" in casfs.run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rollback", "first"), "argument N: 'first' is not a whole number"),
+        (("collect", "--keep", "x"), "argument --keep: 'x' is not a whole number"),
+        (("collect", "--keep", "0"), "argument --keep: must be 1 or more"),
+        (("mount", "--into", "me", "x"), "argument --into: 'me' is not a whole number"),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_number_is_named(casfs: Casfs, words: tuple[str, ...], said: str) -> None:
+    assert said in casfs.run(*words, code=2).stderr
+
+
+def test_a_list_of_nothing_says_what_to_do(casfs: Casfs) -> None:
+    wheel = casfs.wheel("demo")
+    casfs.run("add", "--env", "e", wheel)
+    casfs.run("remove", "--env", "e", "demo")
+    done = casfs.run("list", "--env", "e")
+    assert (done.stdout, done.stderr) == ("", "environment 'e' is empty; `casfs add --env e NAME` adds a project to it\n")
+    assert "`casfs pool add DIR`" in casfs.run("pool", "list").stderr
+    assert casfs.run("daemon", "logs").stderr == "no daemon of the store has logged anything\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root chooses an owner")
+def test_a_mount_that_fails_leaves_no_directory_that_it_made(casfs: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    casfs.run("mount", "--owner", "nobody-of-this-name", tmp_path / "there/new/.venv", code=1)
+    assert list((tmp_path / "there").iterdir()) == []
+    casfs.run("mount", "--owner", "nobody-of-this-name", tmp_path / "there", code=1)
+    assert (tmp_path / "there").is_dir()
