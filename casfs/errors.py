@@ -52,15 +52,15 @@ class MountRefused(CasfsError):
 
 
 class FetchFailed(CasfsError):
-    """What a name, a URL or a lock file stands for can't be found, fetched or built."""
-
-
-class BuildFailed(FetchFailed):
-    """A project's build backend failed; `said` are the last lines of what it had to say."""
+    """What a name, a URL or a lock file stands for can't be found, fetched or built; `said` is what the program that failed had to say."""
 
     def __init__(self, subject: object, *reasons: str, said: Sequence[str] = ()) -> None:
         super().__init__(subject, *reasons)
         self.said = said
+
+
+class BuildFailed(FetchFailed):
+    """A project's build backend failed."""
 
 
 class LockRefused(CasfsError):

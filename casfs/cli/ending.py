@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from casfs.cli.output import OUTPUT, note
+from casfs.cli.output import OUTPUT, note, say_why
 from casfs.errors import CasfsError, describe_failure
 from casfs.store.publish import naming
 
@@ -19,6 +19,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
             sys.stdout.flush()
         return code
     except CasfsError as error:
+        say_why(error)
         note(f"casfs: {error}")
     except BrokenPipeError:  # the reader of our output left, as `head` does
         _leave_output()

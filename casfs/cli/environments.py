@@ -9,7 +9,7 @@ from typing import Any
 
 from casfs.cli.context import store_directory
 from casfs.cli.hints import environment_name, hint_at
-from casfs.cli.output import format_size, note, say, say_json, say_table, warn
+from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
 from casfs.store.environments import Environment
@@ -88,7 +88,7 @@ def _row(one: _Listed) -> tuple[str, ...]:
     written = "?" if one.written is None else format_size(one.written)
     generation = one.generation
     count = str(len(generation.distributions))
-    return one.name, generation.interpreter.version, count, written, generation.created, ", ".join(one.shown)
+    return one.name, generation.interpreter.version, count, written, local_time(generation.created), ", ".join(one.shown)
 
 
 def _json(one: _Listed) -> dict[str, Any]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from casfs.cli.hints import complete_hints
+from casfs.errors import CasfsError, FetchFailed
 from casfs.store.publish import naming
 
 OUTPUT = "standard output"
@@ -47,6 +50,15 @@ def escape(text: str) -> str:
 def _escape_one(one: str) -> str:
     """In the form that JSON and, for what JSON writes as two surrogates, TOML allow."""
     return f"\\u{ord(one):04x}" if ord(one) < 1 << 16 else f"\\U{ord(one):08x}"
+
+
+def say_why(error: CasfsError) -> None:
+    """What the program that failed had to say, if one did."""
+    if isinstance(error, FetchFailed) and error.said:
+        from casfs.fetch.access import hide_logins
+
+        for line in error.said:
+            note(hide_logins(line))
 
 
 def warn(text: str) -> None:
@@ -85,7 +97,29 @@ def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = [[escape(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(_width, column)) for column in zip(*shown, strict=True)]
     for row in (shown[0], ["-" * width for width in widths], *shown[1:]):
-        say("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip())
+        line = "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        say(_fit(line) if sys.stdout.isatty() else line)
+
+
+def _fit(line: str) -> str:
+    """The line, or as much of it as a terminal shows in one."""
+    columns = shutil.get_terminal_size().columns
+    if _width(line) <= columns:
+        return line
+    while _width(line) >= columns and line:
+        line = line[:-1]
+    return f"{line}…"
+
+
+def local_time(moment: str) -> str:
+    """A moment that is kept as UTC (ISO 8601), by the clock of whoever reads it."""
+    import calendar
+
+    try:
+        seconds = calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%S+00:00"))
+    except ValueError:
+        return moment  # of another program
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _width(text: str) -> int:
@@ -95,6 +129,18 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """What is waited for in the block, on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 @contextlib.contextmanager

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import TypeVar
@@ -16,9 +15,9 @@ from typing import TypeVar
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
-from casfs.cli.names import Reach, make_reach, obtain_shown, refuse_odd_words, tell_said
-from casfs.cli.output import format_count, note, progress_of_wheels, say, warn
-from casfs.errors import BuildFailed, CasfsError, FetchFailed
+from casfs.cli.names import Reach, make_reach, obtain_shown, refuse_odd_words
+from casfs.cli.output import format_count, note, progress_of_wheels, say, say_why, warn
+from casfs.errors import CasfsError, FetchFailed
 from casfs.fetch.access import hide_logins
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.shared import relying, use_shared_pools
@@ -83,16 +82,12 @@ class _Warmth:
         return list(found.values())
 
     def _resolve(self, line: str) -> list[Locked]:
-        quiet = replace(self.reach.uv, is_quiet=True)
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
-            compile_line = partial(quiet.compile, self.interpreter.executable, [line], (), format_preferences(()))
+            compile_line = partial(self.reach.uv.compile, self.interpreter.executable, [line], (), format_preferences(()))
             try:
                 return self._without_other_hashes(line, read_lock(compile_line(directory), self.interpreter))
             except CasfsError as error:
                 with self._telling:
-                    if isinstance(error, FetchFailed):  # once more, so that uv says why
-                        with contextlib.suppress(FetchFailed):
-                            self.reach.uv.compile(self.interpreter.executable, [line], (), format_preferences(()), directory)
                     self._fail(line, error)
                 return []
 
@@ -137,8 +132,7 @@ class _Warmth:
 
     def _fail(self, what: str, error: CasfsError) -> None:
         self.failed += 1
-        if isinstance(error, BuildFailed):
-            tell_said(error)
+        say_why(error)
         warn(hide_logins(f"{what}: {'; '.join(error.reasons)}"))
 
 

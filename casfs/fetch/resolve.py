@@ -60,7 +60,7 @@ def resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str
     """What there is to have. Raises FetchFailed, when uv has said why, and LockRefused."""
     if question.held:
         with contextlib.suppress(FetchFailed):  # something needs another version of what is held
-            return _resolve(replace(uv, is_quiet=True), interpreter, question, _new_directory(f"{directory}/held"))
+            return _resolve(uv, interpreter, question, _new_directory(f"{directory}/held"))
     return _resolve(uv, interpreter, replace(question, held={}), directory)
 
 
@@ -74,7 +74,7 @@ def _resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: st
     if pins := pin_moved(locked, question.present):
         again = _new_directory(f"{directory}/again")
         with contextlib.suppress(FetchFailed):
-            lock = replace(uv, is_quiet=True).compile(*given, format_preferences(()), again, *_constrain([*pins, *held], again))
+            lock = replace(uv, warn=lambda text: None).compile(*given, format_preferences(()), again, *_constrain([*pins, *held], again))
             return read_lock(lock, interpreter)
     return locked
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from casfs.cli.output import local_time
 from tests.fuse.harness import Casfs, Interpreter, run_python, site_packages
 
 
@@ -28,8 +29,17 @@ def test_list_tells_what_each_environment_is_and_where_it_is_mounted(casfs: Casf
     assert [found[name]["mounts"] for name in ("default", "other")] == [[], [str(mountpoint)]]
     assert found["other"]["written-bytes"] == 0
     default, other = casfs.run("--env", "other", "env", "list").stdout.splitlines()[2:]
-    assert default.split() == ["default", found["default"]["python"], "0", "0", "B", found["default"]["changed"]]
-    assert other.split() == ["*", "other", found["other"]["python"], "1", "0", "B", found["other"]["changed"], str(mountpoint)]
+    assert default.split() == ["default", found["default"]["python"], "0", "0", "B", *local_time(found["default"]["changed"]).split()]
+    assert other.split() == [
+        "*",
+        "other",
+        found["other"]["python"],
+        "1",
+        "0",
+        "B",
+        *local_time(found["other"]["changed"]).split(),
+        str(mountpoint),
+    ]
 
 
 def test_list_of_a_store_without_environments(casfs: Casfs) -> None:
