@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from casfs.cli.output import OUTPUT, note, say_why
+from casfs.cli.output import OUTPUT, complain, say_why
 from casfs.errors import CasfsError, describe_failure
 from casfs.store.publish import naming
 
@@ -20,15 +20,15 @@ def exit_code(run: Callable[[], int | None]) -> int:
         return code
     except CasfsError as error:
         say_why(error)
-        note(f"casfs: {error}")
+        complain(f"casfs: {error}")
     except BrokenPipeError:  # the reader of our output left, as `head` does
         _leave_output()
     except OSError as error:
         if error.filename == OUTPUT:
             _leave_output()
-        note(f"casfs: {describe_failure(error)}")
+        complain(f"casfs: {describe_failure(error)}")
     except KeyboardInterrupt:
-        note("casfs: interrupted")
+        complain("casfs: interrupted")
         return 130
     return 1
 

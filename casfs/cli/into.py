@@ -62,7 +62,7 @@ def _read_list(path: str) -> list[tuple[str, str]]:
     with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape", closefd=path != "-") as file:
         lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
     said = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if wrong := [f"line {number} is no environment and path: {line!r}" for number, line in said if len(line.split()) < 2]:
+    if wrong := [f"line {number} is not a name and a path: {line!r}" for number, line in said if len(line.split()) < 2]:
         raise MountRefused(path, *wrong)
     return [(name, os.path.expanduser(where)) for name, where in (line.split(None, 1) for _, line in said)]
 

@@ -100,7 +100,7 @@ def finding(
 def refuse_odd_words(words: Sequence[str]) -> None:
     """Raises FetchFailed for what would be more than one line of requirements, or none."""
     if odd := [word for word in words if not word.isprintable() or not word.strip()]:
-        raise FetchFailed(hide_logins(repr(odd[0])), "is no requirement, path or URL")
+        raise FetchFailed(hide_logins(repr(odd[0])), "is not a requirement, a path or a URL")
 
 
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:

@@ -25,6 +25,15 @@ _SLOW_BYTES = 50 << 20
 _SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
 
 
+_quiet: list[bool] = []
+"""Not empty if only results, warnings and errors are wanted (-q). A process runs one command."""
+
+
+def be_quiet() -> None:
+    """From here on notes and bars are left out."""
+    _quiet.append(True)
+
+
 def say(text: str = "") -> None:
     """A line of the result, or several. Raises OSError that names the output."""
     with naming(OUTPUT):
@@ -36,6 +45,12 @@ def note(text: str) -> None:
 
     The commands that it names can be copied: they say which store and environment.
     """
+    if not _quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """The same for what has to be known even if few words are wanted."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     with contextlib.suppress(OSError):  # where nobody can read it, the exit code has to do
@@ -58,12 +73,12 @@ def say_why(error: CasfsError) -> None:
         from casfs.fetch.access import hide_logins
 
         for line in error.said:
-            note(hide_logins(line))
+            complain(hide_logins(line))
 
 
 def warn(text: str) -> None:
     """Something that went on but should be known."""
-    note(f"casfs: warning: {text}")
+    complain(f"casfs: warning: {text}")
 
 
 def note_on_terminal(text: str) -> None:
@@ -134,7 +149,7 @@ def _width(text: str) -> int:
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """What is waited for in the block, on a terminal."""
-    if not sys.stderr.isatty():
+    if _quiet or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
@@ -146,7 +161,7 @@ def waiting(text: str) -> Iterator[None]:
 @contextlib.contextmanager
 def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
     """Something to call with a wheel's name, bytes done and bytes in all; on a terminal it shows bars for what takes long."""
-    if not sys.stderr.isatty():
+    if _quiet or not sys.stderr.isatty():
         yield lambda name, done, total: None
         return
     bars: dict[str, Callable[[int], None]] = {}
@@ -177,7 +192,7 @@ def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
 @contextlib.contextmanager
 def progress_of_downloads() -> Iterator[Callable[[int, int], None]]:
     """Something to call with bytes done and bytes in all; on a terminal it shows a bar."""
-    if not sys.stderr.isatty():
+    if _quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     with contextlib.ExitStack() as stack:

@@ -21,7 +21,7 @@ _EXAMPLE = """example:
 
 _ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
 
-_SIGNS = "what is told of each change: + came, - went, ~ is another version or comes from elsewhere, = was there already"
+_SIGNS = "signs: + added, - removed, ~ another version or another origin, = already there"
 
 _LIST_HELP = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
 
@@ -40,7 +40,8 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = Parser("casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"casfs {__version__}")
     add_places(parser, None)
-    commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND"))
+    parser.set_defaults(run="helping:run_greeting")
     builders = _builders()
     for build in dict.fromkeys([builders[command]] if (command := _find_command(words)) in builders else builders.values()):
         build(commands)
@@ -53,7 +54,7 @@ def _find_command(words: Sequence[str]) -> str:
     for word in rest:
         if word in {"--store", "--env"}:
             next(rest, None)
-        elif not word.startswith(("--store=", "--env=")):
+        elif word not in {"-q", "--quiet", "-v", "--verbose"} and not word.startswith(("--store=", "--env=")):
             return word
     return ""
 
@@ -85,7 +86,13 @@ def _builders() -> dict[str, Callable[[Commands], None]]:
         "pool": _add_pool_commands,
         "collect": _add_collect_command,
         "daemon": _add_daemon_commands,
+        "help": _add_help_command,
     }
+
+
+def _add_help_command(commands: Commands) -> None:
+    text = "say what there is to type, or how one command is used"
+    commands.add("help", "helping:run_help", text, "casfs help add").add_argument("words", nargs="*", metavar="COMMAND", help="a command")
 
 
 def _add_add_command(commands: Commands) -> None:
@@ -265,7 +272,7 @@ def _positive(text: str) -> int:
 
 
 def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
-    _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is no shared pool yet (repeatable)")
+    _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is not a shared pool yet (repeatable)")
 
 
 def _add_status(commands: Commands, text: str, example: str) -> None:

@@ -114,7 +114,7 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
     hosts = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
     for lease, reply in daemons:
         if lease.environment:
-            why = "a daemon that serves one mount has no other way"
+            why = "only root gets the data path of the kernel"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
     overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
     for place in iter_places(store):

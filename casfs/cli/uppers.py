@@ -96,7 +96,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
 def _say_what_stays(left: Summary) -> None:
     """Edits and files of nobody are not taken over; whoever meant them should know."""
     if count := left.files_of_nobody:
-        note(f"staying there, since nobody installed or somebody changed them: {format_count(count, 'file')}; `casfs diff` names them")
+        note(f"{format_count(count, 'file')} in it stay: edited, or part of no installed distribution; `casfs diff` names them")
 
 
 def run_reset(arguments: argparse.Namespace) -> None:

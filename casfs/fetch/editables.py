@@ -67,11 +67,11 @@ def _read_system(project: str) -> _System:
             table = tomllib.load(file).get("build-system", _USUAL_SYSTEM)
     except FileNotFoundError:
         if not os.path.isdir(project):
-            raise FetchFailed(project, "is no directory") from None
+            raise FetchFailed(project, "is not a directory") from None
         if not os.path.isfile(f"{project}/setup.py"):
             raise FetchFailed(project, "has neither pyproject.toml nor setup.py, so there is nothing to build") from None
     except (OSError, ValueError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else f"is no TOML: {error}"
+        reason = reason_of(error) if isinstance(error, OSError) else f"is not TOML: {error}"
         raise FetchFailed(f"{project}/pyproject.toml", reason) from None
     table = table if isinstance(table, dict) else {"requires": None}
     requires, path = (table.get(key, []) for key in ("requires", "backend-path"))

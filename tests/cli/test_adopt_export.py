@@ -92,7 +92,7 @@ def test_adopt_refuses_an_environment_that_has_something(casfs: Casfs, native: N
 
 
 def test_adopt_refuses_what_is_no_virtual_environment(casfs: Casfs, native: NativeWorkshop) -> None:
-    for path, reason in ((casfs.directory, "is no virtual environment: it has no pyvenv.cfg"), (Path("/nowhere"), "is not there")):
+    for path, reason in ((casfs.directory, "is not a virtual environment: it has no pyvenv.cfg"), (Path("/nowhere"), "is not there")):
         assert casfs.run("adopt", path, code=1).stderr == f"casfs: {path}: {reason}\n"
     native.configure("home = /nowhere\n")
     done = casfs.run("adopt", native.root, code=1)

@@ -122,7 +122,7 @@ def test_absorb_tells_each_change_and_what_is_left(casfs: Casfs, used: MountedWo
     done = casfs.run("absorb")
     assert done.stdout == "+ fresh 3.0\n- other 1.0\n"
     assert " B before, 19 B now\n" in done.stderr
-    assert done.stderr.endswith("staying there, since nobody installed or somebody changed them: 2 files; `casfs diff` names them\n")
+    assert done.stderr.endswith("2 files in it stay: edited, or part of no installed distribution; `casfs diff` names them\n")
     assert [one["name"] for one in json.loads(casfs.run("list", "--json").stdout)] == ["demo", "fresh"]
     assert [one["name"] for one in read_diff(casfs)["distributions"]] == ["demo"]
     assert casfs.run("show", "fresh").stdout.startswith("name: fresh\nversion: 3.0\norigin: pip\nsize: ")

@@ -38,8 +38,6 @@ def test_version(casfs: Casfs) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
-        ("unknown",),
         ("add",),
         ("remove",),
         ("show",),
@@ -244,3 +242,52 @@ def test_a_mount_that_fails_leaves_no_directory_that_it_made(casfs: Casfs, tmp_p
     assert list((tmp_path / "there").iterdir()) == []
     casfs.run("mount", "--owner", "nobody-of-this-name", tmp_path / "there", code=1)
     assert (tmp_path / "there").is_dir()
+
+
+def test_casfs_alone_says_how_to_begin(casfs: Casfs) -> None:
+    done = casfs.run()
+    assert len(done.stdout.splitlines()) == 5
+    assert done.stderr == ""
+
+
+def test_help_is_a_command_too(casfs: Casfs) -> None:
+    assert casfs.run("help").stdout == casfs.run("--help").stdout
+    assert casfs.run("help", "add").stdout == casfs.run("add", "--help").stdout
+    assert casfs.run("help", "env", "remove").stdout == casfs.run("env", "remove", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("instal",), "casfs add"),
+        (("lisst",), "casfs list"),
+        (("uninstall", "x"), "casfs remove"),
+        (("env", "rm", "x"), "casfs env remove"),
+    ],
+    ids=str,
+)
+def test_a_mistyped_command_is_told_with_what_is_meant(casfs: Casfs, words: tuple[str, ...], meant: str) -> None:
+    done = casfs.run(*words, code=2)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert f"did you mean `{meant}`?" in done.stderr
+    assert "did you mean" not in casfs.run("xyzzy", code=2).stderr
+
+
+@pytest.mark.parametrize("words", [("list",), ("remove", "demo"), ("run", "--", "true"), ("export", "x")], ids=" ".join)
+def test_a_mistyped_environment_is_told_with_what_is_meant(casfs: Casfs, words: tuple[str, ...]) -> None:
+    casfs.run("add", "--env", "project", casfs.wheel("demo"))
+    assert "did you mean 'project'?" in casfs.run(words[0], "--env", "projekt", *words[1:], code=1).stderr
+
+
+def test_quiet_leaves_results_warnings_and_errors(casfs: Casfs) -> None:
+    wheel = casfs.wheel("demo")
+    for words in (("-q", "add", wheel), ("add", "-q", wheel)):
+        assert casfs.run(*words).stderr == ""
+    assert casfs.run("-q", "list").stdout == casfs.run("list").stdout != ""
+    assert casfs.run("-q", "show", "none", code=1).stderr.startswith("casfs: default: ")
+
+
+def test_verbose_says_where_it_works_and_where_an_error_arose(casfs: Casfs) -> None:
+    said = casfs.run("show", "none", "-v", code=1).stderr
+    assert said.startswith(f"store {casfs.store}, environment 'default'\nTraceback")
+    assert said.splitlines()[-1].startswith("casfs: default: none ")

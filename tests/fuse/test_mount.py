@@ -273,7 +273,7 @@ def test_a_list_mounts_many_and_names_all_that_fail(casfs: Casfs) -> None:
 def test_a_list_with_a_line_that_makes_no_sense_mounts_nothing_and_names_it_by_its_number(casfs: Casfs) -> None:
     path = casfs.directory / "list"
     path.write_text(f"# a comment\n  # another\n\nenv {casfs.directory / 'one'}\nlonely\n")
-    said = f"casfs: {path}: line 5 is no environment and path: 'lonely'\n"
+    said = f"casfs: {path}: line 5 is not a name and a path: 'lonely'\n"
     assert casfs.run("mount", "--list", path, code=1).stderr == said
     assert casfs.status() == []
     path.write_text(f"  # a comment\n\tenv\t{casfs.directory / 'one'}\n")

@@ -247,7 +247,7 @@ def test_config_keeps_pools_in_their_order(store: Store, shared: Store, place: P
     assert read_config(store.root) == (second.root, shared.root)
     remove_shared_pool(store, second.root)
     assert read_config(store.root) == (shared.root,)
-    with pytest.raises(StoreRefused, match="is no shared pool of"):
+    with pytest.raises(StoreRefused, match="is not a shared pool of"):
         remove_shared_pool(store, second.root)
 
 

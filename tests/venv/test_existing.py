@@ -88,7 +88,7 @@ def link_site(root: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (remove_configuration, "is no virtual environment: it has no pyvenv.cfg"),
+        (remove_configuration, "is not a virtual environment: it has no pyvenv.cfg"),
         (replace_configuration(os.mkfifo), "its pyvenv.cfg is no plain file"),
         (replace_configuration(os.mkdir), "its pyvenv.cfg is no plain file"),
         (replace_configuration(lambda path: os.symlink("/dev/zero", path)), "its pyvenv.cfg is no plain file"),
