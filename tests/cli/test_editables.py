@@ -177,7 +177,7 @@ def test_metadata_that_can_not_be_had_is_named_with_the_project(casfs: Casfs, pr
     ("content", "words"),
     [
         (None, "has neither pyproject.toml nor setup.py"),
-        ("[build-system", "is no TOML"),
+        ("[build-system", "is not TOML"),
         ("build-system = 1", "is not as PEP 518 and 517 ask"),
         ("[build-system]\nrequires = [1]", "is not as PEP 518 and 517 ask"),
         ("[build-system]\nrequires = []\nbuild-backend = 'x'\nbackend-path = ['../..']", "paths must be inside source tree"),

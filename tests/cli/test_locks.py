@@ -130,7 +130,7 @@ def test_relative_paths_are_relative_to_the_lock(casfs: Casfs) -> None:
 _HEAD = 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "one"\n'
 
 BAD = {
-    "no TOML": ("[[packages", "is no lock file"),
+    "no TOML": ("[[packages", "is not a lock file"),
     "no lock": ("x = 1", "lock-version"),
     "future": ('lock-version = "9.0"\ncreated-by = "x"\npackages = []', "9.0"),
     "other scheme": (

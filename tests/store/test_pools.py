@@ -258,8 +258,8 @@ def test_config_keeps_pools_in_their_order(store: Store, shared: Store, place: P
         (b"shared-pools = ['relative']", "absolute paths"),
         (b"shared-pools = '/srv'", "absolute paths"),
         (b"shared-pools = [1]", "absolute paths"),
-        (b"shared-pools = [", "is no TOML"),
-        (b"\xff", "is no TOML"),
+        (b"shared-pools = [", "is not TOML"),
+        (b"\xff", "is not TOML"),
     ],
 )
 def test_config_that_makes_no_sense_is_refused(store: Store, config: bytes, reason: str) -> None:
