@@ -23,7 +23,8 @@ def run_collect(arguments: argparse.Namespace) -> None:
         note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
     say(_describe(collected, is_dry=wish.is_dry))
     if collected.spare_wheels:
-        note(f"{format_count(collected.spare_wheels, 'wheel')} that no environment has can be added again: --unused-wheels removes them")
+        spare = format_count(collected.spare_wheels, "wheel")
+        note(f"kept for the next `casfs add`: {spare} that no environment uses; `casfs collect --unused-wheels` removes them")
 
 
 def _describe(collected: Collected, *, is_dry: bool) -> str:

@@ -6,8 +6,9 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
+from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, describe_failure
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
@@ -15,8 +16,6 @@ from casfs.store.store import Store, open_store
 if TYPE_CHECKING:  # most commands look at no daemon
     from casfs.store.leases import Lease
     from casfs.venv.interpreters.interpreter import Interpreter
-
-DEFAULT_ENVIRONMENT = "default"
 
 
 def store_directory(arguments: argparse.Namespace) -> str:
@@ -32,11 +31,6 @@ def _expand(path: str) -> str:
     if (expanded := os.path.expanduser(path)).startswith("~"):
         raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE")
     return expanded
-
-
-def environment_name(arguments: argparse.Namespace) -> str:
-    """--env, which may be no empty name, else CASFS_ENV unless that is empty, else 'default'."""
-    return arguments.env if arguments.env is not None else os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
 
 
 def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:
@@ -106,7 +100,7 @@ def _lay_out_twins(environment: Environment) -> None:
     try:
         build_stack(environment.store, environment.require())
     except OSError as error:
-        warn(f"mounts will be slower: {error.filename}: {reason_of(error)}")
+        warn(f"mounts will be slower: {describe_failure(error)}")
 
 
 def _move_places(environment: Environment) -> None:

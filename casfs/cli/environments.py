@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.cli.context import environment_name, store_directory
-from casfs.cli.output import format_size, note, say, say_json, say_table, warn
+from casfs.cli.context import store_directory
+from casfs.cli.hints import environment_name, hint_at
+from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
 from casfs.store.environments import Environment
@@ -87,7 +88,7 @@ def _row(one: _Listed) -> tuple[str, ...]:
     written = "?" if one.written is None else format_size(one.written)
     generation = one.generation
     count = str(len(generation.distributions))
-    return one.name, generation.interpreter.version, count, written, generation.created, ", ".join(one.shown)
+    return one.name, generation.interpreter.version, count, written, local_time(generation.created), ", ".join(one.shown)
 
 
 def _json(one: _Listed) -> dict[str, Any]:
@@ -108,6 +109,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     """casfs env remove"""
     store = _open(arguments)
     for name in dict.fromkeys(arguments.names):
+        hint_at(name)
         environment = Environment(store, name)
         refuse_shown(environment)
         if not arguments.yes:
@@ -121,5 +123,7 @@ def _refuse_loss(environment: Environment) -> None:
     from casfs.cli.uppers import summarise_upper
 
     if environment.current_number() is not None and (summary := summarise_upper(environment)) and not summary.is_empty:
-        what = f"{format_size(summary.size)} that were written into its mounts would be lost; `casfs diff` shows them"
-        raise EnvironmentRefused(environment.name, f"{what}, `casfs absorb` keeps what tools installed, --yes removes it all the same")
+        size = f" ({format_size(summary.size)})" if summary.size else ""
+        what = f"what was written into its mounts would be lost{size}: `casfs diff` shows it"
+        way_out = f"`casfs absorb` keeps what tools installed, `casfs env remove --yes {environment.name}` removes the environment anyway"
+        raise EnvironmentRefused(environment.name, f"{what}, {way_out}")

@@ -6,6 +6,7 @@ import argparse
 import os
 
 from casfs.cli.context import store_directory
+from casfs.cli.hints import complete_hints, hint_at
 from casfs.cli.hosts import end_idle_host
 from casfs.cli.mounts import mount_on_host, open_to_mount, require_generation
 from casfs.cli.mounts import run_mount as run_mount_here
@@ -44,10 +45,11 @@ def _mount_many(arguments: argparse.Namespace) -> None:
     """Mount what the lines of a file say. One that fails keeps no other. Raises MountRefused that names those that did."""
     refused = []
     for name, path in _read_list(arguments.list):
+        hint_at(name)
         try:
             run_mount(argparse.Namespace(**{**vars(arguments), "env": name, "mountpoint": path, "list": None}))
         except CasfsError as error:
-            refused.append(str(error))
+            refused.append(complete_hints(str(error)))
     if refused:
         raise MountRefused(arguments.list, *refused)
 
@@ -60,7 +62,7 @@ def _read_list(path: str) -> list[tuple[str, str]]:
     with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape", closefd=path != "-") as file:
         lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
     said = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if wrong := [f"line {number} is no environment and path: {line!r}" for number, line in said if len(line.split()) < 2]:
+    if wrong := [f"line {number} is not a name and a path: {line!r}" for number, line in said if len(line.split()) < 2]:
         raise MountRefused(path, *wrong)
     return [(name, os.path.expanduser(where)) for name, where in (line.split(None, 1) for _, line in said)]
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def run_sync(arguments: argparse.Namespace) -> None:
     path = arguments.lock
     is_stream = path == "-" or is_url(path) or path.startswith("/dev/")  # the last as of `casfs sync <(uv export)`
     if not is_stream and not os.path.isfile(path):
-        raise LockRefused(path, "is a directory; name the lock file in it" if os.path.isdir(path) else "is no file")
+        odd = "is a directory; name the lock file in it" if os.path.isdir(path) else "is not a plain file"
+        raise LockRefused(path, odd if os.path.lexists(path) else "no such file")
     refuse_other_files(path)
     if is_url(path) and path.endswith((".toml", ".lock")):
         raise LockRefused(hide_logins(path), "is a lock behind a URL, and only requirements files are read from there; fetch it first")
@@ -116,14 +117,29 @@ def run_lock(arguments: argparse.Namespace) -> None:
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))
     else:
-        above, name = os.path.split(arguments.output)
-        _write(Path(resolve_path(above), name), text, arguments.umask)
+        _write(Path(resolve_path(arguments.output)), text, arguments.umask)
     _note_what_is_missing(environment)
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that the user did."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def _write(path: Path, text: str, umask: int) -> None:
-    """The file whole, or as it was."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file:
+    """The file whole, or as it was; a device or a pipe is written to, as whoever names one means it."""
+    if path.exists() and not path.is_file():
+        with _naming(path), path.open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    with (
+        _naming(path),
+        tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file,
+    ):
         try:
             file.write(text)
             file.flush()

@@ -6,11 +6,14 @@ import argparse
 import contextlib
 import functools
 import os
+import shlex
 import sys
 import time
+from collections.abc import Iterator
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
+from casfs.cli.context import choose_interpreter, open_context, store_directory
+from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, required_host
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
@@ -48,13 +51,35 @@ def run_mount(arguments: argparse.Namespace) -> None:
         raise MountRefused(mountpoint, "is in the store itself")
     if arguments.owner is not None and os.geteuid() != 0:
         raise MountRefused(mountpoint, "only root can let the files of a mount belong to somebody (--owner)")
-    prepare_mountpoint(mountpoint)
-    require_generation(environment, arguments.python)
     if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):
         raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
-    if arguments.foreground:
-        serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
-    elif os.geteuid() == 0:
+    with _unmaking(mountpoint):
+        prepare_mountpoint(mountpoint)
+        require_generation(environment, arguments.python)
+        if not arguments.foreground:
+            _mount(environment, mountpoint, arguments)
+            return
+    serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
+
+
+@contextlib.contextmanager
+def _unmaking(path: str) -> Iterator[None]:
+    """Remove the directories at and above a path again that an exception leaves behind, and that are not there yet."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody uses one
+            for made in missing:
+                os.rmdir(made)
+        raise
+
+
+def _mount(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> None:
+    if os.geteuid() == 0:
         mount_on_host(environment, mountpoint, arguments)
     else:
         serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
@@ -102,7 +127,7 @@ def _is_mounted_already(environment: Environment, mountpoint: str, arguments: ar
         raise MountRefused(mountpoint, f"already shows environment {shown!r}")
     place = find_place(environment.store, mountpoint)
     if place is not None and (problem := _differs(environment, place, arguments)):
-        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; `casfs umount` comes first")
+        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; first `casfs umount {shlex.quote(mountpoint)}`")
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from pathlib import Path
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
-from casfs.cli.output import note, note_on_terminal, progress_of_downloads, say, warn
-from casfs.errors import BuildFailed, FetchFailed, StoreDamaged, WheelRefused
+from casfs.cli.output import note_on_terminal, progress_of_downloads, say, waiting, warn
+from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
 from casfs.fetch.access import Access, build_access, hide_logins
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
 from casfs.fetch.obtain import Means, obtain
@@ -68,7 +69,7 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
     words, constraints = take_constraints((*typed, *configured.options))
     environ = {name: value for name, value in configured.environ.items() if name not in _READ_HERE}
     return Reach(
-        Uv(find_uv(os.environ), words, environ),
+        Uv(find_uv(os.environ), words, environ, warn),
         build_access(words, environ, found, pip.get("proxy")),
         [*constraints, *os.environ.get("UV_CONSTRAINT", "").split()],
         os.environ.get("UV_OVERRIDE", "").split(),
@@ -150,24 +151,33 @@ def finding(
 def refuse_odd_words(words: Sequence[str]) -> None:
     """Raises FetchFailed for what would be more than one line of requirements, or none."""
     if odd := [word for word in words if not word.isprintable() or not word.strip()]:
-        raise FetchFailed(hide_logins(repr(odd[0])), "is no requirement, path or URL")
+        raise FetchFailed(hide_logins(repr(odd[0])), "is not a requirement, a path or a URL")
 
 
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
     try:
-        return resolve(reach.uv, interpreter, question, directory)
+        with waiting("finding what fits together"):
+            return resolve(reach.uv, interpreter, question, directory)
     except FetchFailed as error:
         if not editable:
             raise
-        raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}") from None
+        raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}", said=error.said) from None
 
 
 def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
     if arrivals:
-        change_and_show(arguments, environment, interpreter, arrivals)
+        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments))
     else:
         with changing(environment.store):
             create_environment(environment, interpreter)
+
+
+def _as_typed(arguments: argparse.Namespace) -> str:
+    """The command without its options, as `casfs generations` shows it."""
+    words = [*arguments.what]
+    for option, values in (("-r", arguments.requirements), ("-e", arguments.editable)):
+        words += [word for value in values or () for word in (option, value)]
+    return shlex.join(["add", *map(hide_logins, words)])
 
 
 def _is_there(store: Store, before: Generation | None, locked: Locked, is_requested: bool) -> bool:
@@ -200,7 +210,7 @@ def obtaining(
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
     with relying(store):  # what the pool knows stays known
-        arrivals = _obtain(store, interpreter, reach, wanted, directory)
+        arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
@@ -209,21 +219,7 @@ def obtaining(
             raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
-def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> Sequence[Arrival]:
-    try:
-        return obtain_shown(store, interpreter, reach, wanted, directory)
-    except BuildFailed as error:
-        tell_said(error)
-        raise
-
-
 def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
     """Wheels for what is wanted; a terminal shows how far that is."""
     with progress_of_downloads() as report:
         return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
-
-
-def tell_said(error: BuildFailed) -> None:
-    """What a build that failed had to say."""
-    for line in error.said:
-        note(hide_logins(line))

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from casfs.cli.add import must_have_hashes
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
+from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.foreground import Foreground, Start, end_alike
+from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
 from casfs.mount.private import Scene, enter_namespace, show_scene
 from casfs.store.environments import Environment

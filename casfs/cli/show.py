@@ -98,7 +98,7 @@ def _describe_file(store: Store, path: str) -> dict[str, object]:
     entry = find_entry(tree, inside, reader.fill)
     if not isinstance(entry, FileEntry):
         if not is_written:
-            raise EnvironmentRefused(environment.name, f"{path} is no file of it")
+            raise EnvironmentRefused(environment.name, f"{path} is not a file of it")
         return facts | _describe_written(path)
     node, one = read_file(tree, entry, reader.fill), tree.distribution(entry)
     facts |= {"distribution": one.name, "version": one.version} if one else {"distribution": None, "version": None}

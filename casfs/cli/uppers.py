@@ -96,7 +96,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
 def _say_what_stays(left: Summary) -> None:
     """Edits and files of nobody are not taken over; whoever meant them should know."""
     if count := left.files_of_nobody:
-        note(f"staying there, since nobody installed or somebody changed them: {format_count(count, 'file')}; `casfs diff` names them")
+        note(f"{format_count(count, 'file')} in it stay: edited, or part of no installed distribution; `casfs diff` names them")
 
 
 def run_reset(arguments: argparse.Namespace) -> None:
@@ -119,7 +119,7 @@ def run_reset(arguments: argparse.Namespace) -> None:
 def _ask(environment: Environment, summary: Summary) -> None:
     """Go on only if a user says so. Raises EnvironmentRefused."""
     if not sys.stdin.isatty():
-        raise EnvironmentRefused(environment.name, "there is no terminal to ask whether what was written may be lost; say it with --yes")
+        raise EnvironmentRefused(environment.name, "there is no terminal to ask on; `casfs reset --yes` does not ask")
     _say_summary(summary, _MAX_LINES)
     sys.stdout.flush()
     print(f"Throw away {format_size(summary.size)}? [y/N] ", end="", file=sys.stderr, flush=True)

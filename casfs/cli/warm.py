@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,9 +15,9 @@ from typing import TypeVar
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
-from casfs.cli.names import Reach, Wish, make_reach, obtain_shown, read_wish, refuse_odd_words, tell_said
-from casfs.cli.output import format_count, note, progress_of_wheels, say, warn
-from casfs.errors import BuildFailed, CasfsError, FetchFailed
+from casfs.cli.names import Reach, Wish, make_reach, obtain_shown, read_wish, refuse_odd_words
+from casfs.cli.output import format_count, note, progress_of_wheels, say, say_why, warn
+from casfs.errors import CasfsError
 from casfs.fetch.access import hide_logins
 from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.ingest import Ingested, Request, ingest_wheels
@@ -101,14 +100,11 @@ class _Warmth:
             question = Question(alone, self.asked)
             try:
                 verify(self.reach.uv, self.interpreter, question, directory, line=line)
-                lock = compile_line(replace(self.reach.uv, is_quiet=True))
+                lock = compile_line(self.reach.uv)
                 locked = read_lock(lock, self.interpreter, prefers=self.asked.prefers)
                 return compare(self.reach.uv, self.interpreter, question, locked, directory, line=line)
             except CasfsError as error:
                 with self._telling:
-                    if isinstance(error, FetchFailed) and error.subject == "uv":  # once more, so that uv says why
-                        with contextlib.suppress(FetchFailed):
-                            compile_line(self.reach.uv)
                     self._fail(line.text, error)
                 return []
 
@@ -143,8 +139,7 @@ class _Warmth:
 
     def _fail(self, what: str, error: CasfsError) -> None:
         self.failed += 1
-        if isinstance(error, BuildFailed):
-            tell_said(error)
+        say_why(error)
         warn(hide_logins(f"{what}: {'; '.join(error.reasons)}"))
 
 

@@ -143,8 +143,9 @@ class _Fetching:
             raise FetchFailed(split_login(self._download.url)[0], answer)
 
     def _begin_again(self) -> None:
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        os.ftruncate(self._fd, 0)
+        with naming(self._download.path):
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.ftruncate(self._fd, 0)
         self._hasher = ContentHasher()
 
     def _read(self, response: Response) -> None:

@@ -21,7 +21,6 @@ from casfs.fetch.uv import Uv
 _USUAL_SYSTEM = {"requires": ["setuptools>=64", "wheel"], "build-backend": "setuptools.build_meta:__legacy__"}
 """For a project that says nothing (PEP 517); setuptools can build editable wheels from 64 on."""
 
-_SHOWN_LINES = 30
 _EARLIEST = "315532800"
 """1980, where the times of a ZIP begin: a wheel that is built again of the same project is the same wheel."""
 
@@ -51,7 +50,9 @@ def build_editable(uv: Uv, python: str, project: str, directory: str) -> str:
     except BuildFailed:
         raise
     except FetchFailed as error:
-        raise FetchFailed(project, f"what it needs to be built can't be had: {error.subject} {'; '.join(error.reasons)}") from None
+        raise FetchFailed(
+            project, f"what it needs to be built can't be had: {error.subject} {'; '.join(error.reasons)}", said=error.said
+        ) from None
     name = backend.call("build_editable", made)
     if not _is_file_in(made, name) or not name.endswith(".whl"):
         raise FetchFailed(project, f"its build backend {system.backend} said that {name!r} is the wheel, and there is none of that name")
@@ -66,11 +67,11 @@ def _read_system(project: str) -> _System:
             table = tomllib.load(file).get("build-system", _USUAL_SYSTEM)
     except FileNotFoundError:
         if not os.path.isdir(project):
-            raise FetchFailed(project, "is no directory") from None
+            raise FetchFailed(project, "is not a directory") from None
         if not os.path.isfile(f"{project}/setup.py"):
             raise FetchFailed(project, "has neither pyproject.toml nor setup.py, so there is nothing to build") from None
     except (OSError, ValueError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else f"is no TOML: {error}"
+        reason = reason_of(error) if isinstance(error, OSError) else f"is not TOML: {error}"
         raise FetchFailed(f"{project}/pyproject.toml", reason) from None
     table = table if isinstance(table, dict) else {"requires": None}
     requires, path = (table.get(key, []) for key in ("requires", "backend-path"))
@@ -130,7 +131,7 @@ class _Backend:
         """With the last line that it said, which is what an exception is about, and what was before it."""
         lines = read_said(self.said, traceback)
         last = f": {lines[-1].strip()}" if lines else ""
-        return BuildFailed(self.project, reason + last, said=tuple(lines[-_SHOWN_LINES:]))
+        return BuildFailed(self.project, reason + last, said=tuple(lines))
 
 
 def _ending(code: int) -> str:

@@ -17,6 +17,7 @@ from casfs.errors import FetchFailed
 from casfs.fetch.obtain import origin_of
 from casfs.fetch.uv import Uv
 from casfs.store.generations import Distribution
+from casfs.store.publish import naming
 from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.hashes import Asked
@@ -63,7 +64,7 @@ def resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str
     verify(uv, interpreter, question, directory)
     if question.held:
         with contextlib.suppress(FetchFailed):  # something needs another version of what is held
-            return _resolve(replace(uv, is_quiet=True), interpreter, question, _new_directory(f"{directory}/held"))
+            return _resolve(uv, interpreter, question, _new_directory(f"{directory}/held"))
     return _resolve(uv, interpreter, replace(question, held={}), directory)
 
 
@@ -76,7 +77,7 @@ def _resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: st
         return locked
     # Of several indexes together uv takes another version if the first that has the preferred one has it for other Pythons only.
     if pins := pin_moved(locked, question.present):
-        again, quiet = _new_directory(f"{directory}/again"), replace(uv, is_quiet=True)
+        again, quiet = _new_directory(f"{directory}/again"), replace(uv, warn=_ignore)
         with contextlib.suppress(FetchFailed):
             lock = compile_requirements(quiet, interpreter, requirements, again, constraints=[*pins, *held])
             return read_lock(lock, interpreter, prefers=prefers)
@@ -101,7 +102,8 @@ def compile_requirements(
     files = ((Kind.CONSTRAINT, "--constraints", constraints), (Kind.OVERRIDE, "--overrides", ()))
     for kind, option, others in files:
         if lines := [*requirements.texts(kind), *others]:
-            Path(path := f"{directory}/{kind.value}s.txt").write_text("\n".join(lines), encoding="utf-8")
+            with naming(path := f"{directory}/{kind.value}s.txt"):
+                Path(path).write_text("\n".join(lines), encoding="utf-8")
             words += [option, path]
     asked = [*requirements.options, *requirements.texts(Kind.ASKED)]
     preferred = format_preferences(present) if name == "pylock.toml" else ""
@@ -144,11 +146,15 @@ def compare(
 
 def _read_references(uv: Uv, interpreter: Interpreter, question: Question, directory: str, *more: str) -> list[Line]:
     """What projects themselves refer to by path or URL, with the hashes in these: a lock of uv has no word of them."""
-    quiet, directory = replace(uv, is_quiet=True), _new_directory(f"{directory}/references")
+    quiet, directory = replace(uv, warn=_ignore), _new_directory(f"{directory}/references")
     path = compile_requirements(quiet, interpreter, question.requirements, directory, *more, name="references.txt")
     reader = Reader(lambda path: Path(path).read_bytes(), {}, lambda place: "what projects refer to")
     reader.add_file(path)
     return [replace(one, kind=Kind.CONSTRAINT) for one in reader.found.lines if one.place and one.project]
+
+
+def _ignore(text: str) -> None:
+    """What uv warns of was said before."""
 
 
 def _new_directory(path: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -155,8 +156,8 @@ def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
         with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
             _call_inside(process.namespace_fd, act)
     except OSError as error:
-        reason = reason_of(error)
-        raise MountRefused(f"{path} of process {pid}", f"{reason}; `casfs umount --lazy` ends a mount that is in use") from None
+        lazily = f"`casfs umount --lazy --into {pid} {shlex.quote(path)}`"
+        raise MountRefused(f"{path} of process {pid}", f"{reason_of(error)}; {lazily} ends a mount that is in use") from None
 
 
 def _call_inside(namespace_fd: int, call: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ def unmount(path: str) -> None:
         if users:
             break
     named = ", ".join(f"{name} (process {pid})" for pid, name in users)
-    raise MountRefused(path, f"is in use by {named or 'a process that is not yours'}; end it, or use `casfs umount --lazy`")
+    reason = f"is in use by {named or 'a process that is not yours'}"
+    raise MountRefused(path, f"{reason}; end it, or use `casfs umount --lazy {shlex.quote(path)}`")
 
 
 def _unmount(path: str, *, is_lazy: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Iterator
 
@@ -40,7 +41,8 @@ def refuse_shown(environment: Environment) -> None:
     if not os.path.isdir(environment.directory):
         raise EnvironmentRefused(environment.name, "there is no environment of this name; `casfs env list` lists them")
     if shown := [where for name, where in iter_shown(environment.store) if name == environment.name]:
-        raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}; `casfs umount` comes first")
+        ends = [f"`casfs umount {shlex.quote(where)}`" for where in shown if where.startswith("/") and " (in process " not in where]
+        raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}" + (f"; first {', '.join(ends)}" if ends else ""))
 
 
 def remove_environment(environment: Environment) -> None:

@@ -42,11 +42,11 @@ class Environment:
         except FileNotFoundError:
             return None
         except OSError as error:
-            reason = "is no symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
+            reason = "is not a symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
             raise StoreDamaged(f"{self.directory}/current", reason) from None
         number = os.path.basename(target).removesuffix(".toml")
         if not number.isdecimal():
-            raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is no generation")
+            raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is not a generation")
         return int(number)
 
     def numbers(self) -> list[int]:
@@ -66,8 +66,19 @@ class Environment:
     def require(self) -> Generation:
         """The current generation. Raises EnvironmentRefused if the environment does not exist."""
         if (generation := self.current()) is None:
-            raise EnvironmentRefused(self.name, "there is no environment of this name; `casfs add` makes one")
+            raise EnvironmentRefused(self.name, f"there is no environment of this name; {self._meant()}`casfs add` makes one")
         return generation
+
+    def _meant(self) -> str:
+        """`did you mean 'NAME'? ` if there is an environment of almost this name."""
+        from difflib import get_close_matches
+
+        with contextlib.suppress(OSError):
+            above = os.path.dirname(self.directory)
+            known = [name for name in sorted(os.listdir(above)) if os.path.lexists(f"{above}/{name}/current")]
+            if found := get_close_matches(self.name, known, n=1):
+                return f"did you mean {found[0]!r}? "
+        return ""
 
     def path(self, number: int) -> str:
         """The lock file of a generation."""

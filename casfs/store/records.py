@@ -12,6 +12,7 @@ import os
 import time
 
 from casfs.store.holders import is_held_by_strangers, is_open_to_others
+from casfs.store.publish import naming
 
 
 def now_utc() -> str:
@@ -25,7 +26,7 @@ def write_record(path: str, value: object) -> None:
     Raises OSError, and then leaves nothing.
     """
     try:
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
+        with naming(path), open(f"{path}.new", "w", encoding="utf-8") as file:
             json.dump(value, file)
         os.rename(f"{path}.new", path)
     except OSError:

@@ -46,7 +46,7 @@ def _parse_config(path: str, content: bytes) -> tuple[str, ...]:
     try:
         data = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise StoreRefused(path, f"is no TOML: {error}") from None
+        raise StoreRefused(path, f"is not TOML: {error}") from None
     if unknown := sorted(data.keys() - {_KEY}):
         raise StoreRefused(path, f"has the unknown key {unknown[0]!r}; this casfs knows only {_KEY!r}")
     pools = data.get(_KEY, [])
@@ -125,7 +125,7 @@ def remove_shared_pool(store: Store, pool: str) -> None:
     with _locked(store):
         pools = read_config(store.root)
         if pool not in pools:
-            raise StoreRefused(pool, f"is no shared pool of {store.root}; `casfs pool list` lists them")
+            raise StoreRefused(pool, f"is not a shared pool of {store.root}; `casfs pool list` lists them")
         _write_config(store, [other for other in pools if other != pool])
 
 

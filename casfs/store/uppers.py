@@ -61,11 +61,11 @@ def current_upper(environment: Environment) -> Upper | None:
         if not _is_directory(f"{_directory(environment)}/{target}/files"):
             return None
     except OSError as error:
-        reason = "is no symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
+        reason = "is not a symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
         raise StoreDamaged(link, reason) from None
     upper = _parse_upper(environment, target)
     if upper is None or not _is_directory(upper.files):
-        raise StoreDamaged(link, f"points to {target!r}, which is no upper layer")
+        raise StoreDamaged(link, f"points to {target!r}, which is not an upper layer")
     return upper
 
 

@@ -75,7 +75,7 @@ def _parse_row(row: list[str], dist_info: str, problems: Problems) -> RecordEntr
             problems.add_record(path, "has no hash in RECORD")
         return None
     if row[2] and not _SIZE.fullmatch(row[2]):
-        problems.add_record(path, f"has the size {quote(row[2])} in RECORD, which is no number")
+        problems.add_record(path, f"has the size {quote(row[2])} in RECORD, which is not a number")
         return None
     algorithm, _, value = row[1].partition("=")
     if algorithm not in RECORD_ALGORITHMS:

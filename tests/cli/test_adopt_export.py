@@ -92,7 +92,7 @@ def test_adopt_refuses_an_environment_that_has_something(casfs: Casfs, native: N
 
 
 def test_adopt_refuses_what_is_no_virtual_environment(casfs: Casfs, native: NativeWorkshop) -> None:
-    for path, reason in ((casfs.directory, "is no virtual environment: it has no pyvenv.cfg"), (Path("/nowhere"), "is not there")):
+    for path, reason in ((casfs.directory, "is not a virtual environment: it has no pyvenv.cfg"), (Path("/nowhere"), "is not there")):
         assert casfs.run("adopt", path, code=1).stderr == f"casfs: {path}: {reason}\n"
     native.configure("home = /nowhere\n")
     done = casfs.run("adopt", native.root, code=1)
@@ -169,7 +169,7 @@ def test_what_an_export_that_was_ended_left_is_gone_after_the_next(casfs: Casfs)
 def test_export_refuses_an_environment_that_does_not_exist(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo"))
     done = casfs.run("--env", "nowhere", "export", casfs.directory / "x", code=1)
-    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add --env nowhere` makes one\n"
 
 
 def test_export_of_a_damaged_store_leaves_nothing(casfs: Casfs) -> None:

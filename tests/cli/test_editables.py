@@ -116,7 +116,7 @@ def test_project_without_a_word_of_its_build_system_is_setuptools_business(casfs
     (project / "pyproject.toml").write_text('[project]\nname = "old"\nversion = "1"\n')
     done = casfs.run("add", "-e", project, code=1)
     assert "setuptools" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"casfs: {project}: what it needs to be built can't be had: uv ended with ")
+    assert done.stderr.splitlines()[-1].startswith(f"casfs: {project}: what it needs to be built can't be had: uv failed for the ")
 
 
 # --- what goes wrong
@@ -169,7 +169,7 @@ def test_metadata_that_can_not_be_had_is_named_with_the_project(casfs: Casfs, pr
     (project / "pyproject.toml").write_text((project / "pyproject.toml").read_text().replace('version = "1.0"', 'dynamic = ["version"]'))
     (project / "backend.py").write_text(RAISES)
     done = casfs.run("add", "-e", project, code=1)
-    assert done.stderr.splitlines()[-1] == f"casfs: {project}: uv ended with 1, and nothing has changed"
+    assert done.stderr.splitlines()[-1] == f"casfs: {project}: uv failed for the reason above; nothing has changed"
     assert "oh no" in done.stderr
 
 
@@ -177,7 +177,7 @@ def test_metadata_that_can_not_be_had_is_named_with_the_project(casfs: Casfs, pr
     ("content", "words"),
     [
         (None, "has neither pyproject.toml nor setup.py"),
-        ("[build-system", "is no TOML"),
+        ("[build-system", "is not TOML"),
         ("build-system = 1", "is not as PEP 518 and 517 ask"),
         ("[build-system]\nrequires = [1]", "is not as PEP 518 and 517 ask"),
         ("[build-system]\nrequires = []\nbuild-backend = 'x'\nbackend-path = ['../..']", "paths must be inside source tree"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from casfs.cli.output import local_time
 from tests.fuse.harness import Casfs, Interpreter, run_python, site_packages
 
 
@@ -28,8 +29,17 @@ def test_list_tells_what_each_environment_is_and_where_it_is_mounted(casfs: Casf
     assert [found[name]["mounts"] for name in ("default", "other")] == [[], [str(mountpoint)]]
     assert found["other"]["written-bytes"] == 0
     default, other = casfs.run("--env", "other", "env", "list").stdout.splitlines()[2:]
-    assert default.split() == ["default", found["default"]["python"], "0", "0", "B", found["default"]["changed"]]
-    assert other.split() == ["*", "other", found["other"]["python"], "1", "0", "B", found["other"]["changed"], str(mountpoint)]
+    assert default.split() == ["default", found["default"]["python"], "0", "0", "B", *local_time(found["default"]["changed"]).split()]
+    assert other.split() == [
+        "*",
+        "other",
+        found["other"]["python"],
+        "1",
+        "0",
+        "B",
+        *local_time(found["other"]["changed"]).split(),
+        str(mountpoint),
+    ]
 
 
 def test_list_of_a_store_without_environments(casfs: Casfs) -> None:
@@ -59,7 +69,7 @@ def test_environment_that_does_not_exist_is_not_removed(casfs: Casfs, name: str)
 def test_mounted_environment_is_not_removed(casfs: Casfs) -> None:
     mountpoint = casfs.mount(data_path="")
     said = casfs.run("env", "remove", "default", code=1).stderr
-    assert said == f"casfs: default: is in use: {mountpoint}; `casfs umount` comes first\n"
+    assert said == f"casfs: default: is in use: {mountpoint}; first `casfs umount {mountpoint}`\n"
     assert run_python(mountpoint, "print(1)") == "1"
     casfs.umount(mountpoint)
     casfs.run("env", "remove", "default")
@@ -77,7 +87,7 @@ def test_what_tools_wrote_is_removed_only_when_told_so(casfs: Casfs) -> None:
     casfs.umount(mountpoint)
     assert read_list(casfs)["default"]["written-bytes"] == 4
     said = casfs.run("env", "remove", "default", code=1).stderr
-    assert said.startswith("casfs: default: 4 B that were written into its mounts would be lost; `casfs diff` shows them")
+    assert said.startswith("casfs: default: what was written into its mounts would be lost (4 B): `casfs diff` shows it, ")
     casfs.run("env", "remove", "--yes", "default")
     assert not (casfs.store / "environments/default").exists()
 

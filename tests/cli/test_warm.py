@@ -147,7 +147,7 @@ def test_options_of_a_file_count(casfs: Casfs, index: PackageIndex, tmp_path: Pa
 
 def test_word_of_several_lines_is_refused(casfs: Casfs, tmp_path: Path) -> None:
     done = casfs.run("--store", tmp_path / "new", "pool", "warm", "two\n--find-links /nowhere", code=1)
-    assert done.stderr == "casfs: 'two\\n--find-links /nowhere': is no requirement, path or URL\n"
+    assert done.stderr == "casfs: 'two\\n--find-links /nowhere': is not a requirement, a path or a URL\n"
 
 
 def test_login_of_what_fails_is_not_told(casfs: Casfs, tmp_path: Path) -> None:

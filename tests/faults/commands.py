@@ -85,6 +85,13 @@ def check_refusal(done: Done) -> None:
     assert lines[0].startswith("casfs: "), done.errors
 
 
+def check_names_a_file(done: Done) -> None:
+    """The line that says why begins with what it is about."""
+    subject, _, reason = done.errors.removeprefix("casfs: ").partition(": ")
+    assert subject, done.errors
+    assert reason, done.errors
+
+
 def read_contents(store: Path, name: str = "default") -> Contents:
     """What the environment holds; every byte of it is compared with its digest. An environment that does not exist holds nothing."""
     environment = Environment(open_store(store), name)

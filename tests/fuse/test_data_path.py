@@ -504,7 +504,7 @@ def test_a_mount_that_is_there_is_not_taken_for_another_kind(scene: Scene) -> No
     mountpoint = scene.mount()
     assert "already shows" in scene.casfs.run("mount", mountpoint).stderr
     for words in (["--read-only"], ["--data-path", "fuse"], ["--owner", "1001"]):
-        assert "`casfs umount` comes first" in scene.casfs.run("mount", *words, mountpoint, code=1).stderr
+        assert f"first `casfs umount {mountpoint}`" in scene.casfs.run("mount", *words, mountpoint, code=1).stderr
     (site_packages(mountpoint) / "x").write_text("")
 
 

@@ -164,7 +164,7 @@ def test_a_link_in_place_of_a_directory_leads_no_command_out(hostile: Hostile, t
     hostile.casfs.add(hostile.casfs.wheel("other"))
     assert outside.stat().st_mtime == 1
     assert "private.py" not in hostile.casfs.run("diff").stdout
-    assert "is no directory any more" in hostile.casfs.run("absorb", code=1).stderr
+    assert "is not a directory any more" in hostile.casfs.run("absorb", code=1).stderr
     hostile.casfs.run("reset", "--yes")
     assert os.listdir(outside) == ["private.py"]
 

@@ -154,7 +154,7 @@ def test_umount_of_a_busy_mount_names_who_uses_it(casfs: Casfs, mounted: Path) -
     with subprocess.Popen(["sleep", "60"], cwd=mounted / "bin") as user:
         try:
             done = casfs.run("umount", mounted, code=1)
-            expected = f"is in use by sleep (process {user.pid}); end it, or use `casfs umount --lazy`"
+            expected = f"is in use by sleep (process {user.pid}); end it, or use `casfs umount --lazy {mounted}`"
             assert done.stderr == f"casfs: {mounted}: {expected}\n"
             assert (mounted / "pyvenv.cfg").is_file()
         finally:
@@ -274,7 +274,7 @@ def test_a_list_mounts_many_and_names_all_that_fail(casfs: Casfs) -> None:
 def test_a_list_with_a_line_that_makes_no_sense_mounts_nothing_and_names_it_by_its_number(casfs: Casfs) -> None:
     path = casfs.directory / "list"
     path.write_text(f"# a comment\n  # another\n\nenv {casfs.directory / 'one'}\nlonely\n")
-    said = f"casfs: {path}: line 5 is no environment and path: 'lonely'\n"
+    said = f"casfs: {path}: line 5 is not a name and a path: 'lonely'\n"
     assert casfs.run("mount", "--list", path, code=1).stderr == said
     assert casfs.status() == []
     path.write_text(f"  # a comment\n\tenv\t{casfs.directory / 'one'}\n")

@@ -120,12 +120,11 @@ def test_wheels_of_a_removed_shared_pool_can_be_added_again(casfs: Casfs, shared
 
 def test_shared_pool_that_an_environment_needs_is_not_removed_by_mistake(casfs: Casfs, shared: Path) -> None:
     casfs.run("pool", "add", shared)
+    way = f"`casfs pool remove --force {shared}` removes it anyway"
     assert casfs.run("pool", "remove", shared).stdout == f"- {shared}\n"  # nobody needs it yet
     casfs.run("pool", "add", shared)
     casfs.add(demo(casfs))
-    refusal = (
-        f"casfs: {shared}: environment 'default' needs it for demo 1.0, which no other pool has; `--force` removes the pool all the same\n"
-    )
+    refusal = f"casfs: {shared}: environment 'default' needs it for demo 1.0, which no other pool has; {way}\n"
     assert casfs.run("pool", "remove", shared, code=1).stderr == refusal
     casfs.run("remove", "demo")
     assert casfs.run("pool", "remove", shared, code=1).stderr == refusal.replace(
@@ -208,7 +207,7 @@ def test_environment_of_a_shared_pool_is_listed_and_removed_also_without_it(casf
     (site_packages(mountpoint) / "mine.py").touch()
     assert "is in use" in casfs.run("env", "remove", "default", code=1).stderr
     casfs.umount(mountpoint)
-    assert "were written into its mounts would be lost" in casfs.run("env", "remove", "default", code=1).stderr
+    assert "what was written into its mounts would be lost" in casfs.run("env", "remove", "default", code=1).stderr
     shared.rename(casfs.directory / "away")
     done = casfs.run("env", "list")
     assert "default" in done.stdout

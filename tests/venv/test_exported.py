@@ -135,8 +135,8 @@ def fill_directory(path: Path) -> None:
     ("make", "words"),
     [
         (fill_directory, "is not empty \\(it holds 'mine'\\)"),
-        (lambda path: path.touch(), "is there already, and is no directory"),
-        (lambda path: path.symlink_to("nowhere"), "is there already, and is no directory"),
+        (lambda path: path.touch(), "is there already, and is not a directory"),
+        (lambda path: path.symlink_to("nowhere"), "is there already, and is not a directory"),
     ],
     ids=["full", "file", "link"],
 )

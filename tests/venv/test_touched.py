@@ -97,3 +97,16 @@ def test_the_same_wheel_again_is_no_change(mounted: MountedWorkshop):
 def test_an_empty_upper_layer_hinders_nothing(mounted: MountedWorkshop):
     require_upper(mounted.workshop.environment)
     assert mounted.workshop.add(DEMO_2).after.number == 2
+
+
+def test_what_one_tool_did_to_many_is_said_once(workshop: Workshop):
+    names = ["alpha", "beta", "demo", "gamma", "other"]
+    workshop.add(OTHER)
+    mounted = MountedWorkshop(workshop)
+    for name in names:
+        mounted.install(name, tool="uv")
+    with pytest.raises(EnvironmentRefused) as caught:
+        workshop.add(*(make_wheel(None, name, "2.0") for name in names))
+    [reason] = caught.value.reasons
+    many = "`casfs absorb` keeps them, `casfs reset` throws them away"
+    assert reason == f"5 distributions were installed by uv in the mounted environment (alpha, beta, demo and 2 more); {many}"

@@ -26,7 +26,7 @@ from casfs.store.collect.needed import Needed, iter_record_shards, iter_shard, i
 from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
-from casfs.store.publish import sync_file_system
+from casfs.store.publish import naming, sync_file_system
 from casfs.store.reliance import iter_environments
 from casfs.store.shared import follow_config, nothing_relying
 from casfs.store.store import Store
@@ -163,7 +163,8 @@ class _Collection:
         fd = os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if not self._wish.is_dry:
-                sync_file_system(fd)
+                with naming(self._store.root):
+                    sync_file_system(fd)
         finally:
             os.close(fd)
 

@@ -152,10 +152,10 @@ def _current_problem(target: str | None, numbers: list[int]) -> str | None:
     if target is None:
         return None
     if not target:
-        return "is no symbolic link"
+        return "is not a symbolic link"
     match = _CURRENT.fullmatch(target)
     if match is None or int(match[1]) not in numbers:
-        return f"points to {target!r}, which is no generation"
+        return f"points to {target!r}, which is not a generation"
     return None
 
 
@@ -166,5 +166,5 @@ def _standard_problems(lock: bytes) -> list[str]:
     try:
         Pylock.from_dict(tomllib.loads(lock.decode())).validate()
     except PylockValidationError as error:
-        return [f"is no valid lock file: {error}"]
+        return [f"is not a valid lock file: {error}"]
     return []

@@ -88,7 +88,7 @@ def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None,
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
         raise LockRefused(path, " ".join(str(error).split())) from None
     except (ValueError, RecursionError) as error:
-        raise LockRefused(path, f"is no lock file: {error}") from None
+        raise LockRefused(path, f"is not a lock file: {error}") from None
 
 
 def _with_hashes(value: Any) -> Any:
@@ -173,7 +173,7 @@ def _refuse_odd_repository(project: str, source: PackageVcs) -> None:
         kind = f"kind {source.type!r}" if source.type in {"hg", "svn", "bzr"} else f"unknown kind {source.type!r}"
         raise InvalidValue(project, f"is in a repository of the {kind}, and casfs reads only those of git")
     if not _COMMIT.fullmatch(source.commit_id):
-        raise InvalidValue(project, f"commit-id {source.commit_id!r} is no commit: 40 or 64 lower-case hexadecimal digits are")
+        raise InvalidValue(project, f"commit-id {source.commit_id!r} is not a commit, which has 40 or 64 lower-case hexadecimal digits")
     if "#" in (source.url or ""):
         raise InvalidValue(project, "the url of its repository has a fragment")
 

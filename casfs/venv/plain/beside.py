@@ -36,7 +36,7 @@ def require_free(directory: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(found.st_mode):
-        raise EnvironmentRefused(directory, "is there already, and is no directory")
+        raise EnvironmentRefused(directory, "is there already, and is not a directory")
     if names := os.listdir(directory):
         raise EnvironmentRefused(directory, f"is not empty (it holds {min(names)!r})")
 

@@ -47,13 +47,13 @@ def require_existing(directory: str) -> None:
         os.stat(directory)
         found = os.lstat(f"{directory}/pyvenv.cfg")
     except FileNotFoundError as error:
-        reason = "is not there" if error.filename == directory else "is no virtual environment: it has no pyvenv.cfg"
+        reason = "is not there" if error.filename == directory else "is not a virtual environment: it has no pyvenv.cfg"
     except OSError as error:
         reason = f"can't be read: {reason_of(error)}"
     else:
         if stat.S_ISREG(found.st_mode):
             return
-        reason = "is no virtual environment: its pyvenv.cfg is no plain file"
+        reason = "is not a virtual environment: its pyvenv.cfg is not a plain file"
     raise EnvironmentRefused(directory, reason)
 
 

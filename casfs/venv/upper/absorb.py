@@ -118,7 +118,7 @@ def _refuse_without_site(view: MergedView, environment: Environment) -> None:
     """Where everything is gone at once, somebody broke the environment rather than uninstalled all that was in it."""
     site, shown = site_packages(view), view.find(site_packages(view))
     if not isinstance(shown, DirectoryNode) and not (isinstance(shown, Written) and shown.kind is WrittenKind.DIRECTORY):
-        raise EnvironmentRefused(environment.name, f"{site} is no directory any more in its mounts; `casfs reset` brings it back")
+        raise EnvironmentRefused(environment.name, f"{site} is not a directory any more in its mounts; `casfs reset` brings it back")
 
 
 def _file_size(entries: Collection[Written]) -> int:
