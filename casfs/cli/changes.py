@@ -44,7 +44,7 @@ def change_and_show(
     only: frozenset[str] | None = None,
 ) -> None:
     """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions."""
-    options = AddOptions(arguments.strict, arguments.allow_record_mismatch, command=command, only=only)
+    options = AddOptions(arguments.strict, arguments.allow_record_mismatch, arguments.max_wheel_size, command=command, only=only)
     with changing(environment.store):
         change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
         show_in_mounts(environment)

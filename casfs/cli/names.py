@@ -55,7 +55,8 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
     pip = read_pip_settings(os.environ)
     configured = translate(typed, os.environ, pip, found)
     options = (*typed, *configured.options)
-    return Reach(Uv(find_uv(os.environ), options, configured.environ), build_access(options, configured.environ, found, pip.get("proxy")))
+    access = build_access(options, configured.environ, found, pip.get("proxy"), arguments.max_wheel_size)
+    return Reach(Uv(find_uv(os.environ), options, configured.environ), access)
 
 
 def add_names(arguments: argparse.Namespace) -> None:

@@ -129,7 +129,8 @@ class _Warmth:
 
     def _ingest(self, arrival: Arrival) -> Ingested | None:
         try:
-            return ingest_wheels(self.store, [arrival.wheel], Request(lambda path, about: None))[0]
+            request = Request(lambda path, about: None, max_wheel_size=self.reach.access.limits.body)
+            return ingest_wheels(self.store, [arrival.wheel], request)[0]
         except CasfsError as error:
             with self._telling:
                 self._fail(arrival.origin, error)

@@ -92,7 +92,7 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
     if locked.form is Form.REPOSITORY:
         from casfs.fetch.repository import check_out
 
-        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
+        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ, means.access.limits)
     try:
         return means.uv.build(means.python, source, directory)
     except BuildFailed as error:

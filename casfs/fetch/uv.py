@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from casfs.errors import BuildFailed, FetchFailed, reason_of
+from casfs.fetch.limits import RESOLVE_LIMIT_S
 from casfs.fetch.said import read_said
 from casfs.venv.locks.locks import Choice
 
@@ -38,7 +39,7 @@ class Uv:
         sources = [os.path.abspath(file) if file != "-" else file for file in files]
         if lines:
             sources.append("-")
-        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
+        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
         return lock
 
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
@@ -86,14 +87,18 @@ class Uv:
                 kept += taken
         return kept
 
-    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None) -> None:
+    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None, limit_s: float | None = None) -> None:
         """Run uv to its end. Raises FetchFailed if it fails, when it has said why: to the user, or into the file `said`."""
         import subprocess
 
         told = said or (subprocess.DEVNULL if self.is_quiet else None)
         command = [self.program, *words]
         try:
-            done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=told, check=False, text=True)
+            done = subprocess.run(
+                command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=told, check=False, text=True, timeout=limit_s
+            )
+        except subprocess.TimeoutExpired:
+            raise FetchFailed("uv", f"was ended, since it took longer than {limit_s:g} seconds") from None
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
         if done.returncode:

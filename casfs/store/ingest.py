@@ -30,12 +30,12 @@ from casfs.store.manifests import (
 )
 from casfs.store.numbers import assign_numbers
 from casfs.store.plain import read_plain_file
-from casfs.store.publish import Batch, naming, write_all
+from casfs.store.publish import Batch, naming, room_problem, write_all
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
+from casfs.wheels.source import MAX_WHEEL_SIZE, FileSource, too_large
 
 if TYPE_CHECKING:  # a wheel that is known is never opened, and then all of casfs.wheels would be loaded for nothing
-    from casfs.wheels.source import FileSource
     from casfs.wheels.wheel import Wheel, WheelFile
 
 _COPY_SIZE = 1 << 20
@@ -83,6 +83,7 @@ class Request:
 
     accept: Callable[[str, Description], None]
     allow_record_mismatch: bool = False
+    max_wheel_size: int = MAX_WHEEL_SIZE
     progress: Progress = lambda name, done, total: None
 
 
@@ -148,6 +149,7 @@ def _ingest_one(store: Store, batch: Batch, path: str, request: Request) -> _Dra
         facts = file_facts(file.fileno())
         if (digest := read_stamp(store, path, facts)) and (draft := _known(store, path, facts, digest, request)):
             return draft
+        _refuse_hopeless(FileSource(file.fileno(), path), batch.directory, request.max_wheel_size)
         import tempfile
 
         copy = stack.enter_context(tempfile.TemporaryFile(dir=batch.directory))
@@ -176,6 +178,18 @@ def _open_wheel(path: str) -> BinaryIO:
         file.close()
         raise WheelRefused(path, "is not a plain file")
     return file
+
+
+def _refuse_hopeless(source: FileSource, directory: str, limit: int) -> None:
+    """Raises WheelRefused for what is not worth a copy: no ZIP by its end, or more than the user, or the disk, has room for."""
+    from casfs.wheels.endrecord import find_directory
+    from casfs.wheels.problems import Problems
+
+    find_directory(source, Problems(source.name))
+    if source.size > limit:
+        raise WheelRefused(source.name, too_large(source.size, limit))
+    if problem := room_problem(directory, source.size):
+        raise WheelRefused(source.name, problem)
 
 
 def _copy_hashing(file: BinaryIO, copy_fd: int) -> tuple[Digest, int]:
@@ -232,7 +246,6 @@ def _known(store: Store, path: str, facts: list[int], digest: Digest, request: R
 
 def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, request: Request) -> None:
     """Stage the blobs of a wheel that the store has not seen, and draft its manifest. Raises WheelRefused with all that is wrong."""
-    from casfs.wheels.source import FileSource
     from casfs.wheels.wheel import read_wheel
 
     source = FileSource(copy_fd, draft.path)

@@ -266,7 +266,10 @@ def test_index_without_hashes_is_no_obstacle(casfs: Casfs, index: PackageIndex) 
     assert casfs.add("one").stdout == "+ one 1.0\n"
 
 
-def test_interrupted_download_leaves_nothing(casfs: Casfs, index: PackageIndex) -> None:
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "casfs: interrupted\n"), (signal.SIGTERM, 143, "")])
+def test_download_that_is_ended_leaves_nothing_unfinished(
+    casfs: Casfs, index: PackageIndex, number: signal.Signals, code: int, said: str
+) -> None:
     index.offer("one", size=1_000_000)
     index.faults["one-1.0-py3-none-any.whl"] = package_index.is_silent
     before = casfs.generation()
@@ -275,9 +278,9 @@ def test_interrupted_download_leaves_nothing(casfs: Casfs, index: PackageIndex) 
     assert is_readable(process.stderr.fileno(), 60)  # "Resolved 1 package"
     while not any(path.suffix == ".whl" for path in (casfs.store / "tmp").rglob("*")):
         assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60)[1].endswith("casfs: interrupted\n")
-    assert process.returncode == 130
+    process.send_signal(number)
+    assert "".join(line for line in process.communicate(timeout=60)[1].splitlines(True) if not line.startswith("Resolved")) == said
+    assert process.returncode == code
     assert casfs.generation() == before
     assert leftovers(casfs) == []
 
