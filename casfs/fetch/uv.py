@@ -39,7 +39,11 @@ class Uv:
         sources = [os.path.abspath(file) if file != "-" else file for file in files]
         if lines:
             sources.append("-")
-        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
+        self._run(
+            [*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources],
+            "\n".join(lines),
+            limit_s=RESOLVE_LIMIT_S,
+        )
         return lock
 
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
