@@ -50,13 +50,13 @@ def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str
     own = f"{dist_info}/RECORD"
     rows: dict[str, RecordEntry | None] = {}
     try:
-        for row in csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True):
+        for number, row in enumerate(csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True)):
+            if number > MAX_MEMBERS:
+                problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             if not row:
                 continue  # an empty line
             if row[0] in rows:
                 problems.add_record(row[0], "is listed in RECORD twice")
-            if len(rows) > MAX_MEMBERS:
-                problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             rows[row[0]] = _parse_row(row, dist_info, problems)
     except UnicodeDecodeError:
         problems.add(own, "is not UTF-8")

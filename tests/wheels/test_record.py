@@ -76,6 +76,12 @@ def test_only_record_and_its_signatures_need_no_hash():
             _parse(f"{path},,\n".encode())
 
 
+@pytest.mark.parametrize("row", ["\n", "x,,\n"], ids=["empty", "the same"])
+def test_rows_are_counted_whatever_they_say(row: str):
+    with pytest.raises(WheelRefused, match="has more than 100000 rows"):
+        _parse(row.encode() * 100_002)
+
+
 def test_a_signature_with_a_hash_is_held_to_it():
     rows = _parse(format_rows([(f"{INFO}/RECORD.jws", hash_field(b"{}"), "2")]))
     assert rows[f"{INFO}/RECORD.jws"] == RecordEntry(f"{INFO}/RECORD.jws", "sha256", hashlib.sha256(b"{}").digest(), 2)
