@@ -21,6 +21,7 @@ from casfs.fetch.resolve import Question, find_held, is_held, resolve
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import is_whole, read_manifest
 from casfs.store.shared import relying
 from casfs.store.store import Store
@@ -145,7 +146,7 @@ def obtaining(
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
-    with relying(store):  # what the pool knows stays known
+    with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
         arrivals = _obtain(store, interpreter, reach, wanted, directory)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}

@@ -1,7 +1,7 @@
 """Download: one file from a URL, checked before anybody uses it.
 
 Bytes go to the disk as they come, so a large wheel needs no more memory than a small one. A connection that breaks is taken up where it
-ended, if the server can; what the lock says of size and SHA-256 decides in the end.
+ended, if the server can, and so is what an earlier command has left; what the lock says of size and SHA-256 decides in the end.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 _CHUNK_SIZE = 1 << 15
+_READ_SIZE = 1 << 20
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 _FIRST_PAUSE_S = 0.2  # it doubles with each try
 
@@ -54,21 +55,26 @@ def fetch(line: Line, access: Access, download: Download, report: Report, stop: 
     limits = access.limits
     if download.size > limits.body:
         raise FetchFailed(url, too_large(download.size, limits.body))
-    fd = os.open(download.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(download.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         one = _Fetching(line, access, download, fd=fd, report=report, stop=stop)
         line.pace.begin_file()
+        goes_on = one.go_on()
         for left in range(limits.retries, -1, -1):
             try:
-                one.attempt()
-                break
-            except _Broken as problem:
+                if not one.is_whole:
+                    one.attempt()
+                if stop.is_set() or not (problem := one.problem()):
+                    return
+                one.begin_again()  # nobody keeps what is wrong
+                if not goes_on or not left:
+                    raise FetchFailed(url, problem)
+                goes_on = False
+            except _Broken as broken:
                 if not left or line.pace.is_overdue(one.size):
-                    raise FetchFailed(url, str(problem)) from None
+                    raise FetchFailed(url, str(broken)) from None
             if stop.wait(_FIRST_PAUSE_S * 2 ** (limits.retries - left)):
                 return
-        if not stop.is_set():
-            one.check(url)
     finally:
         os.close(fd)
 
@@ -82,10 +88,24 @@ class _Fetching:
         self._login = access.login(download.url)
         self._hasher = ContentHasher()
 
+    def go_on(self) -> bool:
+        """Whether an earlier command has left something of the file. It is hashed, and the rest is asked for."""
+        while chunk := os.read(self._fd, _READ_SIZE):
+            self._hasher.update(chunk)
+        if self._download.size and self.size > self._download.size:
+            self.begin_again()
+        self._report(self.size, self._download.size)
+        return self.size > 0
+
     @property
     def size(self) -> int:
         """Bytes that are there."""
         return self._hasher.size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self.size) and self._hasher.digest == self._download.digest
 
     def attempt(self) -> None:
         """Fetch what is still missing. Raises _Broken if the connection, or the server, fails; FetchFailed if the server means it."""
@@ -129,14 +149,15 @@ class _Fetching:
         self._line.pace.come(self._hasher.size)
         if response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {self._hasher.size}-"):
             return
-        self._begin_again()
+        self.begin_again()
         if response.status_code in _WORTH_ANOTHER_TRY or response.status_code in {206, 416}:
             raise _Broken(f"can't be fetched: the server answered {response.status_code} {response.reason}".rstrip())
         if response.status_code != 200:
             answer = f"can't be fetched: the server answered {response.status_code} {response.reason}".rstrip()
             raise FetchFailed(split_login(self._download.url)[0], answer)
 
-    def _begin_again(self) -> None:
+    def begin_again(self) -> None:
+        """Forget what is there."""
         os.lseek(self._fd, 0, os.SEEK_SET)
         os.ftruncate(self._fd, 0)
         self._hasher = ContentHasher()
@@ -170,13 +191,14 @@ class _Fetching:
         if self._hasher.size == 0 and (problem := room_problem(os.path.dirname(self._download.path), total)):
             raise FetchFailed(url, problem)
 
-    def check(self, url: str) -> None:
-        """Raises FetchFailed unless the file is the one that was asked for."""
+    def problem(self) -> str:
+        """Why the file is not the one that was asked for; "" if it is."""
         wanted = self._download
-        if wanted.size and self._hasher.size != wanted.size:
-            raise FetchFailed(url, f"has {self._hasher.size} bytes and should have {wanted.size}")
+        if wanted.size and self.size != wanted.size:
+            return f"has {self.size} bytes and should have {wanted.size}"
         if wanted.digest and self._hasher.digest != wanted.digest:
-            raise FetchFailed(url, f"has the SHA-256 {self._hasher.digest} and should have {wanted.digest}")
+            return f"has the SHA-256 {self._hasher.digest} and should have {wanted.digest}"
+        return ""
 
 
 def _innermost(error: BaseException) -> str:

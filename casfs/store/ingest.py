@@ -8,10 +8,12 @@ and found good; then blobs and manifests become durable together, and only after
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from io import FileIO
+from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
@@ -85,6 +87,7 @@ class Request:
     allow_record_mismatch: bool = False
     max_wheel_size: int = MAX_WHEEL_SIZE
     progress: Progress = lambda name, done, total: None
+    stop: Event = field(default_factory=Event)  # once it is set, unpacking ends
 
 
 @dataclass(slots=True)
@@ -255,16 +258,17 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
     problems: list[str] = []
     done, total = 0, sum(file.member.size for file in wheel.files)
     files: list[ManifestFile] = []
-    for unpacked in _iter_unpacked(store, batch, source, wheel):
-        files.append(unpacked.file)
-        if unpacked.problem:
-            problems.append(unpacked.problem)
-        if unpacked.is_new:
-            draft.new.add(unpacked.file.digest)
-        draft.new_files += unpacked.is_new
-        draft.new_bytes += unpacked.is_new and unpacked.file.size
-        done += unpacked.file.size
-        request.progress(wheel.filename, done, total)
+    with closing(_iter_unpacked(store, batch, source, wheel, request.stop)) as all_unpacked:
+        for unpacked in all_unpacked:
+            files.append(unpacked.file)
+            if unpacked.problem:
+                problems.append(unpacked.problem)
+            if unpacked.is_new:
+                draft.new.add(unpacked.file.digest)
+            draft.new_files += unpacked.is_new
+            draft.new_bytes += unpacked.is_new and unpacked.file.size
+            done += unpacked.file.size
+            request.progress(wheel.filename, done, total)
     if problems and not request.allow_record_mismatch:
         raise WheelRefused(draft.path, *problems)
     draft.content = build_manifest(_describe(wheel, draft.digest, tuple(problems)), files)
@@ -291,30 +295,43 @@ class _Unpacked:
     problem: str | None
 
 
-def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel) -> Iterable[_Unpacked]:
-    """Every file of the wheel, staged: large ones in threads, small ones here meanwhile."""
+def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel, request_stop: Event) -> Generator[_Unpacked, None, None]:
+    """Every file of the wheel, staged: large ones in threads, small ones here meanwhile. Whoever wants no more waits for no thread."""
     from concurrent.futures import ThreadPoolExecutor
 
+    stop = Event()
+    unpack = partial(_unpack, store, batch, source, stops=(stop, request_stop))
     large = [file for file in wheel.files if file.member.size >= _ALONE_SIZE]
     small = [file for file in wheel.files if file.member.size < _ALONE_SIZE]
     with ThreadPoolExecutor(_THREADS) as threads:
-        futures = [threads.submit(_unpack, store, batch, source, file) for file in sorted(large, key=lambda file: -file.member.size)]
+        futures = [threads.submit(unpack, file) for file in sorted(large, key=lambda file: -file.member.size)]
         try:
             for file in small:
-                yield _unpack(store, batch, source, file)
+                yield unpack(file)
             for future in futures:
                 yield future.result()
         finally:
+            stop.set()
             threads.shutdown(cancel_futures=True)
 
 
-def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile) -> _Unpacked:
+def _until(stops: Sequence[Event], chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, until nobody wants them any more. Raises CancelledError then."""
+    from concurrent.futures import CancelledError
+
+    for chunk in chunks:
+        if any(stop.is_set() for stop in stops):
+            raise CancelledError
+        yield chunk
+
+
+def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile, stops: Sequence[Event]) -> _Unpacked:
     """Inflate, hash and stage one member."""
     from casfs.wheels.inflate import iter_content
     from casfs.wheels.record import record_problem
 
     hasher = ContentHasher(file.record.algorithm if file.record else "sha256")
-    chunks = iter_content(source, file.member)
+    chunks = _until(stops, iter_content(source, file.member))
     if file.member.size <= _WHOLE_SIZE:
         content = b"".join(chunks)
         hasher.update(content)

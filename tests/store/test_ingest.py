@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -298,6 +299,30 @@ def test_a_wheel_as_large_as_the_limit_is_taken(store, place):
     with pytest.raises(WheelRefused, match="the limit is"):
         ingest_wheels(store, [path], Request(ANY_WHEEL.accept, max_wheel_size=size - 1))
     assert ingest_wheels(store, [path], Request(ANY_WHEEL.accept, max_wheel_size=size))
+
+
+@pytest.mark.parametrize("size", [10, 300_000, 40 << 20], ids=["small", "in a thread", "as a stream"])
+def test_unpacking_ends_when_nobody_wants_it_any_more(store, place, size):
+    path = make_wheel({f"demo/{number}": bytes([number]) * size for number in range(3)}).write_to(place)
+    request = Request(ANY_WHEEL.accept)
+    request.stop.set()
+    before = everything(store)
+    with pytest.raises(CancelledError):
+        ingest_wheels(store, [str(path)], request)
+    assert everything(store) == before
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_interrupt_while_a_wheel_is_unpacked_leaves_nothing(store, place):
+    path = make_wheel({f"demo/{number}": bytes([number]) * 300_000 for number in range(30)}).write_to(place)
+
+    def interrupt(name, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_wheels(store, [str(path)], Request(ANY_WHEEL.accept, progress=interrupt))
+    assert os.listdir(store.path("tmp")) == []
+    assert ingest_wheels(store, [str(path)], ANY_WHEEL)
 
 
 def test_a_wheel_that_changes_while_it_is_read_is_refused(store, place, monkeypatch):
