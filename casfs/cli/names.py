@@ -153,7 +153,7 @@ def obtaining(
         try:
             yield arrivals
         except WheelRefused as error:
-            raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None
+            raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
 def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> Sequence[Arrival]:

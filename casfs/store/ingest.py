@@ -17,7 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
-from casfs.errors import InvalidValue, StoreDamaged, WheelRefused, reason_of
+from casfs.errors import InvalidValue, RecordRefused, StoreDamaged, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
 from casfs.store.manifests import (
     Description,
@@ -68,6 +68,7 @@ class Ingested:
     was_known: bool
     new_files: int
     new_bytes: int
+    remarks: tuple[str, ...] = ()  # of one that was not known: what is odd in it and changes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class _Draft:
     new: set[Digest] = field(default_factory=set)
     new_files: int = 0
     new_bytes: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
@@ -133,7 +135,9 @@ def _finished(draft: _Draft) -> tuple[Digest, Manifest]:
 
 def _record(draft: _Draft, number: int, was_known: bool) -> Ingested:
     manifest, content = _finished(draft)
-    return Ingested(draft.path, draft.digest, draft.size, manifest, content, number, was_known, draft.new_files, draft.new_bytes)
+    return Ingested(
+        draft.path, draft.digest, draft.size, manifest, content, number, was_known, draft.new_files, draft.new_bytes, draft.remarks
+    )
 
 
 def _publish_wheels(store: Store, ingested: Iterable[Ingested]) -> None:
@@ -242,7 +246,7 @@ def _known(store: Store, path: str, facts: list[int], digest: Digest, request: R
     manifest, content = found
     about = content.description
     if about.tolerated and not request.allow_record_mismatch:
-        raise WheelRefused(path, *about.tolerated)
+        raise RecordRefused(path, *about.tolerated)
     request.accept(path, about)
     return _Draft(path, facts[2], facts, digest, manifest, content)
 
@@ -253,6 +257,7 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
 
     source = FileSource(copy_fd, draft.path)
     wheel = read_wheel(source, os.path.basename(draft.path), allow_record_mismatch=request.allow_record_mismatch)
+    draft.remarks = wheel.remarks
     about = _describe(wheel, draft.digest)
     request.accept(draft.path, about)
     problems: list[str] = []
@@ -270,7 +275,7 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
             done += unpacked.file.size
             request.progress(wheel.filename, done, total)
     if problems and not request.allow_record_mismatch:
-        raise WheelRefused(draft.path, *problems)
+        raise RecordRefused(draft.path, *sorted(problems))
     draft.content = build_manifest(_describe(wheel, draft.digest, tuple(problems)), files)
 
 
