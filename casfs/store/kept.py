@@ -17,9 +17,6 @@ from casfs.store.store import Store
 _KEPT_BYTES = 8 << 30
 """What is kept in all: several of the largest wheels."""
 
-_WORTH_KEEPING = (KeyboardInterrupt, SystemExit, FetchFailed)
-"""After these the same command may do better. On a full disk, and of a wheel that is refused, nothing is kept."""
-
 
 def take_kept(store: Store, digest: Digest, path: str) -> None:
     """Move what there is of a file to `path`; nothing happens if there is nothing."""
@@ -29,12 +26,16 @@ def take_kept(store: Store, digest: Digest, path: str) -> None:
 
 @contextlib.contextmanager
 def keeping_downloads(store: Store, directory: str) -> Iterator[None]:
-    """If the block is interrupted or fails, what lies in directories of `directory` that are named by a digest is kept."""
+    """If the block is interrupted, or can't fetch, what lies in directories of `directory` that are named by a digest is kept.
+
+    Nothing is kept on a full disk, and nothing of a wheel that is refused.
+    """
     try:
         yield
-    except _WORTH_KEEPING:
-        with contextlib.suppress(OSError):
-            _keep(store, directory)
+    except BaseException as error:
+        if isinstance(error, FetchFailed) or not isinstance(error, Exception):
+            with contextlib.suppress(OSError):
+                _keep(store, directory)
         raise
 
 
