@@ -190,11 +190,15 @@ def _open_wheel(path: str) -> BinaryIO:
 def _refuse_hopeless(source: FileSource, directory: str, limit: int) -> None:
     """Raises WheelRefused for what is not worth a copy: no ZIP by its end, or more than the user, or the disk, has room for."""
     from casfs.wheels.endrecord import find_directory
-    from casfs.wheels.filename import parse_wheel_filename
     from casfs.wheels.problems import Problems
 
-    parse_wheel_filename(os.path.basename(source.name))
-    find_directory(source, Problems(source.name))
+    try:
+        find_directory(source, Problems(source.name))
+    except WheelRefused:
+        from casfs.wheels.filename import parse_wheel_filename
+
+        parse_wheel_filename(os.path.basename(source.name))  # what is no wheel by its name is told so
+        raise
     if source.size > limit:
         raise WheelRefused(source.name, too_large(source.size, limit))
     if problem := room_problem(directory, source.size):
