@@ -31,6 +31,10 @@ class WheelRefused(CasfsError):
     """A wheel that casfs won't take; the reasons are all that was found wrong with it."""
 
 
+class RecordRefused(WheelRefused):
+    """A wheel of which only RECORD is wrong, which the user may choose to tolerate."""
+
+
 class StoreDamaged(CasfsError):
     """Something in the store is not what its name or its checksum promises."""
 

@@ -34,6 +34,7 @@ def _describe(collected: Collected, *, is_dry: bool) -> str:
         "manifest": collected.manifests,
         "twin": collected.twins,
         "blob": collected.blobs,
+        "unfinished download": collected.downloads,
     }
     what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
     verb = "would free" if is_dry else "freed"

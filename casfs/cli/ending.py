@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from casfs.cli.output import OUTPUT, complain, say_why
 from casfs.errors import CasfsError, describe_failure
 from casfs.store.publish import naming
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def end_in_order() -> None:
+    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: it clears away what it has begun. Forked ones end at once."""
+    for number in _ENDINGS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # else whoever started us had it ignored
+            signal.signal(number, _end)
+    os.register_at_fork(after_in_child=_end_at_once)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """Once is enough: a second signal would disturb the clearing away."""
+    _set_ours(signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _end_at_once() -> None:
+    _set_ours(signal.SIG_DFL)
+
+
+def _set_ours(how: signal.Handlers) -> None:
+    for number in _ENDINGS:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, how)
 
 
 def exit_code(run: Callable[[], int | None]) -> int:

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from casfs.cli.ending import exit_code
+from casfs.cli.ending import end_in_order, exit_code
 from casfs.cli.hints import environment_name, hint_as_typed
 from casfs.cli.output import be_quiet, note
 from casfs.cli.parser import build_parser
@@ -22,6 +22,7 @@ from casfs.errors import CasfsError
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
     _open_standard_streams()
+    end_in_order()
     umask = os.umask(0o077)
     os.umask(umask & 0o077 | 0o022)  # as strict as it was, but the owner may use what we make and nobody else may write to it
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -24,6 +24,7 @@ from casfs.fetch.resolve import Question, compare, find_held, is_held, resolve
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import is_whole, read_manifest
 from casfs.store.shared import relying
 from casfs.store.store import Store
@@ -70,7 +71,7 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
     environ = {name: value for name, value in configured.environ.items() if name not in _READ_HERE}
     return Reach(
         Uv(find_uv(os.environ), words, environ, warn),
-        build_access(words, environ, found, pip.get("proxy")),
+        build_access(words, environ, found, pip.get("proxy"), arguments.max_wheel_size),
         [*constraints, *os.environ.get("UV_CONSTRAINT", "").split()],
         os.environ.get("UV_OVERRIDE", "").split(),
         says_hashes_are_required(os.environ, pip, found),
@@ -209,14 +210,14 @@ def obtaining(
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
-    with relying(store):  # what the pool knows stays known
+    with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
         arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
             yield arrivals
         except WheelRefused as error:
-            raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None
+            raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
 def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:

@@ -124,7 +124,8 @@ def _fill_by_names(shown: Environment, environment: Environment, wheels: Sequenc
     quiet = replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, "--quiet")))  # what it says is not the command's
     wish = Wish([*wheels, *(arguments.what or ())], arguments.requirements or (), arguments.editable or ())
     with finding(shown.store, interpreter, base, quiet, wish) as (arrivals, _):
-        add_fitting(shown, interpreter, arrivals, AddOptions(command="run", base=base), is_compiled=False)
+        options = AddOptions(max_wheel_size=arguments.max_wheel_size, command="run", base=base)
+        add_fitting(shown, interpreter, arrivals, options, is_compiled=False)
 
 
 def _start(environment: Environment, lease: HeldLease, command: list[str], umask: int) -> Foreground:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
 
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
@@ -21,6 +21,7 @@ from casfs.errors import CasfsError
 from casfs.fetch.access import hide_logins
 from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.ingest import Ingested, Request, ingest_wheels
+from casfs.store.kept import keeping_downloads
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import Arrival
@@ -83,12 +84,13 @@ class _Warmth:
     jobs: int
     directory: str
     failed: int = 0
+    stop: Event = field(default_factory=Event)
     _telling: Lock = field(default_factory=Lock)
 
     def resolve(self, lines: Sequence[Line]) -> list[Locked]:
         """What each requirement needs, resolved by itself: two that could not be together in one environment can be in one pool."""
         found: dict[object, Locked] = {}
-        for locked in _side_by_side(self.jobs, self._resolve, lines):
+        for locked in self._side_by_side(self._resolve, lines):
             found |= {(one.project, one.version, one.digest or one.place): one for one in locked}
         return list(found.values())
 
@@ -111,16 +113,18 @@ class _Warmth:
     def take_in(self, wanted: Sequence[Locked]) -> Iterator[Ingested]:
         """The wheels for what is wanted, as the store has them then."""
         for start in range(0, len(wanted), _TOGETHER):
-            with tempfile.TemporaryDirectory(dir=self.directory) as directory:
+            with tempfile.TemporaryDirectory(dir=self.directory) as directory, keeping_downloads(self.store, directory):
                 arrivals = list(self._obtain(wanted[start : start + _TOGETHER], directory))
-                for one in filter(None, _side_by_side(self.jobs, self._ingest, arrivals)):
+                for one in filter(None, self._side_by_side(self._ingest, arrivals)):
                     say(f"{'=' if one.was_known else '+'} {one.content.description.name} {one.content.description.version}")
                     yield one
 
     def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[Arrival]:
         """The files for what is wanted: all at once or, if one can't be had, one by one."""
         try:
-            yield from obtain_shown(self.store, self.interpreter, self.reach, wanted, directory)
+            with keeping_downloads(self.store, directory):
+                arrivals = obtain_shown(self.store, self.interpreter, self.reach, wanted, directory)
+            yield from arrivals
         except CasfsError as error:
             if len(wanted) == 1:
                 self._fail(wanted[0].place, error)
@@ -131,28 +135,29 @@ class _Warmth:
 
     def _ingest(self, arrival: Arrival) -> Ingested | None:
         try:
-            return ingest_wheels(self.store, [arrival.wheel], Request(lambda path, about: None))[0]
+            request = Request(lambda path, about: None, max_wheel_size=self.reach.access.limits.body, stop=self.stop)
+            return ingest_wheels(self.store, [arrival.wheel], request)[0]
         except CasfsError as error:
             with self._telling:
                 self._fail(arrival.origin, error)
             return None
 
+    def _side_by_side(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """What a function makes of each item, in their order. It is called no more once a call has raised, or on Ctrl-C."""
+        with ThreadPoolExecutor(self.jobs) as pool:
+            calls = [pool.submit(function, item) for item in items]
+            try:
+                for call in calls:
+                    yield call.result()
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
     def _fail(self, what: str, error: CasfsError) -> None:
         self.failed += 1
         say_why(error)
         warn(hide_logins(f"{what}: {'; '.join(error.reasons)}"))
-
-
-def _side_by_side(jobs: int, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """What a function makes of each item, in their order. It is called no more once a call has raised, or on Ctrl-C."""
-    with ThreadPoolExecutor(jobs) as pool:
-        calls = [pool.submit(function, item) for item in items]
-        try:
-            for call in calls:
-                yield call.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _prepare(store: Store, interpreter: Interpreter, ingested: Sequence[Ingested], *, is_compiled: bool) -> None:

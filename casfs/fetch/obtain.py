@@ -13,6 +13,7 @@ from casfs.fetch.access import Access, split_login
 from casfs.fetch.download import Download, Report
 from casfs.fetch.uv import Uv
 from casfs.store.ingest import KnownWheel, find_known
+from casfs.store.kept import take_kept
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
@@ -45,7 +46,7 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
     Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
-    plans = [_plan(store, one, f"{means.directory}/{number}") for number, one in enumerate(wanted)]
+    plans = [_plan(store, one, means.directory, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
         if means.access.is_offline:
             raise FetchFailed(split_login(downloads[0].url)[0], "is not in the store, and was not fetched since you asked to stay offline")
@@ -55,15 +56,20 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
     return [_arrive(plan, means, number) for number, plan in enumerate(plans)]
 
 
-def _plan(store: Store, locked: Locked, directory: str) -> _Plan:
+def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
     if locked.form is Form.WHEEL:
         _refuse_other(locked, locked.filename)
     if locked.form is Form.WHEEL and locked.digest and not locked.checks and find_known(store, locked.filename, locked.digest):
         return _Plan(locked, "", None)
     if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)
+    directory = f"{place}/{locked.digest or number}"
+    if os.path.exists(directory):  # another project of the lock has the same file
+        directory = f"{place}/{number}"
     os.mkdir(directory, 0o700)
     path = f"{directory}/{locked.filename}"
+    if locked.digest:
+        take_kept(store, locked.digest, path)
     return _Plan(locked, path, Download(locked.place, path, locked.digest, locked.size))
 
 
@@ -90,7 +96,7 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
     if locked.form is Form.REPOSITORY:
         from casfs.fetch.repository import check_out
 
-        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
+        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ, means.access.limits)
     try:
         return means.uv.build(means.python, source, directory)
     except BuildFailed as error:

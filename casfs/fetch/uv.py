@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from casfs.errors import BuildFailed, FetchFailed, reason_of
+from casfs.fetch.limits import RESOLVE_LIMIT_S
 from casfs.fetch.said import in_lines, read_said, shorten
 from casfs.store.publish import naming
 from casfs.venv.locks.locks import Choice
@@ -49,14 +50,16 @@ class Uv:
         form = "requirements.txt" if lock.endswith(".txt") else "pylock.toml"
         command = ["pip", "compile", "--format", form, "--no-header", "--no-annotate"]
         sources = [*files, *(["-"] if lines or not files else [])]
-        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
+        command += ["--python", python, "--output-file", lock, *self.options, *more, "--", *sources]
+        self._run(command, "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
         return lock
 
     def verify(self, python: str, lines: Sequence[str], files: Sequence[str], directory: str, *more: str) -> None:
         """Let uv compare the hashes of whatever it would have to build to know what it needs, before that is built."""
         quiet = [] if "--quiet" in self.options else ["--quiet"]
         command = ["pip", "install", "--dry-run", *quiet, "--python", python, "--target", directory, *self.options, *more]
-        self._run([*command, *(word for file in files for word in ("-r", file)), "-r", "-"], "\n".join(lines))
+        command += [*(word for file in files for word in ("-r", file)), "-r", "-"]
+        self._run(command, "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
 
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
         """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""
@@ -103,7 +106,7 @@ class Uv:
                 kept += taken
         return kept
 
-    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None) -> None:
+    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None, limit_s: float | None = None) -> None:
         """Run uv to its end. Raises FetchFailed, which holds what it said if that is not in the file `said`."""
         import subprocess
 
@@ -116,7 +119,10 @@ class Uv:
                 stdout=subprocess.DEVNULL,
                 stderr=where,
                 check=False,
+                timeout=limit_s,
             )
+        except subprocess.TimeoutExpired:
+            raise FetchFailed("uv", f"was ended, since it took longer than {limit_s:g} seconds") from None
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
         told = done.stderr or b""

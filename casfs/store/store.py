@@ -14,6 +14,7 @@
     twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins.twins`); made when needed
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
     locks/                          empty files, of whoever changes something (see `locking`); made when needed
+    downloads/<file sha256>         what was fetched for a command that then ended too early (see `kept`); made when needed
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent

@@ -26,6 +26,7 @@ from casfs.venv.similar import did_you_mean
 from casfs.venv.skeleton import build_skeleton
 from casfs.venv.tree import Tree
 from casfs.venv.upper.touched import refuse_changed_by_tools, refuse_touched
+from casfs.wheels.source import MAX_WHEEL_SIZE
 
 SKELETON_PROJECT = "casfs-skeleton"
 
@@ -47,6 +48,7 @@ class AddOptions:
 
     is_strict: bool = False
     allow_record_mismatch: bool = False
+    max_wheel_size: int = MAX_WHEEL_SIZE
     progress: Progress = lambda name, done, total: None
     only: frozenset[str] | None = None  # projects that may stay; all others go
     command: str = ""  # what the generation says made it (default: "add" and what was added)
@@ -82,7 +84,7 @@ def add_wheels(
 ) -> Change:
     """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
     arrivals = [one if isinstance(one, Arrival) else Arrival(one, os.path.abspath(one)) for one in wheels]
-    request = Request(check, options.allow_record_mismatch, options.progress)
+    request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress)
     ingested = ingest_wheels(environment.store, [one.wheel for one in arrivals], request)
     _refuse_twins(ingested)
     files = options.make_bytecode([(one.manifest, one.content, one.number) for one in ingested])

@@ -88,12 +88,10 @@ for _size in ("-1", "ten", "1e1", "٣", " 10", "1" * 19):
 for _algorithm in ("md5", "sha1", "sha224", "SHA256", "blake2b", "none"):
     _add_rows(_algorithm, [(DEMO.name, f"{_algorithm}={_HASH}", "10")], repr(DEMO.name), f"has a hash of kind {_algorithm!r}")
 _BAD_HASHES = {
-    "padded hash": f"{_HASH}=",
     "short hash": _HASH[:-1],
     "hash of another length": f"{_HASH}AA",
     "hash with loose bits": _HASH[:-1] + chr(ord(_HASH[-1]) + 1),
     "hash with a space": f"{_HASH} ",
-    "hash in another base64": f"+/{_HASH[2:]}",
     "hash in upper-case hexadecimal": "AB" * 32,
     "hash in short hexadecimal": "ab" * 31,
     "hash beyond ASCII": "é" * 43,

@@ -26,6 +26,7 @@ from casfs.store.collect.needed import Needed, iter_record_shards, iter_shard, i
 from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
+from casfs.store.kept import list_kept
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.reliance import iter_environments
 from casfs.store.shared import follow_config, nothing_relying
@@ -63,6 +64,7 @@ class Collected:
     manifests: int = 0
     twins: int = 0
     blobs: int = 0
+    downloads: int = 0
     size: int = 0  # bytes on the disk
     kept: list[str] = field(default_factory=list)  # environments that keep all generations, since somebody sees them
     spare_wheels: int = 0  # wheels that no generation has, and that stay
@@ -174,6 +176,7 @@ class _Collection:
             for shard in iter_record_shards(self._store, kind):
                 yield partial(self._collect_records, shard, is_needed)
         yield self._collect_stamps
+        yield self._collect_downloads
 
     def _iter_manifests(self) -> Iterator[Step]:
         for shard in self._derived.shards():
@@ -213,6 +216,10 @@ class _Collection:
         names = [name for name in os.listdir(self._store.path("stamps")) if name.endswith(STAMPS_SUFFIX)]
         unneeded = [name for name in names if not self._needed.has_files(name.removesuffix(STAMPS_SUFFIX))]
         self._remover.remove_files(self._store.path("stamps"), unneeded)
+
+    def _collect_downloads(self) -> None:
+        """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""
+        self._collected.downloads += self._remover.remove_files(self._store.path("downloads"), list_kept(self._store))
 
     def _collect_derived(self, shard: str) -> None:
         unneeded = self._derived.find_unneeded(shard, self._needed.has_files)
