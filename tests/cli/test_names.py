@@ -18,7 +18,7 @@ from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
 from tests.cli.projects import commit_project, make_project, pack_project
 from tests.cli.test_changes import listed
-from tests.fuse.harness import Casfs, is_readable, site_packages
+from tests.fuse.harness import Casfs, site_packages
 from tests.make_wheels import MadeWheel, make_wheel, pack, with_record
 
 
@@ -284,12 +284,10 @@ def test_download_that_is_ended_leaves_nothing_unfinished(
     index.faults["one-1.0-py3-none-any.whl"] = package_index.is_silent
     before = casfs.generation()
     process = subprocess.Popen(casfs.command("add", "one"), env=casfs.environ, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stderr
-    assert is_readable(process.stderr.fileno(), 60)  # "Resolved 1 package"
     while not any(path.stat().st_size for path in (casfs.store / "tmp").rglob("*.whl")):
         assert process.poll() is None
     process.send_signal(number)
-    assert "".join(line for line in process.communicate(timeout=60)[1].splitlines(True) if not line.startswith("Resolved")) == said
+    assert process.communicate(timeout=240)[1] == said
     assert process.returncode == code
     assert casfs.generation() == before
     assert leftovers(casfs) == []
