@@ -196,9 +196,11 @@ def _add_look_commands(commands: Commands) -> None:
 
 
 def _add_check_commands(commands: Commands) -> None:
-    text = "show a distribution, or a file of a mount: where it comes from, and what is in it"
+    text = "show what a distribution is, what it requires and where it comes from; or the same of a file in a mount"
     show = commands.add("show", "show:run_show", text, "casfs show numpy")
     show.add_argument("what", metavar="NAME|PATH", help="name of a project, or path of a file in a mount (with a slash in it)")
+    show.add_argument("--files", action="store_true", help="and every file of the distribution, with its size and SHA-256")
+    show.set_defaults(usage_error=show.error)
     show.add_argument("--json", action="store_true", help="print JSON")
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")

@@ -199,8 +199,8 @@ def test_record_mismatch_is_refused_unless_allowed_and_is_remembered(casfs: Casf
     assert done.stdout == "+ demo 1.0\n"
     assert "warning" in done.stderr
     facts = json.loads(casfs.run("show", "demo", "--json").stdout)
-    assert len(facts["record-mismatches"]) == 1
-    assert f"record-mismatches: {facts['record-mismatches'][0]}" in casfs.run("show", "demo").stdout
+    assert len(facts["record_mismatches"]) == 1
+    assert f"RECORD: {facts['record_mismatches'][0]}" in casfs.run("show", "demo").stdout
     assert INFO == "demo-1.0.dist-info"
     casfs.run("add", "--env", "other", wheel, code=1)  # known or not, it has to be allowed again
 

@@ -131,6 +131,6 @@ def test_login_of_a_repository_is_in_no_lock(casfs: Casfs, index: PackageIndex, 
     lock = casfs.directory / "pylock.login.toml"
     lock.write_text(text)
     casfs.run("--env", "other", "sync", lock)
-    said = casfs.run("--env", "other", "lock").stdout + casfs.run("--env", "other", "show", "vcs").stdout
+    said = casfs.run("--env", "other", "lock").stdout + casfs.run("--env", "other", "show", "vcs", "--files").stdout
     assert "secret" not in said
     assert "commit-id" in said
