@@ -53,3 +53,14 @@ def note_bytecode(made: Made) -> None:
     elif made.compiled or made.failed:
         failed = f"; {format_count(len(made.failed), 'source')} can't be compiled, such as {made.failed[0]}" if made.failed else ""
         note(f"bytecode: {format_count(made.files, 'file')}, {format_size(made.size)}; {made.compiled:,} compiled now{failed}")
+
+
+def describe_bytecode(made: Made) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "file_count": made.files,
+        "bytes": made.size,
+        "compiled_count": made.compiled,
+        "failed_sources": made.failed,
+        "problem": made.problem or None,
+    }

@@ -8,9 +8,9 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
+from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, tell_daemons
-from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
@@ -42,14 +42,26 @@ def change_and_show(
     *,
     command: str = "",
     only: frozenset[str] | None = None,
+    there: Sequence[Distribution] = (),
 ) -> None:
-    """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions."""
+    """Add wheels as the options say, let the mounts show it, and tell what changed.
+
+    `command` and `only` are those of AddOptions; what was asked for as well, and is `there`, is told with the rest.
+    """
     options = AddOptions(arguments.strict, arguments.allow_record_mismatch, arguments.max_wheel_size, command=command, only=only)
     with changing(environment.store):
         with _naming_the_option():
             change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
         show_in_mounts(environment)
-    _say_added(change, is_brief=only is not None)
+    changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
+    coming = {one.content.description.project for one in change.ingested} - changed
+    present = [one for one in change.after.distributions if one.project in coming] if only is None else []
+    if arguments.json:
+        say_json(describe_change(environment, change.before, change.after) | _describe_added(change, made, [*present, *there]))
+    else:
+        say_difference(change.before, change.after)
+        _say_present([*present, *there])
+    _tell_added(change)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
@@ -106,11 +118,34 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
         raise WheelRefused(path, *found)
 
 
-def _say_added(change: Change, *, is_brief: bool = False) -> None:
-    changed = say_difference(change.before, change.after)
+def tell_present(arguments: argparse.Namespace, environment: Environment, there: Sequence[Distribution]) -> None:
+    """Say that all that was asked for is there, so nothing changed."""
+    if arguments.json:
+        current = environment.require()
+        say_json(describe_change(environment, current, current) | _describe_added(Change(current, current), Made(), there))
+    else:
+        _say_present(there)
+
+
+def _say_present(there: Sequence[Distribution]) -> None:
+    for one in there:
+        say(f"= {one.name} {one.version}")
+
+
+def _describe_added(change: Change, made: Made, present: Sequence[Distribution]) -> dict[str, object]:
+    """For programs: what a change of distributions brought beside them."""
+    return {
+        "unchanged": [{"name": one.name, "version": one.version} for one in present],
+        "file_count": sum(len(one.content.names) for one in change.ingested),
+        "bytes": sum(one.content.total_size for one in change.ingested),
+        "new_file_count": sum(one.new_files for one in change.ingested),
+        "new_bytes": sum(one.new_bytes for one in change.ingested),
+        "bytecode": describe_bytecode(made),
+    }
+
+
+def _tell_added(change: Change) -> None:
     for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
-        if about.project not in changed and not is_brief:
-            say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
     for one in change.ingested:
@@ -151,7 +186,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     with changing(environment.store):
         change = remove_distributions(environment, projects)
         show_in_mounts(environment)
-    say_difference(change.before, change.after)
+    say_change(arguments, environment, change.before, change.after)
     with contextlib.suppress(InterpreterRefused):  # one that is gone from the machine keeps nothing from being removed
         _warn_of_broken(environment, choose_interpreter(environment, None), change)
 
@@ -176,7 +211,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     with changing(environment.store):
         change = roll_back(environment, arguments.generation)
         show_in_mounts(environment)
-    say_difference(change.before, change.after)
+    say_change(arguments, environment, change.before, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
 
 
@@ -189,23 +224,56 @@ def _further(environment: Environment, after: Generation) -> str:
     return "" if earlier is None else f", `casfs rollback {earlier}` goes further back"
 
 
-def say_difference(before: Generation | None, after: Generation) -> set[str]:
-    """One line for each distribution that came, went or changed: +, - or ~. Answers which projects these are."""
-    old = {one.project: one for one in before.distributions} if before else {}
-    new = {one.project: one for one in after.distributions}
-    lines = {project: _describe(old.get(project), new.get(project)) for project in sorted(old.keys() | new.keys())}
-    changed = {project: line for project, line in lines.items() if line}
-    for line in changed.values():
-        say(line)
-    return {*changed}
+def say_change(arguments: argparse.Namespace, environment: Environment, before: Generation | None, after: Generation) -> None:
+    """Say, as it is wanted, which distributions came, went or changed."""
+    if arguments.json:
+        say_json(describe_change(environment, before, after))
+    else:
+        say_difference(before, after)
 
 
-def _describe(was: Distribution | None, now: Distribution | None) -> str | None:
-    if was is None:
-        return f"+ {now.name} {now.version}" if now else None
-    if now is None:
-        return f"- {was.name} {was.version}"
+def say_difference(before: Generation | None, after: Generation) -> None:
+    """One line for each distribution that came, went or changed: +, - or ~."""
+    for old, new in iter_differences(before, after):
+        say(_describe(old, new))
+
+
+def describe_change(environment: Environment, before: Generation | None, after: Generation) -> dict[str, object]:
+    """For programs: what became of an environment. Before is null for what came, after for what went."""
+    changes = [
+        {
+            "name": new.name if new else old.name if old else None,
+            "before": old.version if old else None,
+            "after": new.version if new else None,
+            "origin": new.origin if new else None,
+        }
+        for old, new in iter_differences(before, after)
+    ]
+    return {"environment": environment.name, "generation": after.number, "changes": changes}
+
+
+Difference = tuple[Distribution | None, Distribution | None]
+
+
+def iter_differences(before: Generation | None, after: Generation) -> Iterator[Difference]:
+    """Each distribution that came, went or changed, by its project: as it was and as it is."""
+    olds = {one.project: one for one in before.distributions} if before else {}
+    news = {one.project: one for one in after.distributions}
+    for project in sorted(olds.keys() | news.keys()):
+        old, new = olds.get(project), news.get(project)
+        if old is None or new is None or _identity(old) != _identity(new):
+            yield old, new
+
+
+def _identity(one: Distribution) -> tuple[str, ...]:
+    return one.version, one.wheel, one.installation.manifest
+
+
+def _describe(was: Distribution | None, now: Distribution | None) -> str:
+    if was is None or now is None:
+        one = was or now
+        sign = "+" if now else "-"
+        return f"{sign} {one.name} {one.version}" if one else ""
     if was.version != now.version:
         return f"~ {now.name} {was.version} -> {now.version}"
-    is_same = (was.wheel, was.installation.manifest) == (now.wheel, now.installation.manifest)
-    return None if is_same else f"~ {now.name} {now.version} (from {now.origin})"
+    return f"~ {now.name} {now.version} (from {now.origin})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from casfs.cli.context import store_directory
-from casfs.cli.output import format_count, format_size, note, say
+from casfs.cli.output import format_count, format_size, note, say, say_json
 from casfs.mount.removal import holding_seen
 from casfs.store.collect.collect import Collected, Wish, collect
 from casfs.store.shared import use_shared_pools
@@ -21,7 +21,10 @@ def run_collect(arguments: argparse.Namespace) -> None:
     collected = collect(store, wish, UnneededTwins(store), lambda: holding_seen(store))
     for name in collected.kept:
         note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
-    say(_describe(collected, is_dry=wish.is_dry))
+    if arguments.json:
+        say_json(_json(collected, is_dry=wish.is_dry))
+    else:
+        say(_describe(collected, is_dry=wish.is_dry))
     if collected.spare_wheels:
         spare = format_count(collected.spare_wheels, "wheel")
         note(f"kept for the next `casfs add`: {spare} that no environment uses; `casfs collect --unused-wheels` removes them")
@@ -39,3 +42,18 @@ def _describe(collected: Collected, *, is_dry: bool) -> str:
     what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
     verb = "would free" if is_dry else "freed"
     return f"{verb} {format_size(collected.size)}: {what}" if what else "nothing to collect"
+
+
+def _json(collected: Collected, *, is_dry: bool) -> dict[str, object]:
+    return {
+        "is_dry_run": is_dry,
+        "bytes": collected.size,
+        "generation_count": collected.generations,
+        "wheel_count": collected.wheels,
+        "manifest_count": collected.manifests,
+        "twin_count": collected.twins,
+        "blob_count": collected.blobs,
+        "download_count": collected.downloads,
+        "spare_wheel_count": collected.spare_wheels,
+        "kept_environments": collected.kept,
+    }

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from casfs.cli.changes import change_and_show
+from casfs.cli.changes import change_and_show, tell_present
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
-from casfs.cli.output import note_on_terminal, progress_of_downloads, say, waiting, warn
+from casfs.cli.output import note_on_terminal, progress_of_downloads, waiting, warn
 from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
 from casfs.fetch.access import Access, build_access, hide_logins
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
@@ -119,9 +119,7 @@ def add_names(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
     with finding(environment.store, interpreter, environment.current(), make_reach(arguments), wish) as (arrivals, there):
-        _add(arguments, environment, interpreter, arrivals)
-    for one in there:
-        say(f"= {one.project} {one.version}")
+        _add(arguments, environment, interpreter, arrivals, there)
 
 
 @contextlib.contextmanager
@@ -165,12 +163,19 @@ def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editabl
         raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}", said=error.said) from None
 
 
-def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
+def _add(
+    arguments: argparse.Namespace,
+    environment: Environment,
+    interpreter: Interpreter,
+    arrivals: Sequence[Arrival],
+    there: Sequence[Distribution],
+) -> None:
     if arrivals:
-        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments))
+        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments), there=there)
     else:
         with changing(environment.store):
             create_environment(environment, interpreter)
+        tell_present(arguments, environment, there)
 
 
 def _as_typed(arguments: argparse.Namespace) -> str:

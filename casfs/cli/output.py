@@ -88,7 +88,13 @@ def note_on_terminal(text: str) -> None:
 
 
 def say_json(value: object) -> None:
-    """The result for programs."""
+    """The result for programs. In all that commands write so,
+
+    - keys are snake_case and fixed; only what a daemon counts by kind of request or by environment, in `status`, has those as keys;
+    - a number of things is `THING_count`, so that what has a plural name is a list;
+    - sizes are in bytes: `bytes`, or `..._bytes`; durations end with their unit; moments are ISO 8601 in UTC; digests are SHA-256;
+    - what is not known or not there is null, and its key stays.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     say(re.sub(r"[^\x00-\uffff]", lambda one: one[0] if one[0].isprintable() else json.dumps(one[0])[1:-1], text))
 

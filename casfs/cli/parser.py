@@ -107,6 +107,7 @@ def _add_add_command(commands: Commands) -> None:
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(add)
     _add_manner(add)
+    _add_json(add)
 
 
 def _add_compile_command(commands: Commands) -> None:
@@ -121,9 +122,11 @@ def _add_compile_command(commands: Commands) -> None:
 def _add_earlier_commands(commands: Commands) -> None:
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
+    _add_json(remove)
     rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
     help_text = "the generation (default: the one before the current one; so a second rollback undoes the first)"
     rollback.add_argument("generation", nargs="?", type=_whole, metavar="N", help=help_text)
+    _add_json(rollback)
 
 
 def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +147,7 @@ def _add_lock_commands(commands: Commands) -> None:
     sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
     _add_shared_pool(sync)
     _add_manner(sync)
+    _add_json(sync)
     add_index_options(sync)
     lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
@@ -156,6 +160,7 @@ def _add_plain_commands(commands: Commands) -> None:
     adopt.add_argument("--python", metavar="PYTHON", help="its base interpreter (default: the one that it was made with)")
     _add_shared_pool(adopt)
     _add_no_compile(adopt)
+    _add_json(adopt)
     text = "write the environment as a plain virtual environment, which works without casfs"
     export = commands.add("export", "export:run_export", text, "casfs export ~/project/.venv")
     export.add_argument("directory", metavar="DIR", help="where: nothing, or an empty directory; it appears when all of it is there")
@@ -169,15 +174,21 @@ def _add_manner(parser: argparse.ArgumentParser) -> None:
     _add_no_compile(parser)
 
 
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON; notes, warnings and errors go to standard error as ever")
+
+
 def _add_no_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; what the pool has is used all the same")
 
 
 def _add_upper_commands(commands: Commands) -> None:
     diff = commands.add("diff", "uppers:run_diff", "show what was written into the mounts of the environment", "casfs diff --json")
-    diff.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(diff)
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
-    _add_no_compile(commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
+    absorb = commands.add("absorb", "uppers:run_absorb", text, "casfs absorb")
+    _add_no_compile(absorb)
+    _add_json(absorb)
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
     reset.add_argument("--yes", action="store_true", help="without asking")
 
@@ -187,7 +198,7 @@ def _add_list_commands(commands: Commands) -> None:
         ("list", "queries:run_list", "list the distributions of the environment"),
         ("generations", "queries:run_generations", "list the generations of the environment"),
     ):
-        commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
+        _add_json(commands.add(name, run, text, f"casfs {name} --json"))
 
 
 def _add_look_commands(commands: Commands) -> None:
@@ -201,10 +212,11 @@ def _add_check_commands(commands: Commands) -> None:
     show.add_argument("what", metavar="NAME|PATH", help="name of a project, or path of a file in a mount (with a slash in it)")
     show.add_argument("--files", action="store_true", help="and every file of the distribution, with its size and SHA-256")
     show.set_defaults(usage_error=show.error)
-    show.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(show)
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+    _add_json(fsck)
 
 
 def _add_collect_command(commands: Commands) -> None:
@@ -215,15 +227,14 @@ def _add_collect_command(commands: Commands) -> None:
     text = "first drop older generations of each environment that is not mounted, all but the newest N (default: drop none)"
     collect.add_argument("--keep", type=_positive, metavar="N", help=text)
     collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    _add_json(collect)
 
 
 def _add_environment_commands(commands: Commands) -> None:
     environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
     text = "list the environments: what they are for, what they hold, and where they are mounted"
-    actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
-        "--json", action="store_true", help="print JSON"
-    )
+    _add_json(actions.add("list", "environments:run_list", text, "casfs env list --json"))
     text = "remove environments, with their generations and what was written into their mounts; the pool keeps its files"
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
@@ -241,7 +252,7 @@ def _add_pool_commands(commands: Commands) -> None:
         if name == "remove":
             action.add_argument("--force", action="store_true", help="even if an environment needs what only this pool has")
     _add_warm(actions)
-    actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list")
+    _add_json(actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list"))
 
 
 def _add_warm(actions: Commands) -> None:
@@ -279,7 +290,7 @@ def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
 
 def _add_status(commands: Commands, text: str, example: str) -> None:
     status = commands.add("status", "status:run_status", text, example)
-    status.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(status)
     status.add_argument("--watch", action="store_true", help="again every second, until it is interrupted")
 
 

@@ -56,10 +56,10 @@ def run_generations(arguments: argparse.Namespace) -> None:
             [
                 {
                     "generation": one.number,
-                    "is-current": one.number == current,
+                    "is_current": one.number == current,
                     "created": one.created,
                     "command": one.command,
-                    "distributions": {each.project: each.version for each in one.distributions},
+                    "distributions": [{"name": each.name, "version": each.version} for each in one.distributions],
                 }
                 for one in found
             ]

@@ -246,7 +246,7 @@ def test_rollback_goes_back_and_forth_and_never_rewrites(casfs: Casfs) -> None:
     assert listed(casfs) == {}
     found = json.loads(casfs.run("generations", "--json").stdout)
     assert [one["generation"] for one in found] == [*range(empty, empty + 5)]
-    assert [one["is-current"] for one in found] == [False] * 4 + [True]
+    assert [one["is_current"] for one in found] == [False] * 4 + [True]
 
 
 def test_rollback_says_that_it_goes_back_and_forth_and_how_to_go_on(casfs: Casfs) -> None:

@@ -85,7 +85,7 @@ def test_metrics_say_what_status_says(casfs: Casfs) -> None:
     os.listdir(casfs.mount())
     found = parse_exposition(casfs.run("metrics").stdout)
     [daemon] = json.loads(casfs.run("status", "--json").stdout)["daemons"]
-    labels = {"lease": daemon["id"], "environment": daemon["environment"]}
+    labels = {"lease": daemon["id"], "environment": daemon["environment"] or ""}
     assert value(found, "casfs_info", **labels, version=__version__) == 1
     assert value(found, "casfs_generation", lease=daemon["id"], environment="default") == casfs.generation()
     assert 0 < value(found, "casfs_requests_total", **labels, kind="readdir") <= daemon["requests"]["readdir"]

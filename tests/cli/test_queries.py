@@ -144,11 +144,11 @@ def test_show_takes_any_spelling_and_refuses_what_is_not_there(filled: Casfs) ->
 def test_generations_tells_each_with_its_command(filled: Casfs) -> None:
     found = read_json(filled, "generations")
     assert [one["command"] for one in found] == ["create", "add demo 1.0", "add a_other 1.0"]
-    assert [one["is-current"] for one in found] == [False, False, True]
-    assert found[-1]["distributions"] == {"demo": "1.0", "a-other": "1.0"}
+    assert [one["is_current"] for one in found] == [False, False, True]
+    assert found[-1]["distributions"] == [{"name": "demo", "version": "1.0"}, {"name": "a_other", "version": "1.0"}]
     lines = filled.run("generations").stdout.rstrip("\n").split("\n")[2:]
     for one, line in zip(found, lines, strict=True):
-        assert line.startswith("*") == one["is-current"]
+        assert line.startswith("*") == one["is_current"]
         expected = [str(one["generation"]), *local_time(one["created"]).split(), str(len(one["distributions"])), *one["command"].split()]
         assert line.removeprefix("*").split() == expected
 

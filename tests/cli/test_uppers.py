@@ -44,7 +44,7 @@ def read_diff(casfs: Casfs) -> Any:
 def test_nothing_was_ever_written(casfs: Casfs, mounted: MountedWorkshop, command: str) -> None:
     done = casfs.run(command)
     assert (done.stdout, done.stderr) == ("", "nothing was written into a mount of default\n")
-    assert read_diff(casfs) == {"distributions": [], "files": [], "bytecode": {"files": 0, "bytes": 0}, "problems": [], "bytes": 0}
+    assert read_diff(casfs) == {"distributions": [], "files": [], "bytecode": {"file_count": 0, "bytes": 0}, "problems": [], "bytes": 0}
 
 
 @pytest.mark.parametrize("command", ["diff", "absorb", "reset"])
@@ -109,7 +109,7 @@ def test_diff_tells_a_program_the_same(casfs: Casfs, used: MountedWorkshop) -> N
     ]
     assert found["distributions"][0]["edited"] == [{"path": f"{used.site}/demo/__init__.py", "action": "edited", "bytes": 10}]
     assert found["files"] == [{"path": f"{used.site}/mine.py", "action": "added", "bytes": 4}]
-    assert found["bytecode"] == {"files": 1, "bytes": 5}
+    assert found["bytecode"] == {"file_count": 1, "bytes": 5}
 
 
 def test_diff_shows_names_that_are_not_utf_8(casfs: Casfs, mounted: MountedWorkshop) -> None:
