@@ -17,7 +17,6 @@ from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode
-from casfs.venv.twins.check import check_twins
 
 _FOUND_DAMAGE = 3
 
@@ -37,7 +36,7 @@ def run_fsck(arguments: argparse.Namespace) -> int:
 def _check(store: Store, *, is_fast: bool, is_repaired: bool) -> int:
     with progress_of_wheels() as progress:
         shown = functools.partial(progress, "blobs")
-        report = check_store(store, is_fast=is_fast, progress=shown, check_twins=check_twins, check_bytecode=check_bytecode)
+        report = check_store(store, is_fast=is_fast, progress=shown, check_bytecode=check_bytecode)
     for damage in report.damages:
         say(_describe(damage))
     _note_totals(report.totals)
@@ -84,10 +83,7 @@ def _note_totals(totals: Totals) -> None:
         f"{format_count(totals.generations, 'generation')} of {format_count(totals.environments, 'environment')}",
     )
     compiled = (format_count(totals.sources, "compiled source"),) if totals.sources else ()
-    twins = (format_count(totals.twins.twins, "twin"),) if totals.twins.twins else ()
-    note(f"checked {', '.join([*checked, *compiled, *twins])}")
-    if totals.twins.unused:
-        note(f"{format_count(totals.twins.unused, 'twin')} that nothing uses: no damage, and `casfs collect` removes them")
+    note(f"checked {', '.join([*checked, *compiled])}")
     orphans = totals.orphan_blobs + totals.orphan_manifests
     if orphans:
         note(f"{format_count(orphans, 'file')} that nothing refers to: no damage, and `casfs collect` removes them")

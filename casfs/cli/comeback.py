@@ -56,6 +56,7 @@ def _look_after(store: Store) -> None:
             count = _bring_back_places(store) + _bring_back_leases(store)
             if os.geteuid() == 0:
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
+        _start_beside(store)
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if has_places and (marks := find_unfinished(store)):
@@ -65,16 +66,27 @@ def _look_after(store: Store) -> None:
                 os.unlink(mark)
 
 
+def _start_beside(store: Store) -> None:
+    """A host died that nothing needs to be served by, but which looked after what is mounted."""
+    from casfs.mount.places import iter_places
+
+    if any(True for _ in iter_places(store)):
+        from casfs.cli.hosts import start_beside
+
+        start_beside(store)
+
+
 def _finish_moves(store: Store) -> None:
     """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
+    from casfs.cli.hosts import host_on_demand
     from casfs.mount.overlays import heal_overlays
-    from casfs.mount.places import find_host, locked_places
+    from casfs.mount.places import locked_places
     from casfs.mount.placing import find_late, move_places
 
     use_what_is_there(store, warn)
-    with locked_places(store):
-        for environment in find_late(store, host) if (host := find_host(store)) else ():
-            for place, reason in move_places(store, environment):
+    with locked_places(store), host_on_demand(store) as require_host:
+        for environment in find_late(store):
+            for place, reason in move_places(store, require_host, environment):
                 warn(f"{place.path}: {reason}; it may still show the generation before")
         heal_overlays(store)
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, reason_of
+from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
@@ -84,11 +84,8 @@ def tell_daemons(environment: Environment) -> None:
     """Let every mount of the environment show its current generation and upper layer before the command returns."""
     from casfs.store.leases import iter_leases
 
-    if os.geteuid() == 0:
-        _lay_out_twins(environment)
+    _move_places(environment)
     leases = [lease for lease in iter_leases(environment.store) if lease.environment in (environment.name, "")]
-    if leases:
-        _move_places(environment)
     for lease in leases:  # the daemon of one mount, or the host of many
         from casfs.mount.control import switch_generation
 
@@ -99,26 +96,17 @@ def tell_daemons(environment: Environment) -> None:
                 _warn_of_old(path, "; ".join(error.reasons))
 
 
-def _lay_out_twins(environment: Environment) -> None:
-    """Make what lets the kernel show the current generation without asking a daemon. Without it everything works, but slower."""
-    from casfs.venv.twins.twins import build_stack
-
-    try:
-        build_stack(environment.store, environment.require())
-    except OSError as error:
-        warn(f"mounts will be slower: {error.filename}: {reason_of(error)}")
-
-
 def _move_places(environment: Environment) -> None:
     """What the kernel shows without asking a daemon is mounted anew."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not any(name.endswith(".place") for name in os.listdir(environment.store.path("leases"))):
         return
+    from casfs.cli.hosts import host_on_demand
     from casfs.mount.places import locked_places
     from casfs.mount.placing import move_places
 
     try:
-        with locked_places(environment.store):
-            failed = move_places(environment.store, environment.name)
+        with locked_places(environment.store), host_on_demand(environment.store) as require_host:
+            failed = move_places(environment.store, require_host, environment.name)
     except CasfsError as error:
         warn(f"{error}; its mounts may still show the generation before")
         return

@@ -10,7 +10,7 @@ import time
 
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
-from casfs.cli.hosts import END_WAIT_S, end_idle_host, required_host
+from casfs.cli.hosts import END_WAIT_S, end_idle_host, host_on_demand, start_beside
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
@@ -130,6 +130,7 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
     except CasfsError:
         end_idle_host(store, is_lazy=False)  # it was started for this
         raise
+    start_beside(store)
     if not made.overlay and not arguments.data_path:
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
     if arguments.owner is not None and not namespace:
@@ -138,12 +139,12 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
 
 def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
     store = environment.store
-    with locked_places(store), required_host(store) as host:
+    with locked_places(store), host_on_demand(store) as require_host:
         uid, gid = owner_ids(environment, arguments.owner)
         started = now_utc()
         wish, is_read_only = arguments.data_path or "", arguments.read_only
-        place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
-        return make_place(store, host, place)
+        place = Place(mountpoint, environment.name, uid, gid, "", started, namespace, pid, data_path=wish, is_read_only=is_read_only)
+        return make_place(store, require_host, place)
 
 
 def run_umount(arguments: argparse.Namespace) -> None:

@@ -129,7 +129,7 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
     """Start the daemon and the command, which mounts before it begins."""
     store, directory = environment.store, lease.lease.mountpoint
     upper = current_upper(environment)
-    pools = [pool.directory for pool in (store.pool, *store.pool.shared)]
+    pools = store.pool.directories
     scene = Scene(directory, [upper.files] if upper else [], pools)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:

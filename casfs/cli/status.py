@@ -17,9 +17,9 @@ from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
+from casfs.mount.overlay_layers import FUSE
 from casfs.mount.overlays import Overlay, iter_remembered_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
-from casfs.mount.stacking import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.store import Store, open_store
 
@@ -34,7 +34,7 @@ class _Shown:
     path: str
     environment: str
     started: str
-    lease: Lease
+    lease: Lease | None  # None: there is none, and the kernel alone shows it
     reply: Reply | None  # None: it does not answer
     into: int = 0  # a process in whose mount namespace the path is, if that is not ours
     overlay: Overlay | None = None  # None: it shows our own file system
@@ -116,11 +116,12 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
     overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
     for place in iter_places(store):
-        if place.host in hosts:
-            yield _show_place(place, *hosts[place.host], overlays.get(place.overlay))
+        lease, reply = next(iter(hosts.values()), (None, None)) if not place.host else hosts.get(place.host, (None, None))
+        if lease is not None or not place.host:
+            yield _show_place(place, lease, reply, overlays.get(place.overlay))
 
 
-def _show_place(place: Place, lease: Lease, reply: Reply | None, overlay: Overlay | None) -> _Shown:
+def _show_place(place: Place, lease: Lease | None, reply: Reply | None, overlay: Overlay | None) -> _Shown:
     why = place.why if overlay is None else overlay.why
     is_writable = overlay is not None and not place.is_read_only
     return _Shown(place.path, place.environment, place.started, lease, reply, place.pid, overlay, is_writable, why)
@@ -134,14 +135,14 @@ def _mount_json(one: _Shown) -> dict[str, object]:
     facts = {"mountpoint": one.path, "environment": one.environment, "generation": one.generation, "started": one.started, "into": one.into}
     facts |= {"writable": one.is_writable, "data_path": one.data_path, "why": one.why}
     facts["metadata"] = one.overlay.metadata if one.overlay else FUSE
-    return {**_daemon_json(one.lease, one.reply), **facts}
+    return {**(_daemon_json(one.lease, one.reply) if one.lease else {}), **facts}
 
 
 def _mount_row(one: _Shown) -> tuple[str, ...]:
-    process = str(one.lease.pid) if one.reply is None else str(one.reply.supervisor)
+    process = str(one.reply.supervisor) if one.reply else str(one.lease.pid) if one.lease else "kernel"
     path = f"{one.path} (in process {one.into})" if one.into else one.path
     mode = "writable" if one.is_writable else "read-only"
-    return (path, one.environment, str(one.generation) if one.reply else "does not answer", mode, one.data_path, process)
+    return (path, one.environment, "does not answer" if one.generation is None else str(one.generation), mode, one.data_path, process)
 
 
 def _explain_path(one: _Shown) -> str:

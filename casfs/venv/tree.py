@@ -21,6 +21,9 @@ from casfs.store.manifests import Kind, Manifest, ManifestFile
 
 _PYTHON_PARENTS = ("lib", "include/site")  # only here the component {python} stands for pythonX.Y
 
+FILE_MODES, DIRECTORY_MODE = {Kind.FILE: 0o644, Kind.EXECUTABLE: 0o755}, 0o755
+"""Permissions."""
+
 Identity = tuple[int, int]
 """(number of a manifest, row): names a file or a directory for ever; inode numbers are made of it."""
 
@@ -107,8 +110,7 @@ class Tree:
 
     def _directory(self, path: str, parts: list[Part]) -> DirectoryNode:
         first = parts[0]
-        seed = "".join(f"{self.layers[part.layer].layer.manifest}{part.row:x}," for part in parts)
-        mtime_ns = time_from_content(checksum_bytes(seed.encode()))
+        mtime_ns = directory_time_ns([(self.layers[part.layer].layer.manifest, None, part.row) for part in parts])
         return DirectoryNode(path, tuple(parts), (self.layers[first.layer].layer.number, first.row), mtime_ns)
 
     def add_content(self, layer: int, content: Content) -> None:
@@ -207,3 +209,13 @@ def time_from_content(digest: str) -> int:
     """
     bits = int(digest[:15], 16)  # 60 bits
     return (_FIRST_SECOND + (bits >> 30)) * 1_000_000_000 + (bits & 0x3FFFFFFF) % 1_000_000_000
+
+
+def file_time_ns(manifest: Manifest, row: int) -> int:
+    """TEMP"""
+    return time_from_content(manifest.digest(row))
+
+
+def directory_time_ns(parts: Iterable[tuple[Digest, Manifest | None, int]]) -> int:
+    """TEMP"""
+    return time_from_content(checksum_bytes("".join(f"{digest}{row:x}," for digest, _, row in parts).encode()))

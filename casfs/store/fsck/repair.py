@@ -25,6 +25,7 @@ from casfs.store.manifests import manifest_path
 from casfs.store.numbers import find_number, iter_slots, number_path, read_number
 from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import sync_file_system
+from casfs.store.quarantine import set_aside
 from casfs.store.store import DIRECTORIES, Store
 
 _MAX_PROBES = 1000  # a number so far from its first slot is no number of that manifest, whatever a generation says
@@ -74,18 +75,6 @@ def _iter_useless(store: Store, report: Report) -> Iterator[str]:
     for digest in sorted(report.lost.difference(report.owners.values())):
         if os.path.lexists(path := manifest_path(store, digest)):
             yield path
-
-
-def set_aside(store: Store, path: str) -> str:
-    """Move something to quarantine/, under its own path there. The path that it has now, below the store."""
-    inside = f"quarantine/{os.path.relpath(path, store.root)}"
-    names = itertools.chain([inside], (f"{inside}.{count}" for count in itertools.count(2)))
-    target = next(name for name in names if not os.path.lexists(store.path(name)))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(store.path("quarantine"), 0o700)
-    os.makedirs(os.path.dirname(store.path(target)), exist_ok=True)
-    os.rename(path, store.path(target))
-    return target
 
 
 def _move(store: Store, report: Report, damage: Damage) -> str | None:
@@ -194,5 +183,4 @@ _ACTIONS: dict[DamageKind, Callable[[Store, Report, Damage], str | None]] = {
     DamageKind.MARKER: _move,
     DamageKind.INDEX: _move,
     DamageKind.BYTECODE: _move,
-    DamageKind.TWIN: _move,  # it goes on to serve the overlays that show it: a directory may be moved under them, but not change
 }

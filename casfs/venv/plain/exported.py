@@ -22,8 +22,7 @@ from casfs.venv.differences import read_entries, read_file
 from casfs.venv.plain.beside import Staging, filling, require_free
 from casfs.venv.plain.cloning import clone_file
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, time_from_content
-from casfs.venv.twins.files import DIRECTORY_MODE, FILE_MODES
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree, time_from_content
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
