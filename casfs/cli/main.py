@@ -43,6 +43,10 @@ _APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service
 
 def _run(arguments: argparse.Namespace) -> int:
     """Run the command's function, which is imported only now: most commands need little of the program."""
+    if way := os.environ.get("CASFS_TEST_WAY"):
+        from casfs.mount.overlay_layers import force_way
+
+        force_way(way)
     if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
         from casfs.cli.comeback import bring_back_mounts
 

@@ -109,16 +109,16 @@ def _ask(store: Store, lease: Lease) -> Reply | None:
 
 
 def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iterator[_Shown]:
-    hosts = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
+    hosts: dict[str, tuple[Lease | None, Reply | None]] = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
     for lease, reply in daemons:
         if lease.environment:
             why = "a daemon that serves one mount has no other way"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
     overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
     for place in iter_places(store):
-        lease, reply = next(iter(hosts.values()), (None, None)) if not place.host else hosts.get(place.host, (None, None))
-        if lease is not None or not place.host:
-            yield _show_place(place, lease, reply, overlays.get(place.overlay))
+        host = hosts.get(place.host) if place.host else next(iter(hosts.values()), (None, None))
+        if host is not None:
+            yield _show_place(place, *host, overlays.get(place.overlay))
 
 
 def _show_place(place: Place, lease: Lease | None, reply: Reply | None, overlay: Overlay | None) -> _Shown:

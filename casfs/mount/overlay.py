@@ -59,7 +59,7 @@ def make_nested_overlay(layers: Layers, scratch: str) -> int:
         return make_overlay(Layers([scratch], [], layers.upper, layers.work))
 
 
-_COMMON: list[tuple[str, str | int | None]] = [("source", FILE_SYSTEM), ("xino", "on")]
+_COMMON: list[tuple[str, str | int | None]] = [("source", FILE_SYSTEM)]
 
 
 def _make(layers: Layers, kind: list[tuple[str, str | int | None]]) -> int:
@@ -67,7 +67,7 @@ def _make(layers: Layers, kind: list[tuple[str, str | int | None]]) -> int:
     options += [("lowerdir+", lower) for lower in layers.lower]
     options += [("datadir+", directory) for directory in layers.data]
     if layers.upper:
-        options += [("upperdir", layers.upper), ("workdir", layers.work)]
+        options += [("upperdir", layers.upper), ("workdir", layers.work), ("xino", "on")]  # without an upper layer it is of no use
     return kernel.make_mount("overlay", options, is_read_only=not layers.upper)
 
 

@@ -277,8 +277,20 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
         if isinstance(error, OSError):
             raise MountRefused(environment.name, explain(error)) from None
         raise
-    shown = (generation.number, upper.number, opened.metadata, opened.why, opened.host)
-    return Overlay(token, environment.name, *owner, *shown, anchor, image=opened.image, set_aside=set_aside)
+    return Overlay(
+        id=token,
+        environment=environment.name,
+        uid=owner[0],
+        gid=owner[1],
+        generation=generation.number,
+        upper=upper.number,
+        metadata=opened.metadata,
+        why=opened.why,
+        host=opened.host,
+        anchor=anchor,
+        image=opened.image,
+        set_aside=set_aside,
+    )
 
 
 def _remember(store: Store, overlay: Overlay) -> None:

@@ -128,6 +128,10 @@ class Casfs:
         self.run("mount", *asked, *words, mountpoint)
         return mountpoint
 
+    def force_way(self, name: str) -> None:
+        """Let all further commands mount on the kernel's data path in this way alone (see `casfs.mount.overlay_layers`)."""
+        self.environ["CASFS_TEST_WAY"] = name
+
     def umount(self, mountpoint: Path, *words: str) -> None:
         self.run("umount", *words, mountpoint)
 

@@ -22,13 +22,13 @@ import pytest
 from casfs.digest import digest_bytes
 from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, Interpreter, kill_daemon, run_python, site_packages
 
-METADATA = ("twins", "fuse")
+METADATA = ("image", "fuse")
 
 
 @pytest.fixture
 def metadata(request: pytest.FixtureRequest) -> str:
-    """Who says what there is: twins, as everywhere with root, unless a test asks for both."""
-    return str(getattr(request, "param", "twins"))
+    """What says what there is: an image, as everywhere with root, unless a test asks for both."""
+    return str(getattr(request, "param", "image"))
 
 
 with_both = pytest.mark.parametrize("metadata", METADATA, indirect=True)
@@ -45,7 +45,7 @@ class Scene:
 
     def mount(self, *words: str | Path, name: str = "") -> Path:
         if self._metadata == "fuse":
-            shutil.rmtree(self.casfs.store / "twins", ignore_errors=True)
+            self.casfs.force_way("fuse")
         mountpoint = self.casfs.mount(*words, name=name, data_path="")
         assert self.facts(mountpoint)["metadata"] == self._metadata
         assert self.facts(mountpoint)["data_path"] == "kernel"
@@ -436,9 +436,9 @@ def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_
 def test_before_linux_6_16_an_overlay_of_the_daemons_file_system_has_another_one_inside(casfs: Casfs) -> None:
     """There an overlay with userxattr can't point into the pools; this one fails as it does there."""
     scene = Scene(casfs, "fuse")
-    shutil.rmtree(casfs.store / "twins")
-    old = "import casfs.mount.stacking as stacking\n"
-    old += "def refuse(layers): raise OSError(22, 'invalid argument')\nstacking.make_overlay = refuse\n"
+    casfs.force_way("fuse")
+    old = "import casfs.mount.overlay_layers as layers\n"
+    old += "def refuse(layers): raise OSError(22, 'invalid argument')\nlayers.make_overlay = refuse\n"
     mountpoint = casfs.directory / "old"
     command = [sys.executable, "-c", f"{old}\nfrom casfs.cli.main import main; main()", "mount", "--data-path", "kernel", str(mountpoint)]
     subprocess.run(command, env=casfs.environ, check=True, cwd=REPOSITORY)

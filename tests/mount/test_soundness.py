@@ -131,15 +131,6 @@ def test_a_shared_copy_is_hashed_as_ours_is(scene: Scene, tmp_path: Path) -> Non
     assert scene.is_sound()
 
 
-def test_what_was_learnt_is_known_to_the_next_process(scene: Scene) -> None:
-    os.utime(scene.blob)
-    assert scene.is_sound()
-    scene.soundness.write()
-    scene.soundness, scene.reads = Soundness(scene.store), 0
-    assert scene.is_sound()
-    assert scene.reads == 1
-
-
 def test_a_number_that_nobody_has_is_damage(scene: Scene) -> None:
     node = FileNode((1, 0), digest_bytes(CONTENT), 5, Kind.FILE)
     with pytest.raises(Unread) as caught:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ class Scene:
 def mount(casfs: Casfs, mountpoint: Path, metadata: str, name: str = "default") -> None:
     """Mount it on the kernel's data path with this kind of metadata, writable."""
     if metadata == "fuse":
-        shutil.rmtree(casfs.store / "twins", ignore_errors=True)
+        casfs.force_way("fuse")
     casfs.run("--env", name, "mount", mountpoint)
     [found] = [one for one in casfs.status() if one["mountpoint"] == str(mountpoint)]
     assert (found["data_path"], found["metadata"], found["writable"]) == ("kernel", metadata, True), found

@@ -113,13 +113,14 @@ def _parse(content: bytes, form: str) -> Fragment | None:
     facts = json.loads(bytes(body[_LENGTH.size : at]))
     if facts["form"] != form:
         return None
-    arrays: dict[str, array[int]] = {}
-    for name, length in zip(_ARRAYS, facts["lengths"], strict=True):
-        arrays[name] = _read_words(body[at : at + WORD * length])
+    arrays: list[array[int]] = []
+    for length in facts["lengths"]:
+        arrays.append(_read_words(body[at : at + WORD * length]))
         at += WORD * length
     opened = {row: (directories, files) for row, directories, files in facts["open"]}
-    counts = (facts["files"], facts["stride"])
-    return Fragment(tuple(facts["distribution"]), *counts, dict(facts["links"]), opened, **arrays, data=body[at:])
+    directories, parents, slot_words, block_words = arrays
+    about = (tuple(facts["distribution"]), facts["files"], facts["stride"], dict(facts["links"]), opened)
+    return Fragment(*about, directories, parents, slot_words, block_words, body[at:])
 
 
 def _read_words(content: memoryview) -> array[int]:
