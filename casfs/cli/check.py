@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 
 from casfs.cli.context import store_directory
-from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import CasfsError
+from casfs.mount.scrubber import refresh_mounts
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
 from casfs.store.fsck.repair import repair
@@ -96,6 +98,8 @@ def _note_totals(totals: Totals) -> None:
 
 def _repair(store: Store, report: Report) -> None:
     done = repair(store, report)
+    if os.geteuid() == 0:
+        refresh_mounts(store, warn)
     for one in done:
         say(f"repaired: {one.path}: {one.action}")
     if not done:

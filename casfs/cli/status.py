@@ -21,6 +21,7 @@ from casfs.mount.overlay_layers import FUSE
 from casfs.mount.overlays import Overlay, iter_remembered_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
+from casfs.store.scrub import ScrubState, read_scrub_state
 from casfs.store.store import Store, open_store
 
 _WATCH_EVERY_S = 1.0
@@ -79,7 +80,8 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     if is_json:
         listed = [_daemon_json(lease, reply) for lease, reply in daemons]
         runs = [dataclasses.asdict(lease) for lease in iter_private_leases(store)]
-        say_json({"store": store.root, "daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs})
+        facts = {"daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs, "scrub": _scrub_json(store)}
+        say_json({"store": store.root, **facts})
         return
     say(f"store {store.root}")
     if mounts:
@@ -93,6 +95,22 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     for lease, reply in daemons:
         if reply:
             _say_daemon(lease, reply)
+    _say_scrub(read_scrub_state(store))
+
+
+def _scrub_json(store: Store) -> dict[str, object]:
+    state = read_scrub_state(store)
+    return {**dataclasses.asdict(state), "damaged": state.still_damaged()}
+
+
+def _say_scrub(state: ScrubState) -> None:
+    """How far the pool was read again, and what was found."""
+    if state.began or state.ended:
+        rate = f"at {format_size(state.rate)} a second" if state.rate else "stopped (--scrub-rate 0)"
+        whole = f", last read whole {state.ended}" if state.ended else ""
+        say(f"scrub: {format_size(state.bytes)} read, {rate}{whole}")
+    for path in state.still_damaged():
+        say(f"damaged: {path}: reading it is an error; adding its wheels again restores it")
 
 
 def ask_daemons(store: Store) -> list[tuple[Lease, Reply | None]]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from collections.abc import Callable
 
+from casfs.digest import Digest, parse_digest
+from casfs.errors import InvalidValue, StoreDamaged
+from casfs.store.blob_stamps import hash_blob
+from casfs.store.manifests import read_own_manifest
+from casfs.store.plain import read_plain_file
 from casfs.store.store import Store
 
 
@@ -19,6 +25,52 @@ def set_aside(store: Store, path: str) -> str:
     os.makedirs(os.path.dirname(store.path(target)), exist_ok=True)
     os.rename(path, store.path(target))
     return target
+
+
+def set_aside_blob(store: Store, path: str) -> str | None:
+    """Set a damaged blob aside; where it is then, below the store. None if it is good after all, gone, or kept from us.
+
+    It is read once more: another process may have restored it.
+    """
+    try:
+        if hash_blob(path, parse_digest(path[-65:-63] + path[-62:])) is not None:
+            return None
+    except (FileNotFoundError, PermissionError):
+        return None
+    except OSError:
+        pass  # it can't be read, or is not a regular file
+    return set_aside(store, path) if os.path.lexists(path) else None
+
+
+def withdraw_wheels(store: Store, path: str) -> list[str]:
+    """Set aside the records of the wheels that need a blob, and answer their paths: a wheel that is known is not unpacked again."""
+    digest = path[-65:-63] + path[-62:]
+    return withdraw_wheels_of(store, lambda manifest: _needs(store, manifest, digest))
+
+
+def withdraw_wheels_of(store: Store, has_lost: Callable[[Digest], bool]) -> list[str]:
+    """The same for the wheels whose manifests have lost something."""
+    withdrawn = []
+    for name in sorted(os.listdir(store.path("wheels"))):
+        path = store.path("wheels", name)
+        with contextlib.suppress(InvalidValue, StoreDamaged, OSError):  # a record that can't be read is a damage of its own
+            if has_lost(read_wheel_record(path)):
+                set_aside(store, path)
+                withdrawn.append(path)
+    return withdrawn
+
+
+def read_wheel_record(path: str) -> Digest:
+    """The manifest that a record of a wheel names. Raises InvalidValue, StoreDamaged and OSError."""
+    return parse_digest(read_plain_file(path).decode("ascii", "replace").removesuffix("\n"))
+
+
+def _needs(store: Store, manifest: Digest, blob: str) -> bool:
+    content = read_own_manifest(store.root, manifest)
+    at = content.digests.find(blob)
+    while at > 0 and at % len(blob):
+        at = content.digests.find(blob, at + 1)
+    return at >= 0
 
 
 def count_set_aside(store: Store) -> int:

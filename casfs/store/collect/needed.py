@@ -20,11 +20,11 @@ from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.bytecode import read_compiled_record
 from casfs.store.environments import Environment
-from casfs.store.fsck.manifests import read_wheel_record
 from casfs.store.generations import NOTHING, parse_lock
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import find_number, read_number
 from casfs.store.plain import read_plain_file
+from casfs.store.quarantine import read_wheel_record
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 
