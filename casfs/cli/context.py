@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
 from casfs.store.environments import Environment
+from casfs.store.quarantine import read_losses
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 
@@ -110,6 +111,10 @@ def _move_places(environment: Environment) -> None:
     except CasfsError as error:
         warn(f"{error}; its mounts may still show the generation before")
         return
+    if read_losses(environment.store).state:  # what was restored may be shown by others as well
+        from casfs.mount.scrubber import refresh_mounts
+
+        refresh_mounts(environment.store, warn)
     for place, reason in failed:
         _warn_of_old(place.path, reason)
 

@@ -17,10 +17,9 @@ from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.anchors import end_anchor, find_anchor, is_attached, make_anchor
 from casfs.mount.overlay import Layers, make_inner_overlay, make_overlay
-from casfs.store.generations import Generation
 from casfs.store.store import Store
 from casfs.venv.image.erofs import BLOCK, USER
-from casfs.venv.image.image import build_image, image_uuid
+from casfs.venv.image.image import ImageSpec, build_image
 
 _TOKEN = "image-"
 _PROBE = "pyvenv.cfg"  # every environment has it
@@ -35,21 +34,21 @@ _LOOP_CONFIG = struct.Struct("=II52xI176x64x")  # struct loop_config of linux/lo
 _LO_FLAGS_READ_ONLY, _LO_FLAGS_AUTOCLEAR = 1, 4
 
 
-def require_image(store: Store, generation: Generation, namespace: str, *, by_loop: bool = False) -> tuple[str, str]:
-    """(uuid, path) of the mount that has a generation's image, which is made if there is none. Call it with the places locked.
+def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tuple[str, str]:
+    """(UUID, path) of the mount that has an image, which is made if there is none. Call it with the places locked.
 
     Raises OSError with the kernel's reason, and what `build_image` raises; MountRefused if an overlay does not read through it.
     """
-    uuid = image_uuid(generation, namespace).hex()
+    uuid = spec.uuid.hex()
     if (path := find_anchor(store, _TOKEN + uuid)) is not None:
         if is_attached(path):
             return uuid, path
         end_anchor(store, _TOKEN + uuid, path)
-    mount_fd = _mount_image(store, generation, namespace, by_loop=by_loop)
+    mount_fd = _mount_image(store, spec, by_loop=by_loop)
     try:
         path = make_anchor(store, _TOKEN + uuid)
         kernel.attach_mount(mount_fd, path)
-        _require_readable(store, path, namespace)
+        _require_readable(store, path, spec.namespace)
     except BaseException:
         end_image(store, uuid)
         raise
@@ -70,9 +69,9 @@ def image_of_token(token: str) -> str | None:
     return uuid if uuid != token else None
 
 
-def _mount_image(store: Store, generation: Generation, namespace: str, *, by_loop: bool) -> int:
+def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
     """Descriptor of a detached mount of a new image."""
-    image = _write_image(store, generation, namespace)
+    image = _write_image(store, spec)
     try:
         if not by_loop:
             try:
@@ -85,9 +84,9 @@ def _mount_image(store: Store, generation: Generation, namespace: str, *, by_loo
         os.close(image)
 
 
-def _write_image(store: Store, generation: Generation, namespace: str) -> int:
+def _write_image(store: Store, spec: ImageSpec) -> int:
     """Descriptor of a file without a name that holds the image: on the store's disk, or in memory if that is full or read-only."""
-    pieces = build_image(store, generation, namespace)
+    pieces = build_image(store, spec)
     try:
         image = os.open(store.path("tmp"), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:

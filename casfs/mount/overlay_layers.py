@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from casfs.digest import Digest
 from casfs.errors import CasfsError, MountRefused, reason_of
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
@@ -26,6 +27,7 @@ from casfs.store.leases import Lease
 from casfs.store.store import Store
 from casfs.store.uppers import Upper
 from casfs.venv.image.erofs import TRUSTED, USER
+from casfs.venv.image.image import ImageSpec
 
 IMAGE, FUSE = "image", "fuse"
 
@@ -53,6 +55,7 @@ class OverlaySpec:
 
     environment: Environment
     generation: Generation
+    lost: frozenset[Digest]  # blobs whose files can't be read
     upper: Upper
     owner: tuple[int, int]
     scratch: str  # an empty directory
@@ -81,7 +84,7 @@ def open_fastest(store: Store, require_host: RequireHost, spec: OverlaySpec) -> 
             break
         is_nested, by_loop = name.startswith("nested"), name.endswith("loop")
         try:
-            uuid, path = require_image(store, spec.generation, TRUSTED if is_nested else USER, by_loop=by_loop)
+            uuid, path = require_image(store, ImageSpec(spec.generation, TRUSTED if is_nested else USER, spec.lost), by_loop=by_loop)
             return Opened(_open_on_image(path, spec, is_nested=is_nested), IMAGE, uuid, "", why if is_nested and not _forced else "")
         except OSError as error:
             why = explain(error)

@@ -23,7 +23,7 @@ from casfs.mount.overlay import is_work_in_use
 from casfs.mount.overlay_layers import FUSE, IMAGE, OverlaySpec, RequireHost, explain, open_fastest
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases, iter_private_leases
-from casfs.store.quarantine import count_set_aside
+from casfs.store.quarantine import read_losses
 from casfs.store.records import write_record
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, require_upper, sweep_uppers
@@ -52,7 +52,7 @@ class Overlay:
     host: str  # id of the lease of the host that answers if it is FUSE
     anchor: str  # where it is attached in private
     image: str = ""  # UUID of the image
-    set_aside: int = 0  # so many damaged blobs had been set aside when it was made
+    losses: str = ""  # which blobs had been lost when it was made (see `casfs.store.quarantine.Losses`)
     older: tuple[tuple[str, str], ...] = ()  # ids and anchors of those that it replaced and that have the same upper layer
 
     @property
@@ -102,8 +102,8 @@ def is_current(store: Store, overlay: Overlay) -> bool:
     """Whether the overlay shows what it should: the current generation and upper layer, no damaged blob, and nothing of a dead host."""
     environment = Environment(store, overlay.environment)
     upper = current_upper(environment)
-    shown = (overlay.generation, overlay.upper, overlay.set_aside)
-    if shown != (environment.current_number(), upper and upper.number, count_set_aside(store)):
+    shown = (overlay.generation, overlay.upper, overlay.losses)
+    if shown != (environment.current_number(), upper and upper.number, read_losses(store).state):
         return False
     return overlay.metadata == IMAGE or (overlay.metadata == FUSE and any(lease.id == overlay.host for lease in iter_leases(store)))
 
@@ -260,14 +260,14 @@ def sweep_work(environment: Environment) -> None:
 
 
 def _make(store: Store, require_host: RequireHost, environment: Environment, owner: tuple[int, int]) -> Overlay:
-    generation, upper, set_aside = environment.require(), require_upper(environment), count_set_aside(store)
+    generation, upper, losses = environment.require(), require_upper(environment), read_losses(store)
     token = os.urandom(6).hex()
     anchor = make_anchor(store, token)
     try:
         found = os.stat(upper.files)
         if (found.st_uid, found.st_gid) != owner:
             os.chown(upper.files, *owner)
-        opened = open_fastest(store, require_host, OverlaySpec(environment, generation, upper, owner, anchor))
+        opened = open_fastest(store, require_host, OverlaySpec(environment, generation, losses.lost, upper, owner, anchor))
         try:
             kernel.attach_mount(opened.mount_fd, anchor)
         finally:
@@ -289,7 +289,7 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
         host=opened.host,
         anchor=anchor,
         image=opened.image,
-        set_aside=set_aside,
+        losses=losses.state,
     )
 
 

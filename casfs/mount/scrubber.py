@@ -21,7 +21,7 @@ from casfs.mount.places import find_host, iter_places, locked_places
 from casfs.mount.placing import find_late, move_places
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_leases
-from casfs.store.quarantine import count_set_aside
+from casfs.store.quarantine import read_losses
 from casfs.store.scrub import Scrub, read_scrub_state
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store
@@ -71,7 +71,7 @@ def _serve(store: Store) -> None:
     os.nice(_WORST)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    fd = os.open(store.path("leases", "scrub.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(store.path("stamps", "scrub.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         scrubber = Scrubber(store)
@@ -123,7 +123,7 @@ class Scrubber:
 
     def refresh(self) -> None:
         """Let new overlays take the place of those that may have a damaged blob open."""
-        if os.geteuid() == 0 and count_set_aside(self._store):
+        if os.geteuid() == 0 and read_losses(self._store).state:
             refresh_mounts(self._store, log.error)
 
 

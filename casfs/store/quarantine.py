@@ -6,8 +6,9 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from casfs.digest import Digest, parse_digest
+from casfs.digest import Digest, checksum_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.blob_stamps import hash_blob
 from casfs.store.manifests import read_own_manifest
@@ -73,15 +74,38 @@ def _needs(store: Store, manifest: Digest, blob: str) -> bool:
     return at >= 0
 
 
-def count_set_aside(store: Store) -> int:
-    """How many blobs were set aside in this store and in the shared ones behind it, as far as they may be looked at; mostly none.
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The blobs of a store, and of the shared ones behind it, that were damaged or missing."""
 
-    An overlay that was made before one of them may have opened it, and would go on to show it.
-    """
-    count = 0
+    lost: frozenset[Digest]  # those that no pool has again
+    count: int  # how many there ever were
+
+    @property
+    def state(self) -> str:
+        """Differs when one is lost or comes back: whoever has files open from before may have a damaged one. Empty: there were none."""
+        return f"{self.count} {checksum_bytes(''.join(sorted(self.lost)).encode())}" if self.count else ""
+
+
+def read_losses(store: Store) -> Losses:
+    """What was set aside, as far as it may be looked at; mostly there is no such directory."""
+    names: list[str] = []
     for root in (store.root, *store.shared):
         with contextlib.suppress(OSError):
             for shard in os.listdir(directory := f"{root}/quarantine/blobs"):
                 with contextlib.suppress(OSError):
-                    count += len(os.listdir(f"{directory}/{shard}"))
-    return count
+                    names += [shard + name.partition(".")[0] for name in os.listdir(f"{directory}/{shard}")]
+    lost = set()
+    for digest in set(names):
+        with contextlib.suppress(InvalidValue):
+            if not any(os.path.lexists(f"{pool}/{digest[:2]}/{digest[2:]}") for pool in store.pool.directories):
+                lost.add(parse_digest(digest))
+    return Losses(frozenset(lost), len(names))
+
+
+def note_missing_blob(store: Store, path: str) -> None:
+    """Note that a blob is gone by an empty file in the place of what would have been set aside."""
+    noted = store.path("quarantine", os.path.relpath(path, store.root))
+    os.makedirs(os.path.dirname(noted), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(noted, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))

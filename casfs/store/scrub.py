@@ -4,7 +4,7 @@ First come the blobs of what is mounted: each is compared with its stamp (`blob_
 read from end to end, again and again. A damaged blob is set aside (`quarantine`): whoever opens it from then on gets an error. The records
 of the wheels that need it are withdrawn, so that adding such a wheel writes the blob anew. Blobs of shared pools are left to their stores.
 
-    leases/scrub.json    rate, how far the reading is, and what was found (`ScrubState`)
+    stamps/scrub.json    rate, how far the reading is, and what was found (`ScrubState`)
 
 Whoever scrubs is told after each blob how much was read, and decides how long to rest. One process scrubs a store at a time.
 """
@@ -22,7 +22,7 @@ from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue
 from casfs.store.blob_stamps import blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.manifests import read_manifest
-from casfs.store.quarantine import set_aside_blob, withdraw_wheels
+from casfs.store.quarantine import note_missing_blob, set_aside_blob, withdraw_wheels
 from casfs.store.records import now_utc, write_record
 from casfs.store.store import Store
 
@@ -51,7 +51,7 @@ class ScrubState:
 
 def read_scrub_state(store: Store) -> ScrubState:
     """What was said last; the beginning, if nothing was."""
-    with contextlib.suppress(OSError, ValueError, TypeError), open(store.path("leases", "scrub.json"), encoding="utf-8") as file:
+    with contextlib.suppress(OSError, ValueError, TypeError), open(store.path("stamps", "scrub.json"), encoding="utf-8") as file:
         return ScrubState(**json.load(file))
     return ScrubState()
 
@@ -67,7 +67,7 @@ class Scrub:
         """Let others read the state. The rate is theirs to say (`set_scrub_rate`)."""
         self.state.rate = read_scrub_state(self._store).rate
         with contextlib.suppress(OSError):  # a full disk
-            write_record(self._store.path("leases", "scrub.json"), dataclasses.asdict(self.state))
+            write_record(self._store.path("stamps", "scrub.json"), dataclasses.asdict(self.state))
 
     def compare(self, manifest: Digest) -> Iterator[int]:
         """Look at the blobs of a manifest, and hash those that are not what their stamps say."""
@@ -80,6 +80,7 @@ class Scrub:
                 yield 0
             elif facts is None and not os.path.lexists(path):
                 if own.find_shared(digest, size) is None:
+                    note_missing_blob(self._store, path)
                     self._note_damage(path)
                 yield 0
             else:
@@ -129,7 +130,7 @@ class Scrub:
 def set_scrub_rate(store: Store, rate: int) -> None:
     """Let the scrub of a store, now and later, read at most so many bytes per second."""
     state = read_scrub_state(store)
-    write_record(store.path("leases", "scrub.json"), {**dataclasses.asdict(state), "rate": rate})
+    write_record(store.path("stamps", "scrub.json"), {**dataclasses.asdict(state), "rate": rate})
 
 
 def _size_of(path: str) -> int:

@@ -23,7 +23,7 @@ from casfs.store.manifests import Kind, format_manifest, manifest_path
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import roll_back
 from casfs.venv.image.erofs import TRUSTED, USER
-from casfs.venv.image.image import build_image, image_uuid
+from casfs.venv.image.image import ImageSpec, build_image
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileNode, Tree, time_from_content
 from tests.make_generations import BASE, Shelf, Workshop, make_row, walk
@@ -39,12 +39,12 @@ MODES = {Kind.FILE: stat.S_IFREG | 0o644, Kind.EXECUTABLE: stat.S_IFREG | 0o755,
 
 
 @contextmanager
-def mounted(store: Store, generation: Generation, namespace: str = USER, owner: tuple[int, int] = (0, 0)) -> Iterator[str]:
+def mounted(store: Store, spec: ImageSpec, owner: tuple[int, int] = (0, 0)) -> Iterator[str]:
     """An overlay over the generation's image, and where it is. `fsck.erofs` must accept the image."""
     with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory(dir="/tmp") as disk:
         image, below = Path(disk, "image"), Path(disk, "below")
         below.mkdir()
-        image.write_bytes(b"".join(build_image(store, generation, namespace)))
+        image.write_bytes(b"".join(build_image(store, spec)))
         subprocess.run(["fsck.erofs", image], check=True, capture_output=True)
         metadata = make_mount("erofs", [("source", str(image))], is_read_only=True)
         attach_mount(metadata, str(below))
@@ -52,7 +52,7 @@ def mounted(store: Store, generation: Generation, namespace: str = USER, owner: 
         try:
             lower: str | int = clone_owned(str(below), *owner) if any(owner) else str(below)
             layers = Layers([lower], [store.pool.directory])
-            mount_fd = make_overlay(layers) if namespace == USER else make_inner_overlay(layers)
+            mount_fd = make_overlay(layers) if spec.namespace == USER else make_inner_overlay(layers)
             if isinstance(lower, int):
                 os.close(lower)
             attach_mount(mount_fd, place)
@@ -96,7 +96,7 @@ def _expected(store: Store, node: object) -> Facts:
 
 
 def must_be_equal(store: Store, generation: Generation, namespace: str = USER) -> None:
-    with mounted(store, generation, namespace) as place:
+    with mounted(store, ImageSpec(generation, namespace)) as place:
         assert look_at_mount(place) == look_at_tree(store, generation)
 
 
@@ -212,14 +212,14 @@ def test_importlib_looks_again_after_each_change(workshop: Workshop):
     for wheel in reversed(SHOP):
         workshop.add(wheel)
         generation = workshop.environment.require()
-        with mounted(workshop.store, generation) as place:
+        with mounted(workshop.store, ImageSpec(generation)) as place:
             times.add(os.stat(f"{place}/lib/{BASE.directory}/site-packages").st_mtime_ns)
     assert len(times) == len(SHOP)
 
 
 def test_an_image_is_shown_as_the_owners(workshop: Workshop):
     workshop.add(*SHOP)
-    with mounted(workshop.store, workshop.environment.require(), owner=(1001, 1002)) as place:
+    with mounted(workshop.store, ImageSpec(workshop.environment.require()), owner=(1001, 1002)) as place:
         for directory, _, files in os.walk(place):
             for name in (".", *files):
                 found = os.lstat(f"{directory}/{name}")
@@ -233,31 +233,31 @@ def test_a_generation_of_a_thousand_distributions_can_be_mounted(shelved: Store)
 
 def test_attributes_say_whose_file_it_is_and_what_was_installed(workshop: Workshop):
     workshop.add(*SHOP)
-    with mounted(workshop.store, workshop.environment.require()) as place:
+    with mounted(workshop.store, ImageSpec(workshop.environment.require())) as place:
         path = f"{place}/lib/{BASE.directory}/site-packages/demo/__init__.py"
         found = {name: os.getxattr(path, name).decode() for name in os.listxattr(path)}
-        facts = {"installed.digest": digest_bytes(b"V = 1"), "distribution": "demo", "version": "1.0"}
+        facts = {"orig.digest": digest_bytes(b"V = 1"), "distribution": "demo", "version": "1.0"}
         assert found == {f"user.casfs.{name}": value for name, value in facts.items()}
-        assert os.listxattr(f"{place}/pyvenv.cfg") == ["user.casfs.installed.digest"]
+        assert os.listxattr(f"{place}/pyvenv.cfg") == ["user.casfs.orig.digest"]
 
 
 def test_a_fragment_that_is_damaged_is_made_anew_and_never_shown(workshop: Workshop):
     workshop.add(*SHOP)
     generation = workshop.environment.require()
-    image = b"".join(build_image(workshop.store, generation, USER))
+    image = b"".join(build_image(workshop.store, ImageSpec(generation)))
     kept = {path: path.read_bytes() for path in Path(workshop.store.root, "stamps").glob("*.inodes")}
     assert len(kept) == len({layer.manifest for layer in generation.layers})
     for number, (path, content) in enumerate(kept.items()):
         damaged = [content[:-1], content[: number % 30], b"", content[:100] + bytes([content[100] ^ 1]) + content[101:]]
         path.write_bytes(damaged[number % len(damaged)])
-    assert b"".join(build_image(workshop.store, generation, USER)) == image
+    assert b"".join(build_image(workshop.store, ImageSpec(generation))) == image
     assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_equal_generations_have_one_image_and_others_have_another(workshop: Workshop):
     def look() -> tuple[bytes, bytes]:
         generation = workshop.environment.require()
-        return image_uuid(generation, USER), b"".join(build_image(workshop.store, generation, USER))
+        return ImageSpec(generation).uuid, b"".join(build_image(workshop.store, ImageSpec(generation)))
 
     images = []
     for wheels in (SHOP[:1], SHOP[1:2]):
@@ -266,4 +266,18 @@ def test_equal_generations_have_one_image_and_others_have_another(workshop: Work
     roll_back(workshop.environment, 1)
     assert look() == images[0]
     assert images[0][0] != images[1][0]
-    assert image_uuid(workshop.environment.require(), TRUSTED) != images[0][0]
+    assert ImageSpec(workshop.environment.require(), TRUSTED).uuid != images[0][0]
+
+
+@pytest.mark.parametrize("namespace", [USER, TRUSTED])
+def test_files_of_a_lost_blob_are_errors_and_no_others(workshop: Workshop, namespace: str):
+    workshop.add(*SHOP)
+    generation = workshop.environment.require()
+    spec = ImageSpec(generation, namespace, frozenset([digest_bytes(b"of two"), digest_bytes(b"V = 1")]))
+    with mounted(workshop.store, spec) as place:
+        site = f"{place}/lib/{BASE.directory}/site-packages"
+        for path in ("shared.py", "demo/__init__.py"):
+            with pytest.raises(OSError, match="Input/output error"):
+                os.stat(f"{site}/{path}")
+        assert Path(f"{site}/two.py").read_bytes() == b"two"
+        assert sorted(os.listdir(f"{site}/demo")) == ["__init__.py"]

@@ -47,6 +47,7 @@ USER, TRUSTED = "user", "trusted"
 image has one and the overlay expects the other."""
 
 _NAMESPACES = {USER: 1, TRUSTED: 4}  # EROFS_XATTR_INDEX_*
+_ATTRIBUTE, _VALUE_SIZE_AT = struct.Struct("<BBH"), 2  # struct erofs_xattr_entry
 _HEADER, _SHARED_AT = struct.Struct("<IB7x"), INODE_SIZE + 12
 
 _DIRECTORY_MODE, _LINK_MODE = stat.S_IFDIR | DIRECTORY_MODE, stat.S_IFLNK | 0o777
@@ -54,8 +55,11 @@ _FILE_MODES = {str(int(kind)): stat.S_IFREG | mode for kind, mode in FILE_MODES.
 LINK_KIND = str(int(Kind.SYMLINK))
 _SECOND = 1_000_000_000
 
-INSTALLED_DIGEST, DISTRIBUTION, VERSION = "casfs.installed.digest", "casfs.distribution", "casfs.version"
-"""Attributes for people, in `user`. An edit copies a file's attributes up with it, so the digest is said to be of what was installed."""
+_METACOPY, _METACOPY_VALUE = "overlay.metacopy", bytes([0, 4, 0, 0])  # struct ovl_metacopy: version, length, flags, no digest
+_TOO_SMALL = 1  # a value of so many bytes makes a file an error (EIO) for whoever looks it up: ovl_check_metacopy_xattr in fs/overlayfs
+
+ORIGINAL_DIGEST, DISTRIBUTION, VERSION = "casfs.orig.digest", "casfs.distribution", "casfs.version"
+"""Attributes for people, in `user`. An edit copies a file's attributes up with it, so the digest is said to be of the original."""
 
 Entry = tuple[bytes, int, int]
 """(name, slot of the inode, type) in a directory."""
@@ -69,8 +73,8 @@ class FileLayout:
     def __init__(self, namespace: str, *, has_distribution: bool) -> None:
         """`namespace` is that of what overlayfs reads. Files of a distribution refer to its name and version, which an image has once."""
         redirect, digest = b"/" + b"\1" * 65, b"\2" * 64
-        attributes = pack_attribute(namespace, "overlay.metacopy", b"") + pack_attribute(namespace, "overlay.redirect", redirect)
-        attributes += pack_attribute(USER, INSTALLED_DIGEST, digest)
+        attributes = pack_attribute(namespace, _METACOPY, _METACOPY_VALUE) + pack_attribute(namespace, "overlay.redirect", redirect)
+        attributes += pack_attribute(USER, ORIGINAL_DIGEST, digest)
         shared = 2 if has_distribution else 0
         self._words = 1 + shared + len(attributes) // WORD  # i_xattr_icount: the header, which has 12 bytes, counts as one
         rest = _HEADER.pack(0, shared) + bytes(WORD * shared) + attributes + _HOLE
@@ -96,7 +100,7 @@ class FileLayout:
 
 def pack_attribute(namespace: str, name: str, value: bytes) -> bytes:
     """An attribute in whole words (struct erofs_xattr_entry)."""
-    body = struct.pack("<BBH", len(name), _NAMESPACES[namespace], len(value)) + name.encode() + value
+    body = _ATTRIBUTE.pack(len(name), _NAMESPACES[namespace], len(value)) + name.encode() + value
     return body + bytes(-len(body) % WORD)
 
 
@@ -105,6 +109,12 @@ def refer(words: array[int], files: int, slots: int, name: int, version: int) ->
     stride = slots * SLOT // WORD
     for place, number in enumerate((name, version), _SHARED_AT // WORD):
         words[place : stride * files : stride] = array("I", [number]) * files
+
+
+def spoil(data: bytearray, inode_at: int, *, has_distribution: bool) -> None:
+    """Let whoever looks up a file get an error."""
+    header = _SHARED_AT + (2 * WORD if has_distribution else 0)
+    data[inode_at + header + _VALUE_SIZE_AT] = _TOO_SMALL
 
 
 def pack_inode(layout: int, mode: int, size: int, block: int, mtime_ns: int, *, links: int = 1) -> bytes:

@@ -24,7 +24,7 @@ from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import SHARED_DIRECTORIES, Names
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.store import Store
-from casfs.venv.image.erofs import BLOCK, DIRECTORY, LINK, LINK_KIND, REGULAR, SLOT, WORD, Area, Entry, FileLayout, write_slot
+from casfs.venv.image.erofs import BLOCK, DIRECTORY, LINK, LINK_KIND, REGULAR, SLOT, WORD, Area, Entry, FileLayout, spoil, write_slot
 from casfs.venv.tree import directory_time_ns, file_time_ns
 
 FRAGMENT_SUFFIX = ".inodes"
@@ -64,6 +64,16 @@ class Fragment:
     def alignment(self) -> int:
         """Where in an image it may begin, in bytes: a content beside its inode must not cross a block."""
         return BLOCK if self.slot_words or self.links else SLOT
+
+    def without(self, lost: frozenset[Digest]) -> bytearray:
+        """Its data, in which files whose blobs are lost can't be looked at."""
+        data, size = bytearray(self.data), self.stride * SLOT
+        for digest in lost:
+            at = data.find(digest.encode(), 0, self.files * size)
+            while at >= 0:
+                spoil(data, at // size * size, has_distribution=any(self.distribution))
+                at = data.find(digest.encode(), at + len(digest), self.files * size)
+        return data
 
     def entry(self, name: bytes, row: int, first_slot: int) -> Entry:
         """A file of it in a directory, if it begins at a slot."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from casfs.digest import digest_bytes
+from casfs.digest import Digest, digest_bytes
 from casfs.store.generations import Generation, Layer, Outline
 from casfs.store.store import Store
 from casfs.venv.differences import ReadLayers, read_entries
@@ -41,24 +41,34 @@ from casfs.venv.image.fragments import Fragment, read_fragment
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileEntry, Tree
 
-_FORM = b"casfs image 1"
+_FORM = "casfs image 1"
 
 
-def image_uuid(generation: Generation, namespace: str) -> bytes:
-    """16 bytes that images share if they show the same, and no others: an upper layer knows an inode below it by UUID and number."""
-    facts = [namespace, generation.interpreter.directory, *(layer.manifest for layer in generation.layers)]
-    return bytes.fromhex(digest_bytes(_FORM + "\n".join(facts).encode())[:32])
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What an image shows, and to whom."""
+
+    generation: Generation
+    namespace: str = USER  # of the attributes that overlayfs reads: USER or TRUSTED
+    lost: frozenset[Digest] = frozenset()  # blobs that no pool has: whoever looks at a file of one gets an error (EIO)
+
+    @property
+    def uuid(self) -> bytes:
+        """16 bytes that images share if they are the same, and no others: an upper layer knows an inode below it by UUID and number."""
+        layers = [layer.manifest for layer in self.generation.layers]
+        facts = [_FORM, self.namespace, self.generation.interpreter.directory, *layers, *sorted(self.lost)]
+        return bytes.fromhex(digest_bytes("\n".join(facts).encode())[:32])
 
 
-def build_image(store: Store, generation: Generation, namespace: str) -> list[memoryview]:
-    """The image of a generation, in pieces of bytes. `namespace` is that of the attributes that overlayfs reads: `user` or `trusted`.
+def build_image(store: Store, spec: ImageSpec) -> list[memoryview]:
+    """The image, in pieces of bytes.
 
     Raises StoreDamaged, and InvalidValue for what no directory can show: a shared pool may hold manifests that nobody here has checked.
     """
-    layers = generation.layers
-    fragments = [read_fragment(store, one.manifest, namespace, has_distribution=index > 0) for index, one in enumerate(layers)]
-    tree = Tree(_with_open_directories(generation, fragments))
-    return _Image(fragments, image_uuid(generation, namespace)).build(tree, LayerReader(store).fill)
+    layers = spec.generation.layers
+    fragments = [read_fragment(store, one.manifest, spec.namespace, has_distribution=index > 0) for index, one in enumerate(layers)]
+    tree = Tree(_with_open_directories(spec.generation, fragments))
+    return _Image(fragments, spec).build(tree, LayerReader(store).fill)
 
 
 def _with_open_directories(generation: Generation, fragments: Sequence[Fragment]) -> Generation:
@@ -106,8 +116,8 @@ class _Made(NamedTuple):
 class _Image:
     """An image that grows."""
 
-    def __init__(self, fragments: Sequence[Fragment], uuid: bytes) -> None:
-        self._uuid = uuid
+    def __init__(self, fragments: Sequence[Fragment], spec: ImageSpec) -> None:
+        self._spec = spec
         self._inodes = sum(fragment.inodes for fragment in fragments)
         self._pieces: list[bytes | bytearray | array[int]] = [b""]  # block 0, at the end
         self._size = BLOCK
@@ -140,7 +150,7 @@ class _Image:
             for one in below:
                 one.set_parent(slot)
         self._add(self._area.data)
-        superblock = pack_superblock(self._inodes, self._size, 1, self._uuid)
+        superblock = pack_superblock(self._inodes, self._size, 1, self._spec.uuid)
         self._pieces[0] = (bytes(SUPERBLOCK_AT) + superblock + inode).ljust(BLOCK, b"\0")
         return [memoryview(piece).cast("B") for piece in self._pieces]
 
@@ -160,7 +170,7 @@ class _Image:
     def _place(self, fragment: Fragment, numbers: tuple[int, int]) -> _Placed:
         self._align(fragment.alignment)
         first_slot, words = self._size // SLOT, array("I")
-        words.frombytes(fragment.data)
+        words.frombytes(fragment.without(self._spec.lost) if self._spec.lost else fragment.data)
         for word in fragment.slot_words:
             words[word] += first_slot
         for word in fragment.block_words:
