@@ -69,6 +69,7 @@ def _builders() -> dict[str, Callable[[Commands], None]]:
         "lock": _add_lock_commands,
         "adopt": _add_plain_commands,
         "export": _add_plain_commands,
+        "image": _add_plain_commands,
         "remove": _add_earlier_commands,
         "rollback": _add_earlier_commands,
         "diff": _add_upper_commands,
@@ -153,7 +154,14 @@ def _add_plain_commands(commands: Commands) -> None:
     _add_no_compile(adopt)
     text = "write the environment as a plain virtual environment, which works without casfs"
     export = commands.add("export", "export:run_export", text, "casfs export ~/project/.venv")
-    export.add_argument("directory", metavar="DIR", help="where: nothing, or an empty directory; it appears when all of it is there")
+    where = export.add_mutually_exclusive_group(required=True)
+    text = "where: nothing, or an empty directory; it appears when all of it is there"
+    where.add_argument("directory", nargs="?", metavar="DIR", help=text)
+    where.add_argument("--tar", metavar="FILE", help="write a tar archive, the same for all who do (-: standard output)")
+    text = "write the environment's metadata image (EROFS), which an overlay shows with the pool's files"
+    image = commands.add("image", "image:run_image", text, "casfs image -o project.erofs")
+    image.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it (-: standard output)")
+    image.add_argument("--composefs", action="store_true", help="as composefs takes it, with the store's blobs/ as its object store")
 
 
 def _add_manner(parser: argparse.ArgumentParser) -> None:

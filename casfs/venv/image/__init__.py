@@ -3,6 +3,7 @@
     erofs         the format: superblock, inodes, attributes, directories
     fragments     a manifest's share of an image, packed once and kept beside the store's other derived data
     image         fragments and what several manifests share, put together: the image of a generation
+    composefs     what composefs asks of it beside
 
 Nothing here mounts anything; `casfs.mount` does.
 """
