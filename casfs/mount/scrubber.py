@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import multiprocessing
 import os
 import signal
 import time
@@ -28,6 +29,8 @@ from casfs.store.store import Store
 
 log = logging.getLogger("casfs")
 
+_fork = multiprocessing.get_context("fork")
+
 _LOOK_EVERY_S = 2.0  # for new mounts
 _SAVE_EVERY_S = 60.0
 _READ_AGAIN_S = 7 * 24 * 3600.0  # from the end of one reading of the pool to the beginning of the next
@@ -36,34 +39,39 @@ _CHEAP = 4096  # bytes: what looking at a blob costs, where none of it is read
 _WORST = 19  # nice(2)
 
 
-def start_scrubber(store: Store, inherited: Iterable[int]) -> int:
-    """Start the process; its number. `inherited` are descriptors of ours that it must not hold open."""
-    ours = os.getpid()
-    if pid := os.fork():
-        return pid
-    code = 1
-    try:
-        kernel.end_with_parent()
-        if os.getppid() != ours:
-            os._exit(0)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        for fd in inherited:
-            os.close(fd)
-        _serve(store)
-        code = 0
-    except BaseException:  # the daemon serves on
-        log.exception("the scrub failed")
-    finally:
-        os._exit(code)
+class ScrubberProcess:
+    """The process of a daemon that scrubs, in a block of it."""
+
+    def __init__(self, store: Store, inherited: Iterable[int]) -> None:
+        """`inherited` are descriptors of ours that it must not hold open."""
+        self._process = _fork.Process(target=_live, args=(store, inherited, os.getpid()))
+
+    def __enter__(self) -> ScrubberProcess:
+        self._process.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End it, at whatever it is."""
+        self._process.kill()
+        self._process.join()
 
 
-def end_scrubber(pid: int) -> None:
-    """End the process that `start_scrubber` started; 0: none."""
-    if pid > 1:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+def _live(store: Store, inherited: Iterable[int], parent: int) -> None:
+    """The whole life of the process."""
+    kernel.end_with_parent()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    for fd in inherited:
+        os.close(fd)
+    if os.getppid() == parent:
+        try:
+            _serve(store)
+        except Exception:
+            log.exception("the scrub failed")
+            raise
 
 
 def _serve(store: Store) -> None:
