@@ -9,7 +9,7 @@ import sys
 import time
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
+from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory, warn_of_dead_interpreter
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, required_host
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
@@ -81,6 +81,7 @@ def require_generation(environment: Environment, python: str | None) -> None:
         if python is not None:
             choose_interpreter(environment, python)
         require_present(environment, current)
+        warn_of_dead_interpreter(environment, current)
     else:
         from casfs.venv.changes import create_environment
 

@@ -211,7 +211,7 @@ def _add_collect_command(commands: Commands) -> None:
 
 
 def _add_environment_commands(commands: Commands) -> None:
-    environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
+    environments = commands.add("env", "", "list, change or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
     text = "list the environments: what they are for, what they hold, and where they are mounted"
     actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
@@ -221,6 +221,10 @@ def _add_environment_commands(commands: Commands) -> None:
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
     remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
+    text = "give an environment another interpreter of the same release, such as a newer patch release; its mounts show it at once"
+    set_python = actions.add("set-python", "environments:run_set_python", text, "casfs env set-python tests 3.11")
+    set_python.add_argument("name", metavar="NAME", help="name of an environment")
+    set_python.add_argument("python", metavar="PYTHON", help="an interpreter: a path, or a version such as 3.11")
 
 
 def _add_pool_commands(commands: Commands) -> None:

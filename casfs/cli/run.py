@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
+from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.output import note, warn
 from casfs.mount.private import Scene, enter_namespace, show_scene
@@ -99,6 +99,7 @@ def _require_generation(environment: Environment, python: str | None) -> int:
 
         current = create_environment(environment, interpreter)
     require_present(environment, current)
+    warn_of_dead_interpreter(environment, current)
     return current.number
 
 
