@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from casfs.venv.interpreters.interpreter import probe_base
 from tests.fuse.harness import Casfs, Interpreter, run_python, site_packages
 
 
@@ -135,3 +136,40 @@ def test_environment_that_is_damaged_can_be_removed(casfs: Casfs) -> None:
     assert "generation 77 of environment 'default' is missing" in casfs.run("env", "list").stderr
     casfs.run("env", "remove", "--yes", "default")
     assert casfs.run("fsck").stdout == "no damage\n"
+
+
+def test_environment_goes_on_when_the_link_to_its_interpreter_leads_elsewhere(casfs: Casfs) -> None:
+    base = probe_base(sys.executable).executable
+    place, name = casfs.directory / "versions", os.path.basename(base)
+    place.mkdir()
+    for link in ("a", "b"):
+        (place / link).symlink_to(os.path.dirname(os.path.dirname(base)))
+    (place / "current").symlink_to("a")
+    casfs.run("--env", "linked", "add", "--python", place / "current/bin/python3", casfs.wheel("demo", files={"demo.py": b"VALUE = 1\n"}))
+    mountpoint = casfs.mount("--env", "linked")
+    assert os.readlink(mountpoint / "bin/python") == f"{place}/current/bin/{name}"
+    (place / "a").unlink()
+    (place / "current").unlink()
+    (place / "current").symlink_to("b")
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
+    casfs.run("--env", "linked", "add", "--python", place / "b/bin/python3", casfs.wheel("other"))
+
+
+def test_environment_whose_interpreter_has_gone_says_so_and_takes_another(casfs: Casfs) -> None:
+    base = probe_base(sys.executable).executable
+    link = casfs.directory / "gone"
+    link.symlink_to(os.path.dirname(os.path.dirname(base)))
+    wheel = casfs.wheel("demo", files={"demo.py": b"VALUE = 1\n"})
+    casfs.run("--env", "dead", "add", "--python", link / "bin/python3", wheel)
+    link.unlink()
+    mountpoint = casfs.directory / "mountpoint"
+    said = f"dead: its interpreter {link}/bin/{os.path.basename(base)}: no such file or directory; "
+    said += "`casfs env set-python dead PYTHON` gives it another\n"
+    assert casfs.run("--env", "dead", "mount", mountpoint).stderr.startswith(f"casfs: warning: {said}")
+    assert casfs.run("--env", "dead", "add", wheel, code=1).stderr == f"casfs: {said}"
+    assert casfs.run("--env", "dead", "remove", "demo").stdout == "- demo 1.0\n"
+    casfs.run("--env", "dead", "rollback")
+    done = casfs.run("env", "set-python", "dead", base)
+    assert done.stdout == f"dead: Python {sys.version.split()[0]}, {base}\n"
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
+    assert "already" in casfs.run("env", "set-python", "dead", base).stderr

@@ -1,6 +1,6 @@
 """The path by which an environment calls its interpreter: with the links that stay when a patch release goes.
 
-`/opt/current -> /opt/3.11.7`, `cpython-3.11-linux-x86_64-gnu -> cpython-3.11.7-...` of uv and `/run/current-system/sw/bin/python3.11` of Nix
+`/opt/current -> /opt/3.11.7`, uv's `cpython-3.11-linux-x86_64-gnu` and `/run/current-system/sw/bin/python3.11` of Nix
 are there so that what refers to them goes on after an upgrade; venv and uv keep them. A name beside the executable is no such link:
 `python3 -> python3.11` means another release one day, so the executable's own name is taken.
 """
@@ -46,10 +46,16 @@ def stable_path(path: str, real: str, *, is_base: Callable[[str], bool] = can_be
             return path
         if not os.path.islink(path):
             break
-        path = os.path.join(os.path.dirname(path), os.readlink(path))
-        if "/../" in path:  # above a link there is another directory than its path says
-            path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        path = _follow(path)
     return real
+
+
+def _follow(link: str) -> str:
+    """Where a link leads, as a path that keeps the links which that has."""
+    directory, target = os.path.dirname(link), os.readlink(link)
+    while target.startswith("../"):  # above a link there is another directory than its path says
+        directory, target = os.path.dirname(os.path.realpath(directory)), target.removeprefix("../")
+    return os.path.join(directory, target)
 
 
 def _is_same_installation(path: str, real: str) -> bool:
