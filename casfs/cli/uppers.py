@@ -84,6 +84,8 @@ def run_absorb(arguments: argparse.Namespace) -> None:
     say_difference(done.before, done.after)
     for refused in done.refused:
         warn(f"{refused}; it stays in the upper layer")
+    for one in done.notes:
+        warn(one)
     for conflict in done.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
     if maker:

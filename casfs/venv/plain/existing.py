@@ -10,6 +10,7 @@ import contextlib
 import os
 import posixpath
 import re
+import shlex
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,18 @@ def _read_settings(writings: Writings) -> Mapping[str, str]:
         raise EnvironmentRefused(writings.directory, f"has a pyvenv.cfg of more than {_MAX_CONFIGURATION} bytes")
     lines = [line.partition("=") for line in content.decode("utf-8", "surrogateescape").splitlines()]
     return {name.strip().lower(): value.strip() for name, equals, value in lines if equals}
+
+
+def read_places(writings: Writings) -> Iterator[str]:
+    """Where an environment was made, as its `activate` says: one that was copied or moved has scripts that name that place."""
+    try:
+        with os.fdopen(writings.open_file("bin/activate"), "rb") as file:
+            content = file.read(_MAX_CONFIGURATION)
+    except OSError:
+        return
+    for value in re.findall(r"^\s*(?:export )?VIRTUAL_ENV=(['\"]?/.*)$", os.fsdecode(content), re.MULTILINE):
+        with contextlib.suppress(ValueError):
+            yield "".join(shlex.split(value)[:1])
 
 
 def find_base(one: Existing) -> str:
