@@ -174,6 +174,8 @@ def _add_upper_commands(commands: Commands) -> None:
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
     _add_no_compile(commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
+    text = "a project of which alone what was done to it is thrown away (default: all that was written)"
+    reset.add_argument("names", nargs="*", metavar="NAME", help=text)
     reset.add_argument("--yes", action="store_true", help="without asking")
 
 

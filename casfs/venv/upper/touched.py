@@ -32,7 +32,7 @@ def _refuse(environment: Environment, generation: Generation | None, projects: C
         view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
         found = summarise(view).projects
     touched = [found[project] for project in dict.fromkeys(projects) if project in found]
-    if reasons := [describe_touch(one) for one in touched if one.tool or not by_tools_only]:
+    if reasons := [describe_touch(environment.name, one) for one in touched if one.tool or not by_tools_only]:
         raise EnvironmentRefused(environment.name, *reasons)
 
 
@@ -64,17 +64,15 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
     return len(installed), len(gone - installed)
 
 
-def describe_touch(one: ProjectSummary) -> str:
-    """What was done to a project in a mount, and what can be done about it."""
-    if one.tool and one.after:
-        return f"{one.name} was installed by {one.tool} in the mounted environment; {_EITHER}"
+def describe_touch(environment: str, one: ProjectSummary) -> str:
+    """What was done to a project in a mount, and the command that does something about it."""
+    absorb, reset = f"`casfs absorb --env {environment}`", f"`casfs reset --env {environment} {one.project}`"
     if one.tool:
-        return f"{one.name} was uninstalled in the mounted environment; {_EITHER}"
-    if one.edited:
-        files = one.edited
-        what = f"a file of {one.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {one.name} were changed"
-        return f"{what} in the mounted environment ({files[0].path}); `casfs reset` throws that away"
-    return f"{one.name} was written to in the mounted environment ({one.copied[0]}), without a change; `casfs absorb` tidies that up"
-
-
-_EITHER = "`casfs absorb` keeps that, `casfs reset` throws it away"
+        what = f"installed by {one.tool}" if one.after else "uninstalled"
+        return f"{one.name} was {what} in the mounted environment; {absorb} keeps that, {reset} throws it away"
+    if not one.edited:
+        return f"{one.name} was written to in the mounted environment ({one.copied[0]}), without a change; {absorb} tidies that up"
+    files = one.edited
+    what = f"a file of {one.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {one.name} were changed"
+    more = ": its mode, names or attributes" if files[0].action == "changed" else ""
+    return f"{what} in the mounted environment ({files[0].path}{more}); {reset} throws that away"
