@@ -32,6 +32,8 @@ from casfs.store.leases import iter_leases
 from casfs.store.records import now_utc
 from casfs.store.reliance import iter_environments, require_present
 from casfs.store.store import Store, open_store
+from casfs.store.unfinished import changing
+from casfs.store.uppers import current_upper
 from casfs.venv.similar import find_slip
 
 
@@ -47,17 +49,23 @@ def run_mount(arguments: argparse.Namespace) -> None:
     if arguments.owner is not None and os.geteuid() != 0:
         raise MountRefused(mountpoint, "only root can let the files of a mount belong to somebody (--owner)")
     prepare_mountpoint(mountpoint)
-    require_generation(environment, arguments.python)
+    is_young = environment.current_number() in {None, 1}
+    is_first = current_upper(environment) is None  # the kernel's data path makes one
+    require_generation(environment, arguments.python, arguments.pip)
     if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):
         raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
     if arguments.foreground:
         serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
     elif os.geteuid() == 0:
-        mount_on_host(environment, mountpoint, arguments)
+        made = mount_on_host(environment, mountpoint, arguments)
+        if is_first and (is_young or made.overlay):
+            _note_how_to_install(environment, is_writable=bool(made.overlay) and not made.is_read_only)
     else:
         serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
         if code := start_process(serve):
             sys.exit(code)
+        if is_first and is_young:
+            _note_how_to_install(environment, is_writable=False)
 
 
 def open_to_mount(arguments: argparse.Namespace) -> Environment:
@@ -75,8 +83,11 @@ def open_to_mount(arguments: argparse.Namespace) -> Environment:
     return environment
 
 
-def require_generation(environment: Environment, python: str | None) -> None:
-    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter."""
+def require_generation(environment: Environment, python: str | None, with_pip: bool | None = None) -> None:
+    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter.
+
+    `with_pip`: whether bin has something that stands in for pip from now on; None leaves that as it is.
+    """
     if (current := environment.current()) is not None:
         if python is not None:
             choose_interpreter(environment, python)
@@ -87,6 +98,24 @@ def require_generation(environment: Environment, python: str | None) -> None:
 
         made = create_environment(environment, choose_interpreter(environment, python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
+    if with_pip is not None:
+        from casfs.cli.changes import show_in_mounts
+        from casfs.venv.changes import has_stand_in, set_interpreter
+
+        if has_stand_in(environment.require()) != with_pip:
+            with changing(environment.store):
+                set_interpreter(environment, choose_interpreter(environment, None), with_pip=with_pip)
+                show_in_mounts(environment)
+
+
+def _note_how_to_install(environment: Environment, *, is_writable: bool) -> None:
+    """Said at the first mount, as far as one can know."""
+    from casfs.venv.changes import has_stand_in
+
+    generation = environment.require()
+    has_pip = has_stand_in(generation) or generation.find("pip") is not None
+    pip = ", and `pip install NAME` in it" if is_writable and has_pip else ""
+    note(f"`casfs add --env {environment.name} NAME` installs into it{pip}")
 
 
 def _is_mounted_already(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> bool:
@@ -123,7 +152,7 @@ def _shown_at(store: Store, mountpoint: str) -> str | None:
     return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> None:
+def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> Place:
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     try:
@@ -135,6 +164,7 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
     if arguments.owner is not None and not namespace:
         warn_of_useless_mount(arguments.owner, made.uid, made.gid, mountpoint, environment.require().interpreter.executable)
+    return made
 
 
 def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:

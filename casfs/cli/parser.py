@@ -306,6 +306,8 @@ def _add_mount_commands(commands: Commands) -> None:
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
     mount.add_argument("--into", type=int, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)")
     mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
+    mount.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
     mount.add_argument(
         "--data-path",
         choices=("kernel", "fuse"),

@@ -78,19 +78,20 @@ def create_environment(environment: Environment, interpreter: Interpreter) -> Ge
         return generation
 
 
-def set_interpreter(environment: Environment, interpreter: Interpreter) -> Change:
+def set_interpreter(environment: Environment, interpreter: Interpreter, *, with_pip: bool | None = None) -> Change:
     """Publish a generation of the same distributions for another interpreter, which must be of the same release unless there are none.
 
-    Raises EnvironmentRefused.
+    `with_pip` says whether something stands in for a pip of its own; None leaves that as it is. Raises EnvironmentRefused.
     """
     environment.require()  # an environment that does not exist gets no lock, and so no directory
     with relying(environment.store), environment.locked():
         before = environment.require()
         _refuse_misfit(environment, before, interpreter)
-        base = first_generation(environment, interpreter)
+        base = first_generation(environment, interpreter, with_pip=has_stand_in(before) if with_pip is None else with_pip)
         if (base.interpreter, base.skeleton.manifest) == (before.interpreter, before.skeleton.manifest):
             return Change(before, before)
-        after = next_generation(environment, base, f"set-python {interpreter.executable}", before.distributions)
+        what = f"set-python {interpreter.executable}" if with_pip is None else f"mount {'--pip' if with_pip else '--no-pip'}"
+        after = next_generation(environment, base, what, before.distributions)
         environment.publish(after)
     return Change(before, after)
 
@@ -297,9 +298,15 @@ def next_generation(environment: Environment, base: Generation, command: str, di
     return dataclasses.replace(base, number=environment.next_number(), created=now_utc(), command=command, distributions=distributions)
 
 
-def first_generation(environment: Environment, interpreter: Interpreter) -> Generation:
+def has_stand_in(generation: Generation) -> bool:
+    """Whether something stands in for a pip that the environment does not have."""
+    outline = generation.skeleton.outline
+    return "pip" in outline.directories[outline.paths["bin"]][1]
+
+
+def first_generation(environment: Environment, interpreter: Interpreter, *, with_pip: bool = True) -> Generation:
     """What the first generation is made from: a skeleton and nothing else."""
-    files, directories = build_skeleton(interpreter)
+    files, directories = build_skeleton(interpreter, with_pip=with_pip)
     about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)
     [(digest, manifest, number)] = ingest_files(environment.store, [MadeFiles(about, files, directories)])
     skeleton = build_layer(digest, number, manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,23 @@ def test_environment_whose_interpreter_has_gone_says_so_and_takes_another(casfs:
     assert done.stdout == f"dead: Python {sys.version.split()[0]}, {base}\n"
     assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
     assert "already" in casfs.run("env", "set-python", "dead", base).stderr
+
+
+def test_mount_says_once_how_to_install(casfs: Casfs) -> None:
+    mountpoint = casfs.directory / "mountpoint"
+    first = casfs.run("--env", "new", "mount", mountpoint).stderr
+    assert "`casfs add --env new NAME` installs into it" in first
+    assert ("`pip install NAME`" in first) == (os.geteuid() == 0)
+    casfs.run("--env", "new", "add", casfs.wheel("demo"))
+    casfs.umount(mountpoint)
+    assert casfs.run("--env", "new", "mount", mountpoint).stderr == ""
+    casfs.umount(mountpoint)
+    casfs.run("--env", "new", "mount", "--no-pip", mountpoint)
+    assert not (mountpoint / "bin/pip").exists()
+
+
+def test_pip_of_a_mount_that_is_read_only_names_what_can_change_it(casfs: Casfs) -> None:
+    mountpoint = casfs.mount()
+    done = subprocess.run([mountpoint / "bin/pip", "install", "six"], capture_output=True, text=True, check=False)
+    said = f"pip: {mountpoint} is read-only, so pip can't change it; `casfs add` and `casfs remove` can\n"
+    assert (done.returncode, done.stderr) == (1, said)

@@ -16,7 +16,16 @@ from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.store import open_store
-from casfs.venv.changes import AddOptions, add_wheels, create_environment, parse_project, remove_distributions, roll_back, set_interpreter
+from casfs.venv.changes import (
+    AddOptions,
+    add_wheels,
+    create_environment,
+    has_stand_in,
+    parse_project,
+    remove_distributions,
+    roll_back,
+    set_interpreter,
+)
 from tests.make_generations import INTERPRETER, Workshop, accept_any, open_workshop
 from tests.make_wheels import MadeWheel, make_wheel
 
@@ -58,6 +67,15 @@ def test_another_interpreter_of_the_release_takes_over_all_that_is_there(worksho
     shown = [read_manifest(workshop.store, one.skeleton.manifest).description.version for one in (before, after)]
     assert shown == ["3.11.7", "3.11.8"]
     assert set_interpreter(workshop.environment, newer).after == after
+
+
+def test_an_environment_may_do_without_what_stands_in_for_pip_until_it_is_said_otherwise(workshop: Workshop):
+    workshop.add(DEMO)
+    assert has_stand_in(workshop.environment.require())
+    assert not has_stand_in(set_interpreter(workshop.environment, INTERPRETER, with_pip=False).after)
+    newer = dataclasses.replace(INTERPRETER, executable="/opt/new/bin/python3.11")
+    assert not has_stand_in(set_interpreter(workshop.environment, newer).after)
+    assert has_stand_in(set_interpreter(workshop.environment, newer, with_pip=True).after)
 
 
 def test_another_release_takes_over_an_empty_environment_only(workshop: Workshop):

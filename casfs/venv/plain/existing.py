@@ -26,7 +26,7 @@ _MAX_CONFIGURATION = 1 << 16  # pyvenv.cfg has ten lines
 _SITE = re.compile(r"lib/(python3\.[0-9]+t?)/site-packages")
 
 _MADE_WITH_IT = re.compile(
-    r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64"
+    r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64|bin/pip3?"
     r"|bin/(python[0-9.]*t?|\wthon|[Aa]ctivate(_this)?(\.\w+)?|deactivate\.\w+|pydoc\.bat)"  # 3.14 has a python that is spelt with a pi
     r"|lib/[^/]+/site-packages/_virtualenv\.(py|pth)"
 )

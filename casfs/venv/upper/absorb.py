@@ -25,7 +25,7 @@ from casfs.venv.changes import next_generation, replace_distributions, with_byte
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.launchers import parse_script
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileEntry, Tree
+from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry, Tree
 from casfs.venv.upper.absorbed import Absorbed, AbsorbOptions, absorb_staged, launcher_names, stage_installed
 from casfs.venv.upper.copying import build_upper
 from casfs.venv.upper.installed import Installed, named_within, read_installed, site_packages, written_dist_infos
@@ -110,7 +110,8 @@ def absorb_upper(
             if after is not before:
                 environment.publish(after)
             paths = frozenset(path for one in decision.absorbed.values() for path in one.paths)
-            plan = plan_next_upper(view, tree, reader.fill, paths)
+            back = STAND_INS if after.find("pip") is None and before.find("pip") is not None else ()  # pip removed its own, not these
+            plan = plan_next_upper(view, tree, reader.fill, paths.union(back))
             if plan:
                 upper = next_upper(environment)
                 build_upper(writings, plan, upper.files)

@@ -25,7 +25,7 @@ from casfs.store.stamps import file_facts
 from casfs.store.store import Store
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, is_relocatable, parse_script
-from casfs.venv.tree import DirectoryNode, FileEntry
+from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry
 from casfs.venv.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
 from casfs.venv.upper.merged import CHUNK, MergedView
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode
@@ -176,7 +176,7 @@ class _Absorption:
         if problem := path_problem(path):
             return problem
         lower = self._view.find_lower(path)
-        if isinstance(lower, FileEntry) and self._view.tree.distribution(lower) is None:
+        if isinstance(lower, FileEntry) and self._view.tree.distribution(lower) is None and path not in STAND_INS:
             return "belongs to the environment itself"
         shown = self._view.find(path)
         if shown is None:
