@@ -73,8 +73,9 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
     if request is not None:
         wanted = find_python(environment.store, request)
         if os.path.realpath(wanted) != os.path.realpath(interpreter.executable):
-            hint = f"`casfs env set-python {environment.name} {request}` changes it, if it is another one of the same release"
-            raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable}, and not of {wanted}; {hint}")
+            reason = f"is an environment of {interpreter.executable} and can't be changed to {wanted} so"
+            hint = f"`casfs env set-python {environment.name} {request}` does it for another one of the same release"
+            raise EnvironmentRefused(environment.name, f"{reason}; {hint}")
     return interpreter
 
 
