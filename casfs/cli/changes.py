@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, tell_daemons
+from casfs.cli.context import choose_interpreter, open_context, tell_daemons, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
 from casfs.store.environments import Environment
@@ -177,6 +177,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
         change = roll_back(environment, arguments.generation)
         show_in_mounts(environment)
     say_difference(change.before, change.after)
+    warn_of_dead_interpreter(environment, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
 
 

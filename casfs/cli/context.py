@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, describe_failure
+from casfs.errors import CasfsError, EnvironmentRefused, InterpreterRefused, StoreRefused, describe_failure, reason_of
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 
 if TYPE_CHECKING:  # most commands look at no daemon
+    from casfs.store.generations import Generation
     from casfs.store.leases import Lease
     from casfs.venv.interpreters.interpreter import Interpreter
 
@@ -59,10 +60,31 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
     current = environment.current()
     if current is None:
         return know_interpreter(environment.store, find_python(environment.store, request))
-    interpreter = know_base(environment.store, current.interpreter)
-    if request is not None and (wanted := find_python(environment.store, request)) != interpreter.executable:
-        raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable} and can't be changed to {wanted}")
+    try:
+        interpreter = know_base(environment.store, current.interpreter)
+    except CasfsError as error:
+        raise InterpreterRefused(environment.name, _dead_interpreter(environment, str(error))) from None
+    if request is not None:
+        wanted = find_python(environment.store, request)
+        if os.path.realpath(wanted) != os.path.realpath(interpreter.executable):
+            reason = f"is an environment of {interpreter.executable} and can't be changed to {wanted} so"
+            hint = f"`casfs env set-python {environment.name} {request}` does it for another one of the same release"
+            raise EnvironmentRefused(environment.name, f"{reason}; {hint}")
     return interpreter
+
+
+def _dead_interpreter(environment: Environment, problem: str) -> str:
+    return f"its interpreter {problem}; `casfs env set-python {environment.name} PYTHON` gives it another"
+
+
+def warn_of_dead_interpreter(environment: Environment, generation: Generation) -> None:
+    """Say so if the interpreter of an environment is gone. It is not started."""
+    executable = generation.interpreter.executable
+    try:
+        os.stat(executable)
+    except OSError as error:
+        problem = f"{executable}: {reason_of(error)}"
+        warn(f"{environment.name}: {_dead_interpreter(environment, problem)}")
 
 
 def find_python(store: Store, request: str | None) -> str:

@@ -179,6 +179,8 @@ def _add_upper_commands(commands: Commands) -> None:
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
     _add_no_compile(commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
+    text = "a project of which alone what was done to it is thrown away (default: all that was written)"
+    reset.add_argument("names", nargs="*", metavar="NAME", help=text)
     reset.add_argument("--yes", action="store_true", help="without asking")
 
 
@@ -216,7 +218,7 @@ def _add_collect_command(commands: Commands) -> None:
 
 
 def _add_environment_commands(commands: Commands) -> None:
-    environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
+    environments = commands.add("env", "", "list, change or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
     text = "list the environments: what they are for, what they hold, and where they are mounted"
     actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
@@ -226,6 +228,10 @@ def _add_environment_commands(commands: Commands) -> None:
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
     remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
+    text = "give an environment another interpreter of the same release, such as a newer patch release; its mounts show it at once"
+    set_python = actions.add("set-python", "environments:run_set_python", text, "casfs env set-python tests 3.11")
+    set_python.add_argument("name", metavar="NAME", help="name of an environment")
+    set_python.add_argument("python", metavar="PYTHON", help="an interpreter: a path, or a version such as 3.11")
 
 
 def _add_pool_commands(commands: Commands) -> None:
@@ -314,6 +320,8 @@ def _add_mount_commands(commands: Commands) -> None:
         "--into", type=_positive, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)"
     )
     mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
+    mount.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
     mount.add_argument(
         "--data-path",
         choices=("kernel", "fuse"),

@@ -2,8 +2,9 @@
 
 A tree never changes. It is a stack of layers, each a manifest: at the bottom the skeleton, then for each distribution its files and what
 installing adds to them. A directory is the list of its parts, that is of the layers that have it; where two layers claim one file, the
-later one wins, but none wins against the skeleton. What the distributions hold in the directories that all of them share comes from the
-generation's outlines, so nothing is read of a distribution until somebody enters one of its own directories or asks about one of its files.
+later one wins, but none wins against the skeleton, what stands in for pip aside. What the distributions hold in the directories that all
+of them share comes from the generation's outlines, so nothing is read of a distribution until somebody enters one of its own directories or
+asks about one of its files.
 
 This module knows no kernel, no disk and no event loop. Reading is given to it: `unread_*` say which layers must be read before a question
 can be answered, and `add_content` takes what was read.
@@ -23,6 +24,10 @@ _PYTHON_PARENTS = ("lib", "include/site")  # only here the component {python} st
 
 Identity = tuple[int, int]
 """(number of a manifest, row): names a file or a directory for ever; inode numbers are made of it."""
+
+
+STAND_INS = frozenset(("bin/pip", "bin/pip3"))
+"""What a skeleton has where there is no pip; else `pip install` would go to another Python without a word."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -137,6 +142,7 @@ class Tree:
     def _build_entries(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
         parts_of: dict[str, list[Part]] = {}
         entries: dict[str, DirectoryNode | FileEntry] = {}
+        prefix = f"{directory.path}/" if directory.path else ""
         for part in _skeleton_last(directory.parts):
             directories, files = self.layers[part.layer].names(part.row)
             for name, row in directories.items():
@@ -144,9 +150,10 @@ class Tree:
                 parts_of.setdefault(shown, []).append(Part(part.layer, row))
                 entries.pop(shown, None)
             for name, row in files.items():
+                if part.layer == 0 and f"{prefix}{name}" in STAND_INS and name in {*entries, *parts_of}:
+                    continue
                 entries[name] = FileEntry(part.layer, row, part.row)
                 parts_of.pop(name, None)
-        prefix = f"{directory.path}/" if directory.path else ""
         for name, parts in parts_of.items():
             entries[name] = self._directory(prefix + name, sorted(parts, key=lambda part: part.layer))
         return entries

@@ -147,7 +147,8 @@ def test_what_was_absorbed_can_be_rolled_back(casfs: Casfs, used: MountedWorksho
 def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("add", casfs.wheel("other", "2.0"), code=1)
     assert done.stderr == (
-        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset` throws it away\n"
+        "casfs: default: other was uninstalled in the mounted environment; "
+        "`casfs absorb --env default` keeps that, `casfs reset --env default other` throws it away\n"
     )
 
 
@@ -184,3 +185,12 @@ def test_reset_names_only_the_first_of_very_many_files(casfs: Casfs, mounted: Mo
         os.close(ours)
         os.close(theirs)
     assert done.stdout.endswith("  added   mine/19\n  and 10 more files\n")
+
+
+def test_reset_of_a_project_leaves_what_was_done_to_others(casfs: Casfs, used: MountedWorkshop) -> None:
+    used.write("share/mine", b"mine")
+    done = casfs.run("reset", "--yes", "Other")
+    assert done.stderr == f"default shows other as generation {casfs.generation()} has it again\n"
+    assert "other" not in casfs.run("diff").stdout
+    assert "share/mine" in casfs.run("diff").stdout
+    assert casfs.run("reset", "--yes", "other", code=1).stderr == "casfs: default: nothing of other was changed in a mount of it\n"

@@ -185,6 +185,14 @@ def test_what_was_not_read_is_a_mistake_and_not_an_empty_answer():
         tree.file(entry)
 
 
+def test_what_stands_in_for_pip_gives_way_to_pip():
+    shelf = Shelf()
+    skeleton = make_manifest({"bin/python": b"base", "bin/pip": b"stand-in", "bin/pip3": b"stand-in"}, "skeleton")
+    alone = walk(make_tree(shelf, skeleton=skeleton), shelf)
+    beside = walk(make_tree(shelf, make_manifest({"bin/pip": b"pip", "bin/python": b"mine"}, "pip"), skeleton=skeleton), shelf)
+    assert [name for name in alone if alone[name] != beside[name]] == ["", "bin", "bin/pip"]
+
+
 def test_the_later_distribution_wins_and_nobody_wins_against_the_skeleton():
     shelf = Shelf()
     one = make_manifest({f"{SITE_PACKAGES}/x.py": b"one", "bin/python": b"evil", "pyvenv.cfg/x": b""}, "one")
