@@ -148,7 +148,7 @@ def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWork
     done = casfs.run("add", casfs.wheel("other", "2.0"), code=1)
     assert done.stderr == (
         "casfs: default: other was uninstalled in the mounted environment; "
-        "`casfs absorb --env default` keeps that, `casfs reset --env default other` throws it away\n"
+        "`casfs absorb` keeps that, `casfs reset other` throws it away\n"
     )
 
 

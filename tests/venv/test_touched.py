@@ -18,7 +18,7 @@ from tests.make_wheels import make_wheel
 from tests.venv.uppers import SITE, MountedWorkshop
 
 DEMO, DEMO_2, OTHER = make_wheel(), make_wheel(None, "demo", "2.0"), make_wheel(None, "other")
-EITHER = "in the mounted environment; `casfs absorb --env test` keeps that, `casfs reset --env test demo` throws it away"
+EITHER = "in the mounted environment; `casfs absorb` keeps that, `casfs reset demo` throws it away"
 INIT = f"{SITE}/demo/__init__.py"
 
 
@@ -61,14 +61,14 @@ def test_a_file_that_was_edited(mounted: MountedWorkshop):
     path = f"{SITE}/demo/__init__.py"
     mounted.write(path, b"VALUE = 7\n")
     assert_refused(
-        mounted, f"a file of demo was edited in the mounted environment ({path}); `casfs reset --env test demo` throws that away"
+        mounted, f"a file of demo was edited in the mounted environment ({path}); `casfs reset demo` throws that away"
     )
 
 
 def test_a_file_that_was_merely_copied_up_would_hide_the_new_one(mounted: MountedWorkshop):
     path = f"{SITE}/demo/__init__.py"
     mounted.write(path, b"VALUE = 1\n")
-    said = f"demo was written to in the mounted environment ({path}), without a change; `casfs absorb --env test` tidies that up"
+    said = f"demo was written to in the mounted environment ({path}), without a change; `casfs absorb` tidies that up"
     assert_refused(mounted, said)
     absorb_upper(mounted.workshop.environment)
     assert mounted.workshop.add(DEMO_2).after.find("demo")
@@ -88,7 +88,7 @@ def test_a_file_of_the_same_bytes_that_is_not_as_it_was_stays_until_its_project_
 ):
     change(mounted.write(INIT, b"VALUE = 1\n"))
     said = f"a file of demo was changed in the mounted environment ({INIT}: its mode, names or attributes); "
-    said += "`casfs reset --env test demo` throws that away"
+    said += "`casfs reset demo` throws that away"
     assert_refused(mounted, said)
     absorb_upper(mounted.workshop.environment)
     assert_refused(mounted, said)
