@@ -76,7 +76,7 @@ def test_bytecode_begins_as_python_expects_of_a_source_with_our_time(workshop: W
     for path, row in bytecode_in(manifest).items():
         source = next(one for one in manifest.iter_files() if one.path.endswith(f"demo/{path.split('/')[-1].split('.')[0]}.py"))
         content = workshop.store.pool.read_blob(manifest.digest(row), manifest.sizes[row])
-        assert content[:16] == format_header(target_of(own_interpreter), source.digest, source.size)
+        assert content[:16] == format_header(target_of(own_interpreter), source)
         assert content[:4] == bytes.fromhex(own_interpreter.magic)
         assert f"<casfs {source.digest}>".encode() in content
 

@@ -2,19 +2,18 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casfs.digest import digest_bytes
+from casfs.digest import Digest, digest_bytes
 from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import SHARED_DIRECTORIES
-from casfs.store.manifests import Description, Kind, Manifest, build_manifest
+from casfs.store.manifests import FIRST_TIME, Description, Kind, Manifest, build_manifest
 from casfs.venv.differences import read_entries
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, time_from_content
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, shown_time_ns
 from tests.make_generations import BASE, Shelf, make_manifest, make_row, walk
 from tests.venv.stacks import Drawn, build_generation, flatten, merge, parents, show, stacks
 
@@ -309,18 +308,17 @@ def test_who_asks_for_directories_while_another_thread_collects_them_sees_all_of
     assert seen == [everything]
 
 
-@given(st.binary(), st.binary())
-def test_times_are_from_content_and_in_the_past(one: bytes, other: bytes):
-    """Between 1980, the first date of a zip file, and the day of the first release; bytecode keeps 32 bits of whole seconds."""
-    first, second = (time_from_content(digest_bytes(content)) for content in (one, other))
-    assert (first == second) == (one == other)
-    assert 315_532_800 <= first // 1_000_000_000 < 315_532_800 + 2**30 < 2**31
-    assert first < time.time_ns()
+@given(st.integers(0, 2**60 - 1), st.integers(0, 2**60 - 1))
+def test_times_from_content_are_older_than_all_that_is_dated_and_in_1980_in_every_time_zone(one: int, other: int):
+    """The dates of zip files begin with 1980-01-01 in the local time; 1980-01-02T12:00Z is still 1980 twelve hours behind."""
+    first, second = (shown_time_ns(0, Digest(f"{bits:015x}{'0' * 49}")) for bits in (one, other))
+    assert (first // 10**9 == second // 10**9) == (one >> 30 == other >> 30)
+    assert 315_662_400 <= first // 10**9 < FIRST_TIME
 
 
 def test_times_survive_the_system_calls_that_copy_them(tmp_path: os.PathLike[str]):
     path = os.path.join(tmp_path, "x")
-    moment = time_from_content(digest_bytes(b"x"))
+    moment = shown_time_ns(0, digest_bytes(b"x"))
     with open(path, "wb"):
         os.utime(path, ns=(moment, moment))
     assert os.stat(path).st_mtime_ns == moment
