@@ -13,6 +13,7 @@
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins.twins`); made when needed
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
+    clock                           the newest time that something in the store has (see `clock` and `times`)
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
