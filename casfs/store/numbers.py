@@ -32,7 +32,7 @@ _SLOTS = 1 << NUMBER_BITS
 _NUMBER_NAME = re.compile(r"[0-9a-f]{6}")
 _MARKER = re.compile(rb"([0-9]{10}) ([0-9a-f]{64})\n")
 
-MAX_ANCESTORS = 64  # bounds the work for a project of which a store has seen hundreds of versions: about 1 ms each
+MAX_ANCESTORS = 64  # bounds the work for a project of which a store has seen hundreds of versions: 1 ms each, or 10 for 4,000 files
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -30,13 +30,10 @@ from dataclasses import replace
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.store.clock import held_clock
-from casfs.store.manifests import Manifest, ManifestFile, format_manifest, read_manifest, stage_manifest, undated
-from casfs.store.numbers import Marker, assign_numbers, find_number, iter_markers, read_number
+from casfs.store.manifests import Manifest, format_manifest, read_manifest, stage_manifest, undated
+from casfs.store.numbers import MAX_ANCESTORS, Marker, assign_numbers, find_number, iter_markers, read_number
 from casfs.store.publish import Batch
 from casfs.store.store import Store
-
-_LOOK_BACK = 8
-"""Manifests of a project whose times are looked at: two or three versions. A row that only an older one has is dated anew."""
 
 NextTimes = Callable[[int], int]
 """The first of so many times, one second after the other, that nothing has yet."""
@@ -117,21 +114,34 @@ def _recall(store: Store, marker: Marker, manifest: Manifest) -> Manifest | None
 
 def _date(store: Store, manifest: Manifest, time: int) -> Manifest:
     """The manifest as of a time."""
-    newest: dict[str, ManifestFile] = {}  # what each path was last
-    for file in _iter_older(store, manifest, time):
-        if newest.setdefault(file.path, file).time < file.time:
-            newest[file.path] = file
-    times = [
-        old.time if (old := newest.get(file.path)) and (old.digest, old.kind) == (file.digest, file.kind) else time
-        for file in manifest.iter_files()
-    ]
+    paths = _paths(manifest)
+    newest: dict[str, _Facts] = dict.fromkeys(paths, (-1, "", ""))  # of what each path was before
+    for older in _iter_older(store, manifest.description.project, time):
+        for path, facts in zip(_paths(older), _iter_facts(older), strict=True):
+            if path in newest and facts[0] > newest[path][0]:
+                newest[path] = facts
+    known = (newest[path] for path in paths)
+    times = [old if before == now else time for (old, *before), (_, *now) in zip(known, _iter_facts(manifest), strict=True)]
     return replace(manifest, time=time, times=times)
 
 
-def _iter_older(store: Store, manifest: Manifest, time: int) -> Iterator[ManifestFile]:
-    """The files of the newest manifests of the same project that are older than a time, the newest first."""
-    markers = sorted((one for one in iter_markers(store, manifest.description.project) if one.time < time), reverse=True)
-    for marker in markers[:_LOOK_BACK]:
+_Facts = tuple[int, str, str]
+"""Time, digest and kind of a row."""
+
+
+def _paths(manifest: Manifest) -> list[str]:
+    prefixes = (f"{path}/" if path else "" for path in manifest.directories)
+    return [prefix + manifest.names[row] for directory, prefix in enumerate(prefixes) for row in manifest.files_in(directory)]
+
+
+def _iter_facts(manifest: Manifest) -> Iterator[_Facts]:
+    return zip(manifest.times, map(manifest.digest, range(len(manifest.names))), manifest.kinds, strict=True)
+
+
+def _iter_older(store: Store, project: str, time: int) -> Iterator[Manifest]:
+    """The newest manifests of a project that are older than a time, the newest first."""
+    markers = sorted((one for one in iter_markers(store, project) if one.time < time), reverse=True)
+    for marker in markers[:MAX_ANCESTORS]:
         with contextlib.suppress(StoreDamaged):  # it is gone, or fsck's business
             if (record := read_number(store, marker.number)) is not None:
-                yield from read_manifest(store, record.manifest).iter_files()
+                yield read_manifest(store, record.manifest)
