@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -330,3 +331,30 @@ def test_kinds_are_kept():
     nodes = walk(make_tree(shelf, build_manifest(Description("demo", "demo", "1.0"), rows)), shelf)
     kinds = [node.kind for path in ("a", "b", "c") if isinstance(node := nodes[f"share/{path}"], FileNode)]
     assert kinds == [Kind.FILE, Kind.EXECUTABLE, Kind.SYMLINK]
+
+
+def dated(manifest: Manifest, time: int) -> Manifest:
+    return replace(manifest, time=time, times=[time] * len(manifest.names))
+
+
+def test_a_directory_is_as_new_as_its_newest_part_and_differs_when_any_part_goes():
+    shelf = Shelf()
+    skeleton = dated(make_manifest({}, "skeleton", empty=[SITE_PACKAGES]), FIRST_TIME)
+    modules = [make_manifest({f"{SITE_PACKAGES}/{name}.py": b""}, name) for name in "abc"]
+    parts = [shelf.distribution(dated(module, FIRST_TIME + age)) for age, module in enumerate(modules)]
+    shown = []
+    for kept in (parts, parts[1:], parts[:2], parts[:1], []):
+        node = walk(Tree(shelf.generation(skeleton, kept)), shelf)[SHOWN_SITE]
+        assert isinstance(node, DirectoryNode)
+        shown.append(node.mtime_ns)
+    assert [time_ns // 10**9 - FIRST_TIME for time_ns in shown] == [2, 2, 1, 0, 0]
+    assert len(set(shown)) == len(shown)
+
+
+def test_a_file_shows_the_time_of_its_row():
+    manifest = replace(make_manifest({"bin/old": b"1", "bin/new": b"2"}), time=FIRST_TIME + 1, times=[FIRST_TIME + 1, FIRST_TIME])
+    shelf = Shelf()
+    nodes = walk(make_tree(shelf, manifest), shelf)
+    times = {path: node.mtime_ns for path, node in nodes.items() if isinstance(node, FileNode)}
+    assert times["bin/new"] == (FIRST_TIME + 1) * 10**9
+    assert times["bin/old"] == FIRST_TIME * 10**9
