@@ -14,10 +14,10 @@ from casfs.errors import StoreDamaged
 from casfs.mount.unread import Unread
 from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.generations import Generation
-from casfs.store.manifests import Kind, Manifest, read_manifest
+from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
 from casfs.store.store import Store
-from casfs.venv.tree import FileNode
+from casfs.venv.tree import FileNode, build_file
 
 _WRITE_AFTER = 64
 """So many newly hashed blobs of a manifest are worth writing its stamps; what is not written is hashed once more by the next process."""
@@ -128,7 +128,7 @@ def check_generation(store: Store, generation: Generation, checked: Generation |
         if layer.manifest not in handed_out:
             manifest = read_manifest(store, layer.manifest)
             for row in _iter_doubtful(store, manifest, read_blob_stamps(store.root, layer.manifest) or new_stamps()):
-                node = FileNode((layer.number, row), manifest.digest(row), manifest.sizes[row], Kind.FILE)
+                node = build_file((layer.number, row), manifest, row)
                 _ask_here(soundness, node)
     soundness.write()
 

@@ -15,6 +15,7 @@
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
     locks/                          empty files, of whoever changes something (see `locking`); made when needed
     downloads/<file sha256>         what was fetched for a command that then ended too early (see `kept`); made when needed
+    clock                           the newest time that something in the store has (see `clock` and `times`)
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent

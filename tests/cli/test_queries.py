@@ -59,6 +59,7 @@ def test_show_tells_every_file_as_the_environment_shows_it(filled: Casfs) -> Non
     assert files[f"{site}/demo/__init__.py"]["bytes"] == len(FILES["demo/__init__.py"])
     assert {files[f"bin/{name}"]["kind"] for name in ("demo", "demo-script")} == {"executable"}
     assert facts["requires-python"] == ">=3.8"
+    assert facts["entered-store"][4:].endswith("+00:00")
     assert facts["entry-points"] == ["demo = demo:main"]
     assert facts["tags"] == ["py3-none-any"]
     assert facts["record-mismatches"] == []

@@ -147,8 +147,7 @@ def test_what_was_absorbed_can_be_rolled_back(casfs: Casfs, used: MountedWorksho
 def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("add", casfs.wheel("other", "2.0"), code=1)
     assert done.stderr == (
-        "casfs: default: other was uninstalled in the mounted environment; "
-        "`casfs absorb` keeps that, `casfs reset other` throws it away\n"
+        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset other` throws it away\n"
     )
 
 

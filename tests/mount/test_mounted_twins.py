@@ -21,7 +21,7 @@ from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, format_manifest, manifest_path
 from casfs.store.store import Store, open_store
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileNode, Tree, time_from_content
+from casfs.venv.tree import DirectoryNode, FileNode, Tree
 from casfs.venv.twins.twins import build_stack, find_stack
 from tests.make_generations import BASE, Shelf, Workshop, make_row, walk
 from tests.make_wheels import make_wheel
@@ -77,7 +77,7 @@ def _expected(store: Store, node: object) -> Facts:
     if isinstance(node, DirectoryNode):
         return stat.S_IFDIR | 0o755, node.mtime_ns
     assert isinstance(node, FileNode)
-    return MODES[node.kind], time_from_content(node.digest), node.size, store.pool.read_blob(node.digest, node.size)
+    return MODES[node.kind], node.mtime_ns, node.size, store.pool.read_blob(node.digest, node.size)
 
 
 def must_be_equal(store: Store, generation: Generation) -> list[str]:

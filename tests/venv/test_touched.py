@@ -60,9 +60,7 @@ def test_what_a_tool_uninstalled(mounted: MountedWorkshop):
 def test_a_file_that_was_edited(mounted: MountedWorkshop):
     path = f"{SITE}/demo/__init__.py"
     mounted.write(path, b"VALUE = 7\n")
-    assert_refused(
-        mounted, f"a file of demo was edited in the mounted environment ({path}); `casfs reset demo` throws that away"
-    )
+    assert_refused(mounted, f"a file of demo was edited in the mounted environment ({path}); `casfs reset demo` throws that away")
 
 
 def test_a_file_that_was_merely_copied_up_would_hide_the_new_one(mounted: MountedWorkshop):

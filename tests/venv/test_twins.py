@@ -25,7 +25,7 @@ from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
 from casfs.store.manifests import Kind, format_manifest, manifest_path, read_manifest
 from casfs.venv.changes import AddOptions, add_wheels
-from casfs.venv.tree import FileNode, time_from_content
+from casfs.venv.tree import FileNode, file_time_ns
 from casfs.venv.twins import twins
 from casfs.venv.twins.check import check_twins
 from casfs.venv.twins.files import lay_out
@@ -67,9 +67,11 @@ def test_a_file_has_size_time_mode_and_the_path_of_its_blob_but_no_bytes(worksho
     layer = workshop.environment.require().distributions[0].files
     build(workshop)
     row = make_row("bin/one", b"#!/bin/sh\n", Kind.EXECUTABLE)
+    manifest = read_manifest(workshop.store, layer.manifest)
+    time_ns = file_time_ns(manifest, manifest.names.index("one"))
     path = f"{twin_path(workshop.store, layer.manifest, BASE.directory)}/bin/one"
     found = os.stat(path)
-    assert (found.st_mode, found.st_size, found.st_mtime_ns) == (stat.S_IFREG | 0o755, row.size, time_from_content(row.digest))
+    assert (found.st_mode, found.st_size, found.st_mtime_ns) == (stat.S_IFREG | 0o755, row.size, time_ns)
     assert os.getxattr(path, "trusted.overlay.metacopy") == b""
     assert os.getxattr(path, "trusted.overlay.redirect") == f"/{row.digest[:2]}/{row.digest[2:]}".encode()
     assert Path(path).read_bytes() == b"\0" * row.size
@@ -196,8 +198,8 @@ EVIL_NAMES = ["../../evil", "..", ".", "", "/dev/shm/evil", "a/b", "nul\0"]
 def test_no_manifest_leads_outside(tmp_path, name, kind):
     """Whoever keeps a shared pool may write manifests; root lays them out."""
     row = make_row("any", b"22", kind)
-    plan = [TwinDirectory("", 1, [], [("good", FileNode((1, 0), row.digest, row.size, Kind.FILE))])]
-    evil = [TwinDirectory("", 1, [], [(name, FileNode((1, 0), row.digest, row.size, kind))]), TwinDirectory("", 1, [name], [])]
+    plan = [TwinDirectory("", 1, [], [("good", FileNode((1, 0), row.digest, row.size, Kind.FILE, 1))])]
+    evil = [TwinDirectory("", 1, [], [(name, FileNode((1, 0), row.digest, row.size, kind, 1))]), TwinDirectory("", 1, [name], [])]
     for number, one in enumerate(evil):
         with pytest.raises(InvalidValue):
             lay_out([one], str(tmp_path / f"twin{number}"), b"", lambda node: b"22")

@@ -24,7 +24,7 @@ from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, manifest_path, read_manifest
 from casfs.store.plain import describe_kind
 from casfs.store.store import Store
-from casfs.venv.tree import FileNode, time_from_content
+from casfs.venv.tree import FileNode
 from casfs.venv.twins.files import DIRECTORY_MODE, FILE_MODES, METACOPY, REDIRECT, format_redirect, is_twin
 from casfs.venv.twins.plan import TwinDirectory, iter_top, iter_twin
 from casfs.venv.twins.twins import TOP_NAME, TOPS, TWIN_NAME, read_layers, read_target, top_path
@@ -183,10 +183,10 @@ def _directory_problem(path: str, directory: TwinDirectory) -> str | None:
 def _file_problem(path: str, node: FileNode, read: Callable[[FileNode], bytes]) -> str | None:
     found = os.lstat(path)
     if node.kind is Kind.SYMLINK:
-        if (problem := _stat_problem(found, stat.S_IFLNK | 0o777, time_from_content(node.digest))) is not None:
+        if (problem := _stat_problem(found, stat.S_IFLNK | 0o777, node.mtime_ns)) is not None:
             return problem
         return None if os.fsencode(os.readlink(path)) == read(node) else "points elsewhere"
-    if (problem := _stat_problem(found, stat.S_IFREG | FILE_MODES[node.kind], time_from_content(node.digest))) is not None:
+    if (problem := _stat_problem(found, stat.S_IFREG | FILE_MODES[node.kind], node.mtime_ns)) is not None:
         return problem
     if found.st_size != node.size:
         return f"has {found.st_size} bytes instead of {node.size}"

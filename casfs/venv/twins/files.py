@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from casfs.errors import InvalidValue
 from casfs.store.manifests import Kind
-from casfs.venv.tree import FileNode, time_from_content
+from casfs.venv.tree import FileNode
 from casfs.venv.twins.plan import TwinDirectory
 
 MARK = "trusted.casfs.twin"
@@ -107,7 +107,6 @@ def _require_name(name: str) -> None:
 
 def _make_file(parent: int, name: str, node: FileNode, is_masked: bool) -> None:
     mode = FILE_MODES[node.kind]
-    mtime_ns = time_from_content(node.digest)
     fd = os.open(name, _NEW_FILE, mode, dir_fd=parent)
     try:
         if is_masked:
@@ -115,12 +114,11 @@ def _make_file(parent: int, name: str, node: FileNode, is_masked: bool) -> None:
         os.setxattr(fd, REDIRECT, format_redirect(node))
         os.setxattr(fd, METACOPY, b"")
         os.ftruncate(fd, node.size)
-        os.utime(fd, ns=(mtime_ns, mtime_ns))
+        os.utime(fd, ns=(node.mtime_ns, node.mtime_ns))
     finally:
         os.close(fd)
 
 
 def _make_link(parent: int, name: str, node: FileNode, read_target: ReadTarget) -> None:
-    mtime_ns = time_from_content(node.digest)
     os.symlink(read_target(node), os.fsencode(name), dir_fd=parent)
-    os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
+    os.utime(name, ns=(node.mtime_ns, node.mtime_ns), dir_fd=parent, follow_symlinks=False)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from casfs.errors import EnvironmentRefused
+from casfs.store.clock import held_clock
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Kind
@@ -135,7 +136,9 @@ def _file_size(entries: Collection[Written]) -> int:
 def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
     """Publish the files of every distribution that a tool installed and that is as its RECORD says; nothing refers to them yet."""
     read, refused = _read_all(view)
-    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, read)})
+    with held_clock(store) as clock:
+        time = clock.next_times(1) if read else 0  # one for all: each of their files is at one place
+    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, read)}, time=time)
     found = [named_within(one, options.prefixes) for one in read]
     gone = {one.project: one for one in gone_distributions(view)}
     decision = Decision(tuple(found), {}, gone, refused)

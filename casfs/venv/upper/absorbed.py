@@ -18,11 +18,12 @@ from casfs.store.blob_stamps import stamp_new_blobs
 from casfs.store.generations import Distribution, Layer, build_layer
 from casfs.store.ingest import MadeFiles, Progress, ingest_files
 from casfs.store.known_wheels import iter_wheels
-from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, stage_manifest
+from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest
 from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch
 from casfs.store.stamps import file_facts
 from casfs.store.store import Store
+from casfs.store.times import stage_dated
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, is_relocatable, parse_script
 from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry
@@ -78,6 +79,7 @@ class AbsorbOptions:
     prefixes: Collection[str] = ()  # where the environment is or was: scripts for an interpreter below are made to find it themselves
     may_be_linked: bool = False  # files may have more names than one, as those have that uv links from its cache
     progress: Progress = lambda name, done, total: None
+    time: int = 0  # that the store's clock gave for all of them
 
 
 def stage_installed(store: Store, batch: Batch, view: MergedView, installed: Installed, options: AbsorbOptions) -> Staged:
@@ -131,8 +133,8 @@ class _Absorption:
             self._refuse(problems)
         wheel, digest, manifest = self._find_wheel(rows, made) or ("", None, None)
         if digest is None or manifest is None:
-            manifest = build_manifest(self._describe(), rows)
-            digest = stage_manifest(self._store, self._batch, manifest)
+            undated, time = build_manifest(self._describe(), rows), self._options.time
+            [(digest, manifest)] = stage_dated(self._store, self._batch, [undated], lambda count: time)
         taken = (f"{self._information}/{os.path.basename(file.path)}" for file in own)
         paths = frozenset((*shown, *taken, f"{self._information}/RECORD"))
         files = self._made_files(manifest, [*made.values(), *own])
