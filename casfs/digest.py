@@ -39,6 +39,16 @@ def is_hash_algorithm(name: str) -> bool:
     return name in hashlib.algorithms_guaranteed and not name.startswith("shake_")
 
 
+def parse_hash(algorithm: str, text: str) -> str:
+    """`text` as a hash of an algorithm that is_hash_algorithm knows. Raises InvalidValue."""
+    import hashlib
+
+    length = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
+    if not re.fullmatch(f"[0-9a-f]{{{length}}}", text):
+        raise InvalidValue(repr(text), f"is no {algorithm}, which has {length} hexadecimal digits")
+    return text
+
+
 def is_collision_resistant(name: str) -> bool:
     """Whether nobody can make two contents with one hash of this algorithm."""
     return is_hash_algorithm(name) and name not in {"md5", "sha1"}

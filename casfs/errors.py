@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -30,6 +31,10 @@ class WheelRefused(CasfsError):
     """A wheel that casfs won't take; the reasons are all that was found wrong with it."""
 
 
+class RecordRefused(WheelRefused):
+    """A wheel of which only RECORD is wrong, which the user may choose to tolerate."""
+
+
 class StoreDamaged(CasfsError):
     """Something in the store is not what its name or its checksum promises."""
 
@@ -50,20 +55,30 @@ class MountRefused(CasfsError):
     """A mountpoint can't be mounted, unmounted or reached."""
 
 
+class PathRefused(CasfsError):
+    """A path that leads through links which must not be followed."""
+
+
 class FetchFailed(CasfsError):
-    """What a name, a URL or a lock file stands for can't be found, fetched or built."""
-
-
-class BuildFailed(FetchFailed):
-    """A project's build backend failed; `said` are the last lines of what it had to say."""
+    """What a name, a URL or a lock file stands for can't be found, fetched or built; `said` is what the program that failed had to say."""
 
     def __init__(self, subject: object, *reasons: str, said: Sequence[str] = ()) -> None:
         super().__init__(subject, *reasons)
         self.said = said
 
 
+class BuildFailed(FetchFailed):
+    """A project's build backend failed."""
+
+
 class LockRefused(CasfsError):
     """A lock file that casfs can't read, or that is not for this interpreter."""
+
+
+def describe_failure(error: OSError) -> str:
+    """The file that an error of the system is about, and the reason."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"{name}: {reason_of(error)}" if name else reason_of(error)
 
 
 def reason_of(error: OSError) -> str:

@@ -1,4 +1,6 @@
-"""What all tests share: how hypothesis behaves, that bytecode is kept, and which tests go together, first or in turns side by side."""
+"""What all tests share: how hypothesis behaves, that bytecode is kept, which interpreters there are, and which tests go together, first or
+in turns side by side.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.interpreters import OWN, VERSIONS, has_python
+
 # No deadline: a machine that is busy with other work is no bug of ours.
 settings.register_profile("casfs", deadline=None, print_blob=True)
 settings.load_profile("casfs")
@@ -26,6 +30,9 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 # Some thousand processes import casfs: none of them compiles it anew, whatever our caller prefers for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Where mkfs.* are; Debian gives its users a path without them.
+os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 _LONGEST = (
     "test_adopt_export",
@@ -54,10 +61,31 @@ _LONGEST = (
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first; all others, and the tests of each file, in their own order."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without those whose interpreter is not here. The longest first; all others, and the tests of each file, in their own order."""
+    left_out = []
+    for item in items:
+        needed = [version for mark in item.iter_markers("needs_python") for version in mark.args]
+        item.user_properties += [("python", version) for version in needed]
+        if not all(map(has_python, needed)):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which interpreters were covered."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    if not reports:
+        return
+    covered = {OWN, *(str(value) for report in reports for name, value in report.user_properties if name == "python")}
+    missing = [version for version in VERSIONS if not has_python(version)]
+    left_out = f"; not on this machine, so their tests were left out: {', '.join(missing)}" if missing else ""
+    in_order = sorted(covered, key=lambda version: [int(number) for number in version.split(".")])
+    terminalreporter.write_line(f"Python covered: {', '.join(in_order)}{left_out}")
 
 
 _SHARE_ENVIRONMENTS = {
@@ -95,7 +123,7 @@ _MAKE_NAMESPACES = {
     "test_run_terminal",
     "test_strangers",
 }
-_WAIT_FOR_DISKS = {"test_full_disk", "test_mounted_image", "test_power_cut"}
+_WAIT_FOR_DISKS = {"test_file_systems", "test_full_disk", "test_mounted_image", "test_power_cut"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,12 +10,15 @@ from casfs.cli.context import choose_interpreter, open_context
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar", ".zip")
 
+_REQUIRE_HASHES = ("PIP_REQUIRE_HASHES", "UV_REQUIRE_HASHES")
+
 
 def run_add(arguments: argparse.Namespace) -> None:
     """casfs add"""
     if not arguments.what and not arguments.requirements and not arguments.editable:
         arguments.usage_error("name something to add")
-    if arguments.requirements or arguments.editable or not all(map(is_wheel_file, arguments.what)):
+    is_more = arguments.requirements or arguments.editable or must_have_hashes()
+    if is_more or not all(map(is_wheel_file, arguments.what)):
         from casfs.cli.names import add_names
 
         add_names(arguments)
@@ -25,6 +28,15 @@ def run_add(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
     change_and_show(arguments, environment, interpreter, arguments.what)
+
+
+def must_have_hashes() -> bool:
+    """Whether a variable says that everything must have a hash: then wheel files are requirements as all others."""
+    if not any(os.environ.get(name) for name in _REQUIRE_HASHES):
+        return False
+    from casfs.fetch.configured import read_pip_settings, says_hashes_are_required
+
+    return says_hashes_are_required(os.environ, read_pip_settings(os.environ), ())
 
 
 def is_wheel_file(word: str) -> bool:

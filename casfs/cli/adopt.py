@@ -10,6 +10,7 @@ from casfs.cli.changes import say_difference, show_in_mounts
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.cli.queries import size_of
+from casfs.store.following import resolve_path
 from casfs.store.unfinished import changing
 from casfs.venv.plain.adopted import Adoption, adopt, refuse_full
 from casfs.venv.plain.existing import find_base, read_existing, require_existing
@@ -19,7 +20,7 @@ from casfs.venv.upper.written import Writings
 
 def run_adopt(arguments: argparse.Namespace) -> None:
     """casfs adopt"""
-    directory = os.path.realpath(arguments.directory)
+    directory = resolve_path(arguments.directory)
     require_existing(directory)
     environment = open_context(arguments, create=True)
     refuse_full(environment)
@@ -43,6 +44,8 @@ def _say(done: Adoption) -> None:
     say_difference(done.before, done.after)
     for refused in done.refused:
         warn(f"{refused.subject}: {'; '.join(refused.reasons)}; it was left alone")
+    for one in done.notes:
+        warn(one)
     for left in done.left:
         warn(f"{left}; it was left alone")
     distributions = done.after.distributions

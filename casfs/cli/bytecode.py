@@ -7,7 +7,7 @@ from functools import partial
 
 from casfs.cli.context import choose_interpreter
 from casfs.cli.output import format_count, format_size, note, warn
-from casfs.errors import CasfsError, reason_of
+from casfs.errors import CasfsError, describe_failure
 from casfs.store.environments import Environment
 from casfs.store.ingest import Progress
 from casfs.store.store import Store
@@ -42,7 +42,7 @@ def make_if_possible(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Seque
     except CasfsError as error:
         maker.made = Made(problem=str(error))
     except OSError as error:
-        maker.made = Made(problem=f"{error.filename or 'the system'}: {reason_of(error)}")
+        maker.made = Made(problem=describe_failure(error))
     return manifests
 
 

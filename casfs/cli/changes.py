@@ -6,12 +6,12 @@ import argparse
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, tell_daemons
+from casfs.cli.context import choose_interpreter, open_context, tell_daemons, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
-from casfs.errors import InterpreterRefused, WheelRefused
+from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
@@ -44,14 +44,25 @@ def change_and_show(
     only: frozenset[str] | None = None,
 ) -> None:
     """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions."""
-    options = AddOptions(arguments.strict, arguments.allow_record_mismatch, command=command, only=only)
+    options = AddOptions(arguments.strict, arguments.allow_record_mismatch, arguments.max_wheel_size, command=command, only=only)
     with changing(environment.store):
-        change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
+        with _naming_the_option():
+            change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
         show_in_mounts(environment)
     _say_added(change, is_brief=only is not None)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
+
+
+@contextlib.contextmanager
+def _naming_the_option() -> Iterator[None]:
+    """Let a refusal for nothing but RECORD say, once, what takes the wheel all the same."""
+    try:
+        yield
+    except RecordRefused as error:
+        *others, last = error.reasons
+        raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel all the same") from None
 
 
 def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
@@ -102,6 +113,9 @@ def _say_added(change: Change, *, is_brief: bool = False) -> None:
             say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
+    for one in change.ingested:
+        if one.remarks:
+            warn(f"{one.content.description.name} {one.content.description.version}: {'; '.join(one.remarks)}")
     for conflict in change.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
     files = sum(len(one.content.names) for one in change.ingested)
@@ -163,6 +177,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
         change = roll_back(environment, arguments.generation)
         show_in_mounts(environment)
     say_difference(change.before, change.after)
+    warn_of_dead_interpreter(environment, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
 
 

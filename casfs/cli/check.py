@@ -48,7 +48,8 @@ def _check(store: Store, *, is_fast: bool, is_repaired: bool) -> int:
     if not report.damages:
         say("no bit rot found" if is_fast else "no damage")
         return 0
-    note(f"{format_count(len(report.damages), 'damage')} found")
+    hint = "" if is_repaired else "; `casfs fsck --repair` sets it aside, so that adding the same wheels again restores it"
+    note(f"damage was found in {format_count(len(report.damages), 'place')}{hint}")
     _note_absent(store)
     if is_repaired:
         _repair(store, report)

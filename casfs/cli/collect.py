@@ -17,17 +17,14 @@ def run_collect(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     wish = Wish(arguments.unused_wheels, arguments.keep, arguments.dry_run)
-    collected = collect(store, wish, lambda: holding_seen(store), _tell_waiting)
+    collected = collect(store, wish, lambda: holding_seen(store))
     collected.size += remove_old_layers(store, is_dry=wish.is_dry)
     for name in collected.kept:
         note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
     say(_describe(collected, is_dry=wish.is_dry))
     if collected.spare_wheels:
-        note(f"{format_count(collected.spare_wheels, 'wheel')} that no environment has can be added again: --unused-wheels removes them")
-
-
-def _tell_waiting() -> None:
-    note("waiting for other commands that use the store")
+        spare = format_count(collected.spare_wheels, "wheel")
+        note(f"kept for the next `casfs add`: {spare} that no environment uses; `casfs collect --unused-wheels` removes them")
 
 
 def _describe(collected: Collected, *, is_dry: bool) -> str:
@@ -36,6 +33,7 @@ def _describe(collected: Collected, *, is_dry: bool) -> str:
         "wheel": collected.wheels,
         "manifest": collected.manifests,
         "blob": collected.blobs,
+        "unfinished download": collected.downloads,
     }
     what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
     verb = "would free" if is_dry else "freed"

@@ -6,18 +6,18 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused
+from casfs.errors import CasfsError, EnvironmentRefused, InterpreterRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
 from casfs.store.quarantine import read_losses
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 
 if TYPE_CHECKING:  # most commands look at no daemon
+    from casfs.store.generations import Generation
     from casfs.store.leases import Lease
     from casfs.venv.interpreters.interpreter import Interpreter
-
-DEFAULT_ENVIRONMENT = "default"
 
 
 def store_directory(arguments: argparse.Namespace) -> str:
@@ -33,11 +33,6 @@ def _expand(path: str) -> str:
     if (expanded := os.path.expanduser(path)).startswith("~"):
         raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE")
     return expanded
-
-
-def environment_name(arguments: argparse.Namespace) -> str:
-    """--env, which may be no empty name, else CASFS_ENV unless that is empty, else 'default'."""
-    return arguments.env if arguments.env is not None else os.environ.get("CASFS_ENV") or DEFAULT_ENVIRONMENT
 
 
 def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Environment:
@@ -66,10 +61,31 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
     current = environment.current()
     if current is None:
         return know_interpreter(environment.store, find_python(environment.store, request))
-    interpreter = know_base(environment.store, current.interpreter)
-    if request is not None and (wanted := find_python(environment.store, request)) != interpreter.executable:
-        raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable} and can't be changed to {wanted}")
+    try:
+        interpreter = know_base(environment.store, current.interpreter)
+    except CasfsError as error:
+        raise InterpreterRefused(environment.name, _dead_interpreter(environment, str(error))) from None
+    if request is not None:
+        wanted = find_python(environment.store, request)
+        if os.path.realpath(wanted) != os.path.realpath(interpreter.executable):
+            reason = f"is an environment of {interpreter.executable} and can't be changed to {wanted} so"
+            hint = f"`casfs env set-python {environment.name} {request}` does it for another one of the same release"
+            raise EnvironmentRefused(environment.name, f"{reason}; {hint}")
     return interpreter
+
+
+def _dead_interpreter(environment: Environment, problem: str) -> str:
+    return f"its interpreter {problem}; `casfs env set-python {environment.name} PYTHON` gives it another"
+
+
+def warn_of_dead_interpreter(environment: Environment, generation: Generation) -> None:
+    """Say so if the interpreter of an environment is gone. It is not started."""
+    executable = generation.interpreter.executable
+    try:
+        os.stat(executable)
+    except OSError as error:
+        problem = f"{executable}: {reason_of(error)}"
+        warn(f"{environment.name}: {_dead_interpreter(environment, problem)}")
 
 
 def find_python(store: Store, request: str | None) -> str:
@@ -77,8 +93,8 @@ def find_python(store: Store, request: str | None) -> str:
     from casfs.venv.interpreters.known import recall_base
     from casfs.venv.interpreters.search import find_interpreter
 
-    search_path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
-    return find_interpreter(request, search_path, home, recall=lambda path: recall_base(store, path))
+    environ = {"HOME": os.path.expanduser("~"), **os.environ}
+    return find_interpreter(request, environ, recall=lambda path: recall_base(store, path))
 
 
 def tell_daemons(environment: Environment) -> None:

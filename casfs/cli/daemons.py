@@ -47,11 +47,14 @@ def run_start(arguments: argparse.Namespace) -> None:
 
 def run_logs(arguments: argparse.Namespace) -> None:
     """casfs daemon logs"""
-    store = open_store(store_directory(arguments))
+    store, is_empty = open_store(store_directory(arguments)), True
     for name in (DEAD_LOG, *(f"{lease.id}.log" for lease in iter_leases(store))):
         with contextlib.suppress(FileNotFoundError), open(store.path("leases", name), encoding="utf-8", errors="replace") as file:
             for line in file:
                 say(line.rstrip("\n"))
+                is_empty = False
+    if is_empty:
+        note("no daemon of the store has logged anything")
 
 
 def run_upgrade(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""env: the environments of a store, listed and removed."""
+"""env: the environments of a store: listed, removed, given another interpreter."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.cli.context import environment_name, store_directory
-from casfs.cli.output import format_size, note, say, say_json, say_table, warn
+from casfs.cli.changes import show_in_mounts
+from casfs.cli.context import find_python, store_directory
+from casfs.cli.hints import environment_name, hint_at
+from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
 from casfs.store.environments import Environment
@@ -16,8 +18,9 @@ from casfs.store.generations import Generation
 from casfs.store.leases import iter_private_leases
 from casfs.store.private import own_environment
 from casfs.store.reliance import iter_environments
-from casfs.store.shared import use_what_is_there
+from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
+from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.upper.written import Writings, WrittenKind
 
@@ -87,7 +90,7 @@ def _row(one: _Listed) -> tuple[str, ...]:
     written = "?" if one.written is None else format_size(one.written)
     generation = one.generation
     count = str(len(generation.distributions))
-    return one.name, generation.interpreter.version, count, written, generation.created, ", ".join(one.shown)
+    return one.name, generation.interpreter.version, count, written, local_time(generation.created), ", ".join(one.shown)
 
 
 def _json(one: _Listed) -> dict[str, Any]:
@@ -108,6 +111,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     """casfs env remove"""
     store = _open(arguments)
     for name in dict.fromkeys(arguments.names):
+        hint_at(name)
         environment = Environment(store, name)
         refuse_shown(environment)
         if not arguments.yes:
@@ -116,10 +120,30 @@ def run_remove(arguments: argparse.Namespace) -> None:
         say(f"- {name}")
 
 
+def run_set_python(arguments: argparse.Namespace) -> None:
+    """casfs env set-python"""
+    from casfs.venv.changes import set_interpreter
+    from casfs.venv.interpreters.known import know_interpreter
+
+    store = open_store(store_directory(arguments))
+    use_shared_pools(store)
+    environment = Environment(store, arguments.name)
+    interpreter = know_interpreter(store, find_python(store, arguments.python))
+    with changing(store):
+        change = set_interpreter(environment, interpreter)
+        show_in_mounts(environment)
+    if change.after is change.before:
+        note(f"{environment.name} is an environment of {interpreter.executable} already")
+    else:
+        say(f"{environment.name}: Python {interpreter.version}, {interpreter.executable}")
+
+
 def _refuse_loss(environment: Environment) -> None:
     """Raises EnvironmentRefused if something would be lost that no pool has."""
     from casfs.cli.uppers import summarise_upper
 
     if environment.current_number() is not None and (summary := summarise_upper(environment)) and not summary.is_empty:
-        what = f"{format_size(summary.size)} that were written into its mounts would be lost; `casfs diff` shows them"
-        raise EnvironmentRefused(environment.name, f"{what}, `casfs absorb` keeps what tools installed, --yes removes it all the same")
+        size = f" ({format_size(summary.size)})" if summary.size else ""
+        what = f"what was written into its mounts would be lost{size}: `casfs diff` shows it"
+        way_out = f"`casfs absorb` keeps what tools installed, `casfs env remove --yes {environment.name}` removes the environment anyway"
+        raise EnvironmentRefused(environment.name, f"{what}, {way_out}")

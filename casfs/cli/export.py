@@ -13,6 +13,7 @@ from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import note_what_is_missing
 from casfs.errors import EnvironmentRefused
+from casfs.store.following import resolve_path
 from casfs.store.reliance import require_present
 from casfs.store.shared import relying
 from casfs.venv.plain.exported import Exported, export_generation, require_place
@@ -22,7 +23,7 @@ from casfs.venv.plain.tarred import write_tar
 def run_export(arguments: argparse.Namespace) -> None:
     """casfs export"""
     environment = open_context(arguments)
-    store, target = environment.store, arguments.tar or os.path.realpath(arguments.directory)
+    store, target = environment.store, arguments.tar or resolve_path(arguments.directory)
     with relying(store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
         generation = environment.require()
         require_present(environment, generation)

@@ -88,7 +88,7 @@ def end_idle_host(store: Store, *, is_lazy: bool) -> None:
 
 def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
     """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
-    supervisor = ask_daemon(store, lease, Request("status")).supervisor
+    supervisor = ask_daemon(store, lease, Request("status")).supervisor or lease.pid  # of one that failed to answer nothing is known
     with contextlib.suppress(ProcessLookupError):
         process = os.pidfd_open(supervisor)
         with contextlib.suppress(MountRefused):  # it may be gone before it has answered

@@ -6,13 +6,14 @@ import argparse
 import os
 
 from casfs.cli.context import store_directory
+from casfs.cli.hints import complete_hints, hint_at
 from casfs.cli.hosts import end_idle_host
 from casfs.cli.mounts import mount_on_host, open_to_mount, require_generation
 from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.into import check_path, is_ours_in, namespace_of, unmount_from
+from casfs.mount.into import is_ours_in, namespace_of, resolve_in, unmount_from
 from casfs.mount.places import find_place
 from casfs.mount.placing import end_place_inside
 from casfs.store.environments import Environment
@@ -36,7 +37,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
         return
     if is_ours_in(arguments.into, path):  # a dead one
         unmount_from(arguments.into, path, is_lazy=True)
-    require_generation(environment, arguments.python)
+    require_generation(environment, arguments.python, arguments.pip)
     mount_on_host(environment, path, arguments, namespace, arguments.into)
 
 
@@ -44,10 +45,11 @@ def _mount_many(arguments: argparse.Namespace) -> None:
     """Mount what the lines of a file say. One that fails keeps no other. Raises MountRefused that names those that did."""
     refused = []
     for name, path in _read_list(arguments.list):
+        hint_at(name)
         try:
             run_mount(argparse.Namespace(**{**vars(arguments), "env": name, "mountpoint": path, "list": None}))
         except CasfsError as error:
-            refused.append(str(error))
+            refused.append(complete_hints(str(error)))
     if refused:
         raise MountRefused(arguments.list, *refused)
 
@@ -60,7 +62,7 @@ def _read_list(path: str) -> list[tuple[str, str]]:
     with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape", closefd=path != "-") as file:
         lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
     said = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if wrong := [f"line {number} is no environment and path: {line!r}" for number, line in said if len(line.split()) < 2]:
+    if wrong := [f"line {number} is not a name and a path: {line!r}" for number, line in said if len(line.split()) < 2]:
         raise MountRefused(path, *wrong)
     return [(name, os.path.expanduser(where)) for name, where in (line.split(None, 1) for _, line in said)]
 
@@ -69,7 +71,7 @@ def _target(arguments: argparse.Namespace) -> tuple[str, int]:
     """The path and the mount namespace that a command is about. Raises MountRefused."""
     if os.geteuid() != 0:
         raise MountRefused(arguments.mountpoint, "only root can mount in the namespace of another process")
-    return check_path(arguments.mountpoint), namespace_of(arguments.into)
+    return resolve_in(arguments.into, arguments.mountpoint), namespace_of(arguments.into)
 
 
 def _is_mounted_already(environment: Environment, pid: int, path: str, namespace: int) -> bool:

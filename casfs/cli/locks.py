@@ -6,23 +6,27 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
-from casfs.cli.names import Reach, make_reach, obtaining
+from casfs.cli.names import Reach, Wish, make_reach, obtaining, read_wish
 from casfs.cli.output import say, warn
 from casfs.errors import CasfsError, LockRefused
+from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import origin_of
+from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
+from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.locks.locks import Choice, Locked, format_preferences, read_lock
+from casfs.venv.locks.hashes import Asked
+from casfs.venv.locks.locks import Choice, Locked, read_lock
 from casfs.venv.locks.others import refuse_other_files
-from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
+from casfs.venv.locks.requirements import is_url
 from casfs.venv.locks.writing import format_pylock
 from casfs.venv.origins import Form
 from casfs.venv.reading import read_direct_url
@@ -31,15 +35,20 @@ from casfs.venv.reading import read_direct_url
 def run_sync(arguments: argparse.Namespace) -> None:
     """casfs sync"""
     path = arguments.lock
-    if not os.path.isfile(path):
-        raise LockRefused(path, "is a directory; name the lock file in it" if os.path.isdir(path) else "is no file")
+    is_stream = path == "-" or is_url(path) or path.startswith("/dev/")  # the last as of `casfs sync <(uv export)`
+    if not is_stream and not os.path.isfile(path):
+        odd = "is a directory; name the lock file in it" if os.path.isdir(path) else "is not a plain file"
+        raise LockRefused(path, odd if os.path.lexists(path) else "no such file")
     refuse_other_files(path)
+    if is_url(path) and path.endswith((".toml", ".lock")):
+        raise LockRefused(hide_logins(path), "is a lock behind a URL, and only requirements files are read from there; fetch it first")
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
     reach = make_reach(arguments)
     before = environment.current()
     with environment.store.batch() as scratch:
         locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        _refuse_without_hashes(path, reach, locked)
         wanted = [one for one in locked if not _is_built_already(before, one)]
         with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
             projects = frozenset(one.project for one in locked)
@@ -47,6 +56,13 @@ def run_sync(arguments: argparse.Namespace) -> None:
             command = f"sync {os.path.basename(path)}"
             change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
     _note_what_is_missing(environment)
+
+
+def _refuse_without_hashes(path: str, reach: Reach, locked: Sequence[Locked]) -> None:
+    """Raises LockRefused if a variable or a configuration file says that everything must have a hash."""
+    bare = [one.project for one in locked if one.is_file and not one.is_vouched_for and one.checks is None]
+    if reach.are_hashes_required and bare:
+        raise LockRefused(hide_logins(path), *(f"{project}: no hash is given for it" for project in bare))
 
 
 def _note_what_is_missing(environment: Environment) -> None:
@@ -71,12 +87,15 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
         return read_lock(path, interpreter, choice)
     if choice != Choice():
         raise LockRefused(path, "is a requirements file, which has neither extras nor groups")
-    asked = read_asked((), [path])
-    if not asked.hashes:
-        warn(f"{path}: it has no hashes, so what an index offers now is believed")
-    locked = read_lock(reach.uv.compile(python, (), [path], format_preferences(()), directory, "--no-deps"), interpreter)
-    refuse_other_hashes(asked, locked)
-    return locked
+    reach, requirements = read_wish(reach, Wish((), [path]))
+    asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
+    if not asked.has_hashes:
+        warn(f"{hide_logins(path)}: it has no hashes, so what an index offers now is believed")
+    question = Question(requirements, asked)
+    verify(reach.uv, interpreter, question, directory, has_dependencies=False)
+    lock = compile_requirements(reach.uv, interpreter, requirements, directory, "--no-deps")
+    locked = read_lock(lock, interpreter, prefers=asked.prefers)
+    return compare(reach.uv, interpreter, question, locked, directory, "--no-deps")
 
 
 def _is_built_already(before: Generation | None, locked: Locked) -> bool:
@@ -98,13 +117,29 @@ def run_lock(arguments: argparse.Namespace) -> None:
     if arguments.output in {None, "-"}:
         say(text.rstrip("\n"))
     else:
-        _write(Path(arguments.output), text, arguments.umask)
+        _write(Path(resolve_path(arguments.output)), text, arguments.umask)
     _note_what_is_missing(environment)
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that the user did."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def _write(path: Path, text: str, umask: int) -> None:
-    """The file whole, or as it was."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file:
+    """The file whole, or as it was; a device or a pipe is written to, as whoever names one means it."""
+    if path.exists() and not path.is_file():
+        with _naming(path), path.open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    with (
+        _naming(path),
+        tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file,
+    ):
         try:
             file.write(text)
             file.flush()

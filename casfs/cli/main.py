@@ -12,20 +12,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from casfs.cli.ending import exit_code
+from casfs.cli.ending import end_in_order, exit_code
+from casfs.cli.hints import environment_name, hint_as_typed
+from casfs.cli.output import be_quiet, note
 from casfs.cli.parser import build_parser
+from casfs.errors import CasfsError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
     _open_standard_streams()
+    end_in_order()
     umask = os.umask(0o077)
     os.umask(umask & 0o077 | 0o022)  # as strict as it was, but the owner may use what we make and nobody else may write to it
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
     words = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
-    sys.exit(exit_code(lambda: _run(arguments)))
+    sys.exit(exit_code(lambda: _run(words, umask)))
 
 
 def _open_standard_streams() -> None:
@@ -37,12 +40,37 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-_APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service:run_install")
+_APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service:run_install", "helping:run_help", "helping:run_greeting")
 """Commands that find mounts as they are: they start and end daemons themselves."""
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(words: Sequence[str], umask: int) -> int:
     """Run the command's function, which is imported only now: most commands need little of the program."""
+    arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
+    hint_as_typed(arguments)
+    if arguments.quiet:
+        be_quiet()
+    if arguments.verbose:
+        return _run_talking(arguments)
+    return _run_command(arguments)
+
+
+def _run_talking(arguments: argparse.Namespace) -> int:
+    """Run the command, and say what it is about, and of an error where it arose."""
+    from casfs.cli.context import store_directory
+
+    note(f"store {store_directory(arguments)}, environment {environment_name(arguments)!r}")
+    try:
+        return _run_command(arguments)
+    except (CasfsError, OSError):
+        import traceback
+
+        for line in traceback.format_exc().splitlines():
+            note(line)
+        raise
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
     if way := os.environ.get("CASFS_TEST_WAY"):
         from casfs.mount.overlay_layers import force_way
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
+import shlex
 import sys
 import time
+from collections.abc import Iterator
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context, store_directory
+from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_of_dead_interpreter
+from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, host_on_demand, start_beside
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, resolve_mountpoint, unmount
+from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
 from casfs.mount.places import (
     KERNEL,
     PLAIN,
@@ -28,17 +32,20 @@ from casfs.mount.places import (
 )
 from casfs.mount.placing import end_place_inside, make_place
 from casfs.store.environments import Environment
+from casfs.store.following import resolve_path
 from casfs.store.leases import iter_leases
 from casfs.store.records import now_utc
 from casfs.store.reliance import iter_environments, require_present
 from casfs.store.store import Store, open_store
+from casfs.store.unfinished import changing
+from casfs.store.uppers import current_upper
 from casfs.venv.similar import find_slip
 
 
 def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
     environment = open_to_mount(arguments)
-    mountpoint = resolve_mountpoint(arguments.mountpoint)
+    mountpoint = resolve_path(arguments.mountpoint)
     if _is_mounted_already(environment, mountpoint, arguments):
         note(f"{mountpoint} already shows environment {environment.name!r}")
         return
@@ -46,18 +53,45 @@ def run_mount(arguments: argparse.Namespace) -> None:
         raise MountRefused(mountpoint, "is in the store itself")
     if arguments.owner is not None and os.geteuid() != 0:
         raise MountRefused(mountpoint, "only root can let the files of a mount belong to somebody (--owner)")
-    prepare_mountpoint(mountpoint)
-    require_generation(environment, arguments.python)
     if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):
         raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
-    if arguments.foreground:
-        serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
-    elif os.geteuid() == 0:
-        mount_on_host(environment, mountpoint, arguments)
-    else:
-        serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
-        if code := start_process(serve):
-            sys.exit(code)
+    with _unmaking(mountpoint):
+        prepare_mountpoint(mountpoint)
+        is_young = environment.current_number() in {None, 1}
+        is_first = current_upper(environment) is None  # the kernel's data path makes one
+        require_generation(environment, arguments.python, arguments.pip)
+        if not arguments.foreground:
+            made = _mount(environment, mountpoint, arguments)
+            if is_first and (is_young or (made is not None and made.overlay)):
+                _note_how_to_install(environment, is_writable=made is not None and bool(made.overlay) and not made.is_read_only)
+            return
+    serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
+
+
+@contextlib.contextmanager
+def _unmaking(path: str) -> Iterator[None]:
+    """Remove the directories at and above a path again that an exception leaves behind, and that are not there yet."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody uses one
+            for made in missing:
+                os.rmdir(made)
+        raise
+
+
+def _mount(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> Place | None:
+    """The place where root's host shows it; None: a daemon of this user serves it alone."""
+    if os.geteuid() == 0:
+        return mount_on_host(environment, mountpoint, arguments)
+    serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
+    if code := start_process(serve):
+        sys.exit(code)
+    return None
 
 
 def open_to_mount(arguments: argparse.Namespace) -> Environment:
@@ -75,17 +109,39 @@ def open_to_mount(arguments: argparse.Namespace) -> Environment:
     return environment
 
 
-def require_generation(environment: Environment, python: str | None) -> None:
-    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter."""
+def require_generation(environment: Environment, python: str | None, with_pip: bool | None = None) -> None:
+    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter.
+
+    `with_pip`: whether bin has something that stands in for pip from now on; None leaves that as it is.
+    """
     if (current := environment.current()) is not None:
         if python is not None:
             choose_interpreter(environment, python)
         require_present(environment, current)
+        warn_of_dead_interpreter(environment, current)
     else:
         from casfs.venv.changes import create_environment
 
         made = create_environment(environment, choose_interpreter(environment, python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
+    if with_pip is not None:
+        from casfs.cli.changes import show_in_mounts
+        from casfs.venv.changes import has_stand_in, set_interpreter
+
+        if has_stand_in(environment.require()) != with_pip:
+            with changing(environment.store):
+                set_interpreter(environment, choose_interpreter(environment, None), with_pip=with_pip)
+                show_in_mounts(environment)
+
+
+def _note_how_to_install(environment: Environment, *, is_writable: bool) -> None:
+    """Said at the first mount, as far as one can know."""
+    from casfs.venv.changes import has_stand_in
+
+    generation = environment.require()
+    has_pip = has_stand_in(generation) or generation.find("pip") is not None
+    pip = ", and `pip install NAME` in it" if is_writable and has_pip else ""
+    note(f"`casfs add --env {environment.name} NAME` installs into it{pip}")
 
 
 def _is_mounted_already(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> bool:
@@ -100,7 +156,7 @@ def _is_mounted_already(environment: Environment, mountpoint: str, arguments: ar
         raise MountRefused(mountpoint, f"already shows environment {shown!r}")
     place = find_place(environment.store, mountpoint)
     if place is not None and (problem := _differs(environment, place, arguments)):
-        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; `casfs umount` comes first")
+        raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; first `casfs umount {shlex.quote(mountpoint)}`")
     return True
 
 
@@ -122,19 +178,21 @@ def _shown_at(store: Store, mountpoint: str) -> str | None:
     return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> None:
+def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> Place:
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     try:
         made = _make(environment, mountpoint, arguments, namespace, pid)
-    except CasfsError:
-        end_idle_host(store, is_lazy=False)  # it was started for this
+    except BaseException:
+        with contextlib.suppress(CasfsError, OSError):  # why it failed is what matters
+            end_idle_host(store, is_lazy=False)  # it was started for this
         raise
     start_beside(store)
     if not made.overlay and not arguments.data_path:
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
     if arguments.owner is not None and not namespace:
         warn_of_useless_mount(arguments.owner, made.uid, made.gid, mountpoint, environment.require().interpreter.executable)
+    return made
 
 
 def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
@@ -153,7 +211,7 @@ def run_umount(arguments: argparse.Namespace) -> None:
     if arguments.all:
         unmount_all(store, is_lazy=arguments.lazy)
     else:
-        mountpoint = resolve_mountpoint(arguments.mountpoint)
+        mountpoint = resolve_path(arguments.mountpoint)
         _unmount_one(store, mountpoint, is_lazy=arguments.lazy)
         if store is not None:
             _tidy(store, [mountpoint], is_lazy=arguments.lazy)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,23 +14,31 @@ from pathlib import Path
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
-from casfs.cli.output import note, note_on_terminal, progress_of_downloads, say, warn
-from casfs.errors import BuildFailed, FetchFailed, StoreDamaged, WheelRefused
+from casfs.cli.output import note_on_terminal, progress_of_downloads, say, waiting, warn
+from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
 from casfs.fetch.access import Access, build_access, hide_logins
-from casfs.fetch.configured import read_pip_settings, read_uv_settings, translate
+from casfs.fetch.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
 from casfs.fetch.obtain import Means, obtain
-from casfs.fetch.resolve import Question, find_held, is_held, resolve
+from casfs.fetch.requirements import read_requirements
+from casfs.fetch.resolve import Question, compare, find_held, is_held, resolve
 from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import is_whole, read_manifest
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
 from casfs.venv.changes import Arrival, create_environment
 from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.locks.hashes import Asked
+from casfs.venv.locks.lines import Kind
 from casfs.venv.locks.locks import Locked
-from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
+from casfs.venv.locks.requirements import Reader, Requirements
+from casfs.venv.origins import split_digest
+
+_READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY_HASHES", "UV_VERIFY_HASHES")
+"""Variables of uv that are no business of the uv that we run: it would read the files, and forget their hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,9 @@ class Reach:
 
     uv: Uv
     access: Access
+    constraints: Sequence[str] = ()  # files
+    overrides: Sequence[str] = ()  # files
+    are_hashes_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +67,50 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
     found = read_uv_settings(os.environ, Path.cwd())
     pip = read_pip_settings(os.environ)
     configured = translate(typed, os.environ, pip, found)
-    options = (*typed, *configured.options)
-    return Reach(Uv(find_uv(os.environ), options, configured.environ), build_access(options, configured.environ, found, pip.get("proxy")))
+    words, constraints = take_constraints((*typed, *configured.options))
+    environ = {name: value for name, value in configured.environ.items() if name not in _READ_HERE}
+    return Reach(
+        Uv(find_uv(os.environ), words, environ, warn),
+        build_access(words, environ, found, pip.get("proxy"), arguments.max_wheel_size),
+        [*constraints, *os.environ.get("UV_CONSTRAINT", "").split()],
+        os.environ.get("UV_OVERRIDE", "").split(),
+        says_hashes_are_required(os.environ, pip, found),
+    )
+
+
+def read_wish(reach: Reach, wish: Wish) -> tuple[Reach, Requirements]:
+    """All that was asked for, of which uv reads nothing itself, and the reach with what the files say of it.
+
+    Raises LockRefused for what is not understood, OSError, FetchFailed.
+    """
+    content = {}
+
+    def read(place: str) -> bytes:
+        if place not in content:
+            content[place] = sys.stdin.buffer.read() if place == "-" else read_requirements(place, reach.access)
+        return content[place]
+
+    reader = Reader(read, os.environ, hide_logins)
+    for word in wish.what:
+        reader.add_word(word, hide_logins(word))
+    for word in wish.editable:
+        reader.add_word(word, hide_logins(word), is_editable=True)
+    for kind, files in ((Kind.ASKED, wish.requirements), (Kind.CONSTRAINT, reach.constraints), (Kind.OVERRIDE, reach.overrides)):
+        for file in files:
+            reader.add_file(file, kind)
+    reader.found.are_hashes_required |= reach.are_hashes_required
+    return _extend(reach, reader.found), reader.found
+
+
+def _extend(reach: Reach, found: Requirements) -> Reach:
+    """With the options of files that uv knows only on its command line, and the logins of indexes."""
+    words = [word for host in found.trusted_hosts for word in ("--allow-insecure-host", host)]
+    if found.is_pre_allowed and "--prerelease" not in reach.uv.options:
+        words += ["--prerelease", "allow"]
+    indexes = build_access([word for line in found.options for word in line.split(" ")], {}, ())
+    insecure = reach.access.insecure | {*found.trusted_hosts}
+    access = replace(reach.access, logins={**indexes.logins, **reach.access.logins}, insecure=insecure)
+    return replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, *words)), access=access)
 
 
 def add_names(arguments: argparse.Namespace) -> None:
@@ -75,14 +130,14 @@ def finding(
 ) -> Iterator[tuple[Sequence[Arrival], Sequence[Distribution]]]:
     """What has to come to what is there before, and what was asked for and is there. Files are there within the block."""
     refuse_odd_words([*wish.what, *wish.editable])
-    asked = read_asked(wish.what, wish.requirements)
+    reach, requirements = read_wish(reach, wish)
+    asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
     present = before.distributions if before else ()
-    lines = [*wish.what, *(f"-e {one}" for one in wish.editable)]
-    question = Question(lines, wish.requirements, present, find_held(store, present, asked, reach.uv.options))
+    question = Question(requirements, asked, present, find_held(store, present, asked, reach.uv.options))
     with store.batch() as scratch:
         locked = _resolve(reach, interpreter, question, wish.editable, scratch.directory)
         wanted = [one for one in locked if not is_held(question, one)]
-        refuse_other_hashes(asked, wanted)
+        wanted = compare(reach.uv, interpreter, question, wanted, scratch.directory)
         missing = [one for one in wanted if not _is_there(store, before, one, one.project in asked.projects)]
         coming = {one.project for one in missing}
         resolved = {one.project for one in locked if one.project in asked.projects}
@@ -97,24 +152,33 @@ def finding(
 def refuse_odd_words(words: Sequence[str]) -> None:
     """Raises FetchFailed for what would be more than one line of requirements, or none."""
     if odd := [word for word in words if not word.isprintable() or not word.strip()]:
-        raise FetchFailed(hide_logins(repr(odd[0])), "is no requirement, path or URL")
+        raise FetchFailed(hide_logins(repr(odd[0])), "is not a requirement, a path or a URL")
 
 
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
     try:
-        return resolve(reach.uv, interpreter, question, directory)
+        with waiting("finding what fits together"):
+            return resolve(reach.uv, interpreter, question, directory)
     except FetchFailed as error:
         if not editable:
             raise
-        raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}") from None
+        raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}", said=error.said) from None
 
 
 def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
     if arrivals:
-        change_and_show(arguments, environment, interpreter, arrivals)
+        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments))
     else:
         with changing(environment.store):
             create_environment(environment, interpreter)
+
+
+def _as_typed(arguments: argparse.Namespace) -> str:
+    """The command without its options, as `casfs generations` shows it."""
+    words = [*arguments.what]
+    for option, values in (("-r", arguments.requirements), ("-e", arguments.editable)):
+        words += [word for value in values or () for word in (option, value)]
+    return shlex.join(["add", *map(hide_logins, words)])
 
 
 def _is_there(store: Store, before: Generation | None, locked: Locked, is_requested: bool) -> bool:
@@ -125,6 +189,8 @@ def _is_there(store: Store, before: Generation | None, locked: Locked, is_reques
     present = before.find(locked.project) if before else None
     if present is None or locked.is_direct or present.version != locked.version or (is_requested and not present.wheel_size):
         return False
+    if locked.checks is not None and (locked.checks or locked.digest not in {present.wheel, split_digest(present.origin)[1]}):
+        return False  # of the file that it came from nobody knows whether it has the hash that was asked for
     return (present.requested or not is_requested or present.wheel != locked.digest) and _is_whole(store, present)
 
 
@@ -144,31 +210,17 @@ def obtaining(
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
-    with relying(store):  # what the pool knows stays known
-        arrivals = _obtain(store, interpreter, reach, wanted, directory)
+    with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
+        arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
             yield arrivals
         except WheelRefused as error:
-            raise WheelRefused(origins.get(error.subject, error.subject), *error.reasons) from None
-
-
-def _obtain(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> Sequence[Arrival]:
-    try:
-        return obtain_shown(store, interpreter, reach, wanted, directory)
-    except BuildFailed as error:
-        tell_said(error)
-        raise
+            raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
 def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
     """Wheels for what is wanted; a terminal shows how far that is."""
     with progress_of_downloads() as report:
         return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
-
-
-def tell_said(error: BuildFailed) -> None:
-    """What a build that failed had to say."""
-    for line in error.said:
-        note(hide_logins(line))

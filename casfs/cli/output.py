@@ -8,8 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+
+from casfs.cli.hints import complete_hints
+from casfs.errors import CasfsError, FetchFailed
+from casfs.store.publish import naming
+
+OUTPUT = "standard output"
 
 _SLOW_BYTES = 50 << 20
 """A wheel that unpacks to less takes under a second: a bar for it would only flash."""
@@ -17,16 +25,36 @@ _SLOW_BYTES = 50 << 20
 _SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
 
 
+_quiet: list[bool] = []
+"""Not empty if only results, warnings and errors are wanted (-q). A process runs one command."""
+
+
+def be_quiet() -> None:
+    """From here on notes and bars are left out."""
+    _quiet.append(True)
+
+
 def say(text: str = "") -> None:
-    """A line of the result, or several."""
-    print("\n".join(map(escape, text.split("\n"))))
+    """A line of the result, or several. Raises OSError that names the output."""
+    with naming(OUTPUT):
+        print("\n".join(map(escape, text.split("\n"))))
 
 
 def note(text: str) -> None:
-    """A line beside the result, behind what was said of that. Reasons below it are indented, as CasfsError writes them."""
+    """A line beside the result, behind what was said of that. Reasons below it are indented, as CasfsError writes them.
+
+    The commands that it names can be copied: they say which store and environment.
+    """
+    if not _quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """The same for what has to be known even if few words are wanted."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print("\n  ".join(map(escape, text.split("\n  "))), file=sys.stderr)
+    with contextlib.suppress(OSError):  # where nobody can read it, the exit code has to do
+        print("\n  ".join(map(escape, complete_hints(text).split("\n  "))), file=sys.stderr)
 
 
 def escape(text: str) -> str:
@@ -39,9 +67,18 @@ def _escape_one(one: str) -> str:
     return f"\\u{ord(one):04x}" if ord(one) < 1 << 16 else f"\\U{ord(one):08x}"
 
 
+def say_why(error: CasfsError) -> None:
+    """What the program that failed had to say, if one did."""
+    if isinstance(error, FetchFailed) and error.said:
+        from casfs.fetch.access import hide_logins
+
+        for line in error.said:
+            complain(hide_logins(line))
+
+
 def warn(text: str) -> None:
     """Something that went on but should be known."""
-    note(f"casfs: warning: {text}")
+    complain(f"casfs: warning: {text}")
 
 
 def note_on_terminal(text: str) -> None:
@@ -72,15 +109,59 @@ def format_count(count: int, thing: str) -> str:
 
 def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as what they hold, as pip prints them."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, ["-" * width for width in widths], *rows):
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    shown = [[escape(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*shown, strict=True)]
+    for row in (shown[0], ["-" * width for width in widths], *shown[1:]):
+        line = "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        say(_fit(line) if sys.stdout.isatty() else line)
+
+
+def _fit(line: str) -> str:
+    """The line, or as much of it as a terminal shows in one."""
+    columns = shutil.get_terminal_size().columns
+    if _width(line) <= columns:
+        return line
+    while _width(line) >= columns and line:
+        line = line[:-1]
+    return f"{line}…"
+
+
+def local_time(moment: str) -> str:
+    """A moment that is kept as UTC (ISO 8601), by the clock of whoever reads it."""
+    import calendar
+
+    try:
+        seconds = calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%S+00:00"))
+    except ValueError:
+        return moment  # of another program
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes: letters of East Asia take two, combining ones none."""
+    if not text or max(text.replace("…", ".")) < "\u0300":  # nothing to load a library for
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """What is waited for in the block, on a terminal."""
+    if _quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 @contextlib.contextmanager
 def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
     """Something to call with a wheel's name, bytes done and bytes in all; on a terminal it shows bars for what takes long."""
-    if not sys.stderr.isatty():
+    if _quiet or not sys.stderr.isatty():
         yield lambda name, done, total: None
         return
     bars: dict[str, Callable[[int], None]] = {}
@@ -111,7 +192,7 @@ def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
 @contextlib.contextmanager
 def progress_of_downloads() -> Iterator[Callable[[int, int], None]]:
     """Something to call with bytes done and bytes in all; on a terminal it shows a bar."""
-    if not sys.stderr.isatty():
+    if _quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from casfs import __version__
-from casfs.cli.commands import Commands, add_places
+from casfs.cli.commands import Commands, Parser, add_places
 from casfs.cli.index_options import add_index_options
 
 _DESCRIPTION = """Give a Python project its environment by writing a manifest.
@@ -21,7 +21,7 @@ _EXAMPLE = """example:
 
 _ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
 
-_SIGNS = "what is told of each change: + came, - went, ~ is another version or comes from elsewhere, = was there already"
+_SIGNS = "signs: + added, - removed, ~ another version or another origin, = already there"
 
 _LIST_HELP = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
 
@@ -37,12 +37,11 @@ mounts; the environment itself stays as it is."""
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of these words: if they begin with a command, it knows no other one but its neighbours; else every command."""
-    parser = argparse.ArgumentParser(
-        "casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("casfs", description=_DESCRIPTION, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"casfs {__version__}")
     add_places(parser, None)
-    commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND"))
+    parser.set_defaults(run="helping:run_greeting")
     builders = _builders()
     for build in dict.fromkeys([builders[command]] if (command := _find_command(words)) in builders else builders.values()):
         build(commands)
@@ -55,7 +54,7 @@ def _find_command(words: Sequence[str]) -> str:
     for word in rest:
         if word in {"--store", "--env"}:
             next(rest, None)
-        elif not word.startswith(("--store=", "--env=")):
+        elif word not in {"-q", "--quiet", "-v", "--verbose"} and not word.startswith(("--store=", "--env=")):
             return word
     return ""
 
@@ -88,7 +87,13 @@ def _builders() -> dict[str, Callable[[Commands], None]]:
         "pool": _add_pool_commands,
         "collect": _add_collect_command,
         "daemon": _add_daemon_commands,
+        "help": _add_help_command,
     }
+
+
+def _add_help_command(commands: Commands) -> None:
+    text = "say what there is to type, or how one command is used"
+    commands.add("help", "helping:run_help", text, "casfs help add").add_argument("words", nargs="*", metavar="COMMAND", help="a command")
 
 
 def _add_add_command(commands: Commands) -> None:
@@ -110,7 +115,7 @@ def _add_compile_command(commands: Commands) -> None:
         "compile", "changes:run_compile", "compile the environment's sources to bytecode, once for the store", "casfs compile --optimize 1"
     )
     compile_.add_argument(
-        "--optimize", type=int, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"
+        "--optimize", type=_whole, choices=(0, 1, 2), default=0, help="for python (0, the default), python -O (1) or python -OO (2)"
     )
 
 
@@ -119,11 +124,11 @@ def _add_earlier_commands(commands: Commands) -> None:
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
     rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
     help_text = "the generation (default: the one before the current one; so a second rollback undoes the first)"
-    rollback.add_argument("generation", nargs="?", type=int, metavar="N", help=help_text)
+    rollback.add_argument("generation", nargs="?", type=_whole, metavar="N", help=help_text)
 
 
 def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
-    _add_paths(parser, "-r", "--requirements", "--requirement", metavar="FILE", help="a requirements file (repeatable)")
+    _add_paths(parser, "-r", "--requirements", "--requirement", metavar="FILE", help="a requirements file: a path, a URL or - (repeatable)")
 
 
 def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> None:
@@ -134,7 +139,7 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 def _add_lock_commands(commands: Commands) -> None:
     text = "make the environment what a lock file says, and nothing else"
     sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
-    sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file")
+    sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
     sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
@@ -182,6 +187,8 @@ def _add_upper_commands(commands: Commands) -> None:
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
     _add_no_compile(commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
+    text = "a project of which alone what was done to it is thrown away (default: all that was written)"
+    reset.add_argument("names", nargs="*", metavar="NAME", help=text)
     reset.add_argument("--yes", action="store_true", help="without asking")
 
 
@@ -219,7 +226,7 @@ def _add_collect_command(commands: Commands) -> None:
 
 
 def _add_environment_commands(commands: Commands) -> None:
-    environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
+    environments = commands.add("env", "", "list, change or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
     text = "list the environments: what they are for, what they hold, and where they are mounted"
     actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
@@ -229,6 +236,10 @@ def _add_environment_commands(commands: Commands) -> None:
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
     remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
+    text = "give an environment another interpreter of the same release, such as a newer patch release; its mounts show it at once"
+    set_python = actions.add("set-python", "environments:run_set_python", text, "casfs env set-python tests 3.11")
+    set_python.add_argument("name", metavar="NAME", help="name of an environment")
+    set_python.add_argument("python", metavar="PYTHON", help="an interpreter: a path, or a version such as 3.11")
 
 
 def _add_pool_commands(commands: Commands) -> None:
@@ -261,8 +272,15 @@ def _add_warm(actions: Commands) -> None:
     add_index_options(warm)
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
+    if (number := _whole(text)) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
 
@@ -278,7 +296,7 @@ def _size(text: str) -> int:
 
 
 def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
-    _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is no shared pool yet (repeatable)")
+    _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is not a shared pool yet (repeatable)")
 
 
 def _add_status(commands: Commands, text: str, example: str) -> None:
@@ -318,8 +336,12 @@ def _add_mount_commands(commands: Commands) -> None:
     mount.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(mount)
     mount.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
-    mount.add_argument("--into", type=int, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)")
+    mount.add_argument(
+        "--into", type=_positive, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)"
+    )
     mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
+    mount.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
     mount.add_argument(
         "--data-path",
         choices=("kernel", "fuse"),
@@ -332,7 +354,7 @@ def _add_mount_commands(commands: Commands) -> None:
     what = umount.add_mutually_exclusive_group(required=True)
     what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
     what.add_argument("--all", action="store_true", help="every mount of the store; one that is in use stays and is named, the others end")
-    umount.add_argument("--into", type=int, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
+    umount.add_argument("--into", type=_positive, metavar="PID", help="PATH is in the mount namespace of this process (root only)")
     umount.add_argument("--lazy", action="store_true", help="even if it is in use: it disappears now and ends with its last user")
 
 

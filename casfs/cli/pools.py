@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import note, say
@@ -27,7 +28,9 @@ def run_remove(arguments: argparse.Namespace) -> None:
     with nothing_relying(store):
         reliant = _find_reliant(store, pool)
         if reliant and not arguments.force:
-            raise StoreRefused(pool, f"{reliant}, which no other pool has; `--force` removes the pool all the same")
+            raise StoreRefused(
+                pool, f"{reliant}, which no other pool has; `casfs pool remove --force {shlex.quote(pool)}` removes it anyway"
+            )
         remove_shared_pool(store, pool)
     say(f"- {pool}")
     if reliant:
@@ -42,5 +45,8 @@ def _find_reliant(store: Store, pool: str) -> str:
 
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs pool list"""
-    for pool in read_config(open_store(store_directory(arguments)).root):
+    store = open_store(store_directory(arguments))
+    for pool in (pools := read_config(store.root)):
         say(pool)
+    if not pools:
+        note(f"{store.root} has no shared pools; `casfs pool add DIR` lets another store lie behind it")

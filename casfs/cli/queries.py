@@ -6,12 +6,10 @@ import argparse
 import contextlib
 
 from casfs.cli.context import open_to_read
-from casfs.cli.output import format_count, format_size, note, say_json, say_table
+from casfs.cli.output import format_count, format_size, local_time, note, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.store.generations import Distribution
 from casfs.venv.upper.touched import count_changes_by_tools
-
-_MAX_COMMAND = 60  # with the other columns of `generations` that is a wide terminal
 
 
 def run_list(arguments: argparse.Namespace) -> None:
@@ -29,6 +27,8 @@ def run_list(arguments: argparse.Namespace) -> None:
         return
     if found:
         say_table(("Distribution", "Version", "Size"), [(one.name, one.version, format_size(size_of(one))) for one in found])
+    else:
+        note(f"environment {environment.name!r} is empty; `casfs add NAME` adds a project to it")
     with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
         _note_changes_by_tools(*count_changes_by_tools(environment, generation))
 
@@ -66,12 +66,7 @@ def run_generations(arguments: argparse.Namespace) -> None:
         )
         return
     rows = [
-        ("*" if one.number == current else "", str(one.number), one.created, str(len(one.distributions)), _shorten(one.command))
+        ("*" if one.number == current else "", str(one.number), local_time(one.created), str(len(one.distributions)), one.command)
         for one in found
     ]
     say_table(("", "Generation", "Created", "Distributions", "Command"), rows)
-
-
-def _shorten(command: str) -> str:
-    """A command that names a hundred distributions, for a table; JSON has it whole."""
-    return command if len(command) <= _MAX_COMMAND else f"{command[: _MAX_COMMAND - 1]}…"

@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from casfs.cli.context import DEFAULT_ENVIRONMENT, choose_interpreter, open_context
+from casfs.cli.add import must_have_hashes
+from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.foreground import Foreground, Start, end_alike
+from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
 from casfs.mount.private import Scene, enter_namespace, show_scene
 from casfs.store.environments import Environment
@@ -41,7 +43,7 @@ def run_run(arguments: argparse.Namespace) -> int:
         os.mkdir(lease.lease.mountpoint, 0o700)
         shown = Environment(environment.store, lease.lease.environment)
         with relying(environment.store):
-            if names:
+            if names or (wheels and must_have_hashes()):
                 _fill_by_names(shown, environment, wheels, arguments)
             elif wheels:
                 _fill(shown, wheels, arguments.python)
@@ -99,6 +101,7 @@ def _require_generation(environment: Environment, python: str | None) -> int:
 
         current = create_environment(environment, interpreter)
     require_present(environment, current)
+    warn_of_dead_interpreter(environment, current)
     return current.number
 
 
@@ -122,7 +125,8 @@ def _fill_by_names(shown: Environment, environment: Environment, wheels: Sequenc
     quiet = replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, "--quiet")))  # what it says is not the command's
     wish = Wish([*wheels, *(arguments.what or ())], arguments.requirements or (), arguments.editable or ())
     with finding(shown.store, interpreter, base, quiet, wish) as (arrivals, _):
-        add_fitting(shown, interpreter, arrivals, AddOptions(command="run", base=base), is_compiled=False)
+        options = AddOptions(max_wheel_size=arguments.max_wheel_size, command="run", base=base)
+        add_fitting(shown, interpreter, arrivals, options, is_compiled=False)
 
 
 def _start(environment: Environment, lease: HeldLease, command: list[str], umask: int) -> Foreground:
@@ -144,11 +148,16 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
         return Foreground(Start(prepare, command, _environ(environment, directory), umask))
 
 
+_LEADS_ELSEWHERE = {"PYTHONHOME", "CONDA_DEFAULT_ENV", "PDM_IGNORE_ACTIVE_VENV", "PIPENV_IGNORE_VIRTUALENVS", "UV_SYSTEM_PYTHON"}
+"""With one of these Python, or a tool, would use something else than the active environment: Poetry and PDM with conda's base, for one."""
+
+
 def _environ(environment: Environment, directory: str) -> Mapping[str, str]:
-    """As after `activate`."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    """As after `activate`, and so that tools which have an environment for each project take this one."""
+    kept = {name: value for name, value in os.environ.items() if name not in _LEADS_ELSEWHERE}
     path = os.pathsep.join((f"{directory}/bin", kept.get("PATH", os.defpath)))
-    return {**kept, "PATH": path, "VIRTUAL_ENV": directory, "VIRTUAL_ENV_PROMPT": environment.name}
+    told = {"UV_PROJECT_ENVIRONMENT": directory, "PDM_IGNORE_SAVED_PYTHON": "1", "PDM_USE_VENV": "1"}  # Poetry takes the active one
+    return {"UV_LINK_MODE": "copy", **kept, **told, "PATH": path, "VIRTUAL_ENV": directory, "VIRTUAL_ENV_PROMPT": environment.name}
 
 
 def _start_daemon(store: Store, lease: HeldLease, line: socket.socket) -> None:

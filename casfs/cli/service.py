@@ -12,7 +12,9 @@ from pathlib import Path
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import say
+from casfs.errors import MountRefused
 from casfs.paths import parse_environment_name
+from casfs.store.publish import naming
 
 _UNIT = """[Unit]
 Description=casfs: Python environments from {store}
@@ -41,9 +43,13 @@ def run_install(arguments: argparse.Namespace) -> None:
         name, unit = "casfs@.service", format_user_unit(store, [*command, *environment])
     else:
         name, unit = "casfs.service", format_unit(store, command)
+    if os.geteuid() != 0 and not arguments.user and arguments.directory is None:
+        reason = "only root can; `casfs daemon install --user` writes one for your own mounts, `--directory DIR` writes it elsewhere"
+        raise MountRefused("unit of the whole machine", reason)
     path = (arguments.directory or _unit_directory(is_user=arguments.user)) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".new").write_text(unit, encoding="utf-8")
+    with naming(str(path)):
+        path.with_suffix(".new").write_text(unit, encoding="utf-8")
     path.with_suffix(".new").rename(path)
     say(f"wrote {path}; enable it by")
     systemctl = "systemctl --user" if arguments.user else "systemctl"

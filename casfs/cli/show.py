@@ -17,6 +17,7 @@ from casfs.store.generations import Distribution
 from casfs.store.leases import iter_leases
 from casfs.store.manifests import ManifestFile, read_manifest
 from casfs.store.plain import OPEN_FLAGS
+from casfs.store.records import format_utc
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import parse_project
@@ -55,6 +56,7 @@ def _show_distribution(environment: Environment, arguments: argparse.Namespace) 
         "origin": one.origin,
         "wheel": one.wheel or None,
         "bytes": size_of(one),
+        "entered-store": format_utc(one.files.time) if one.files.time else None,
         "requires-python": about.requires_python,
         "tags": list(about.tags),
         "entry-points": [f"{name} = {module}:{attribute}" for name, module, attribute in about.entry_points],
@@ -98,7 +100,7 @@ def _describe_file(store: Store, path: str) -> dict[str, object]:
     entry = find_entry(tree, inside, reader.fill)
     if not isinstance(entry, FileEntry):
         if not is_written:
-            raise EnvironmentRefused(environment.name, f"{path} is no file of it")
+            raise EnvironmentRefused(environment.name, f"{path} is not a file of it")
         return facts | _describe_written(path)
     node, one = read_file(tree, entry, reader.fill), tree.distribution(entry)
     facts |= {"distribution": one.name, "version": one.version} if one else {"distribution": None, "version": None}

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from casfs.cli.context import store_directory
 from casfs.cli.hosts import end_idle_host
-from casfs.cli.output import format_size, note, say, say_json, say_table
+from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
 from casfs.mount.overlay_layers import FUSE
 from casfs.mount.overlays import Overlay, iter_remembered_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
+from casfs.store.publish import naming
 from casfs.store.scrub import ScrubState, read_scrub_state
 from casfs.store.store import Store, open_store
 
@@ -69,7 +70,8 @@ def _redraw(store: Store, *, is_json: bool) -> None:
     """Write the status at once, so that a terminal does not flicker; on a terminal it takes the place of the one before."""
     with contextlib.redirect_stdout(io.StringIO()) as text:
         _say_status(store, is_json=is_json)
-    print((_CLEAR if sys.stdout.isatty() else "") + text.getvalue(), end="", flush=True)
+    with naming(OUTPUT):
+        print((_CLEAR if sys.stdout.isatty() else "") + text.getvalue(), end="", flush=True)
 
 
 def _say_status(store: Store, *, is_json: bool) -> None:
@@ -130,7 +132,7 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
     hosts: dict[str, tuple[Lease | None, Reply | None]] = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
     for lease, reply in daemons:
         if lease.environment:
-            why = "a daemon that serves one mount has no other way"
+            why = "only root gets the data path of the kernel"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
     overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
     for place in iter_places(store):

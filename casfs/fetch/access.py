@@ -10,8 +10,11 @@ import itertools
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from casfs.fetch.limits import Limits
+from casfs.wheels.source import MAX_WHEEL_SIZE
 
 _KEYRING_LIMIT_S = 60  # somebody may have to unlock it
 _URL_OPTIONS = ("--index", "--default-index", "--index-url", "--extra-index-url", "--find-links")
@@ -30,8 +33,7 @@ class Access:
     has_keyring: bool = False
     is_offline: bool = False
     proxy: str | None = None  # for hosts of whom the environment says nothing
-    retries: int = 3
-    timeout_s: float = 30
+    limits: Limits = field(default_factory=Limits)
 
     def login(self, url: str) -> Login | None:
         """User and password for a URL; None if nobody said any."""
@@ -87,8 +89,14 @@ def _realm(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def build_access(options: Sequence[str], environ: Mapping[str, str], uv: Sequence[Mapping[str, Any]], proxy: str | None = None) -> Access:
-    """What uv's options, variables and configuration files say."""
+def build_access(
+    options: Sequence[str],
+    environ: Mapping[str, str],
+    uv: Sequence[Mapping[str, Any]],
+    proxy: str | None = None,
+    body: int = MAX_WHEEL_SIZE,
+) -> Access:
+    """What uv's options, variables and configuration files say. `body`: bytes that a file may have."""
     logins: dict[str, Login] = {}
     for name, url in (*_iter_typed(options, environ), *_iter_configured(uv)):
         plain, login = split_login(url)
@@ -105,8 +113,7 @@ def build_access(options: Sequence[str], environ: Mapping[str, str], uv: Sequenc
         keyring == "subprocess",
         "--offline" in options or environ.get("UV_OFFLINE", "").lower() in {"1", "true"},
         proxy,
-        _number(environ, "UV_HTTP_RETRIES", 3),
-        _number(environ, "UV_HTTP_TIMEOUT", 30),
+        Limits(_number(environ, "UV_HTTP_TIMEOUT", 30) or 1, retries=_number(environ, "UV_HTTP_RETRIES", 3), body=body),
     )
 
 

@@ -71,6 +71,25 @@ def _is_true(text: str) -> bool:
     return text.strip().lower() in {"1", "true", "yes", "on", "y", "t"}
 
 
+def take_constraints(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The options without files of constraints, and these: casfs reads them itself."""
+    kept, files, left = [], [], list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--constraints":
+            files.append(left.pop(0))
+        else:
+            kept.append(word)
+    return tuple(kept), files
+
+
+def says_hashes_are_required(environ: Mapping[str, str], pip: Settings, uv: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether everything must have a hash."""
+    said = (environ.get("UV_REQUIRE_HASHES", ""), pip.get("require-hashes", ""))
+    tables = [one.get("pip", {}) for one in uv]
+    return any(map(_is_true, said)) or any(isinstance(one, Mapping) and one.get("require-hashes") is True for one in tables)
+
+
 def read_pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """pip's settings that have to do with indexes, as pip reads them: system, user, then environment; the later counts."""
     parser = configparser.RawConfigParser()

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Sequence
 
 from casfs.fetch.access import Access
-from casfs.fetch.download import Download, Report, fetch, open_session
+from casfs.fetch.download import Download, Report, fetch
+from casfs.fetch.line import Line
+
+THREAD_NAME = "casfs fetches"
 
 _THREADS = 4
-_REPORT_EVERY_S = 0.1
-_END_WAIT_S = 1.0  # a thread that waits for a silent server longer than this is left to die with the process
+_LOOK_EVERY_S = 0.1
+_END_WAIT_S = 1.0  # a thread that waits for the system's resolver longer than this is left to die with the process
 
 
 class _Work:
@@ -19,6 +22,7 @@ class _Work:
 
     def __init__(self, downloads: Sequence[Download], access: Access) -> None:
         self.access = access
+        self.lines = [Line(access) for _ in range(min(_THREADS, len(downloads)))]
         self.stop = threading.Event()
         self.ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self.sizes = {download.path: (0, download.size) for download in downloads}
@@ -26,23 +30,22 @@ class _Work:
         for download in sorted(downloads, key=lambda one: -one.size):
             self._waiting.put(download)
 
-    def run(self) -> None:
+    def run(self, line: Line) -> None:
         """The whole life of a thread."""
-        session = open_session(self.access)
         while not self.stop.is_set():
             try:
                 download = self._waiting.get_nowait()
             except queue.Empty:
                 break
-            self.ended.put(self._fetch(session, download))
-        session.close()
+            self.ended.put(self._fetch(line, download))
+        line.close()
 
-    def _fetch(self, session: object, download: Download) -> BaseException | None:
+    def _fetch(self, line: Line, download: Download) -> BaseException | None:
         def report(done: int, total: int) -> None:
             self.sizes[download.path] = (done, total)
 
         try:
-            fetch(session, self.access, download, report, self.stop)  # type: ignore[arg-type]
+            fetch(line, self.access, download, report, self.stop)
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             return error
         return None
@@ -51,7 +54,7 @@ class _Work:
 def fetch_all(downloads: Sequence[Download], access: Access, report: Report) -> None:
     """Download all files. Raises what the first one that failed raised; then some files may be there, whole or not."""
     work = _Work(downloads, access)
-    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(min(_THREADS, len(downloads)))]
+    threads = [threading.Thread(target=work.run, args=(line,), name=THREAD_NAME, daemon=True) for line in work.lines]
     try:
         for thread in threads:
             thread.start()
@@ -60,6 +63,8 @@ def fetch_all(downloads: Sequence[Download], access: Access, report: Report) -> 
                 raise problem
     finally:
         work.stop.set()
+        for line in work.lines:
+            line.cut("nobody waits for it any more")
         for thread in threads:
             if thread.is_alive():
                 thread.join(_END_WAIT_S)
@@ -69,7 +74,10 @@ def _wait_for_one(work: _Work, report: Report) -> BaseException | None:
     while True:
         sizes = list(work.sizes.values())
         report(sum(done for done, _ in sizes), sum(total for _, total in sizes))
+        for line in work.lines:
+            if reason := line.pace.look():
+                line.cut(reason)
         try:
-            return work.ended.get(timeout=_REPORT_EVERY_S)
+            return work.ended.get(timeout=_LOOK_EVERY_S)
         except queue.Empty:
             continue

@@ -21,10 +21,6 @@ from casfs.fetch.uv import Uv
 _USUAL_SYSTEM = {"requires": ["setuptools>=64", "wheel"], "build-backend": "setuptools.build_meta:__legacy__"}
 """For a project that says nothing (PEP 517); setuptools can build editable wheels from 64 on."""
 
-_SHOWN_LINES = 30
-_EARLIEST = "315532800"
-"""1980, where the times of a ZIP begin: a wheel that is built again of the same project is the same wheel."""
-
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
@@ -51,7 +47,9 @@ def build_editable(uv: Uv, python: str, project: str, directory: str) -> str:
     except BuildFailed:
         raise
     except FetchFailed as error:
-        raise FetchFailed(project, f"what it needs to be built can't be had: {error.subject} {'; '.join(error.reasons)}") from None
+        raise FetchFailed(
+            project, f"what it needs to be built can't be had: {error.subject} {'; '.join(error.reasons)}", said=error.said
+        ) from None
     name = backend.call("build_editable", made)
     if not _is_file_in(made, name) or not name.endswith(".whl"):
         raise FetchFailed(project, f"its build backend {system.backend} said that {name!r} is the wheel, and there is none of that name")
@@ -66,11 +64,11 @@ def _read_system(project: str) -> _System:
             table = tomllib.load(file).get("build-system", _USUAL_SYSTEM)
     except FileNotFoundError:
         if not os.path.isdir(project):
-            raise FetchFailed(project, "is no directory") from None
+            raise FetchFailed(project, "is not a directory") from None
         if not os.path.isfile(f"{project}/setup.py"):
             raise FetchFailed(project, "has neither pyproject.toml nor setup.py, so there is nothing to build") from None
     except (OSError, ValueError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else f"is no TOML: {error}"
+        reason = reason_of(error) if isinstance(error, OSError) else f"is not TOML: {error}"
         raise FetchFailed(f"{project}/pyproject.toml", reason) from None
     table = table if isinstance(table, dict) else {"requires": None}
     requires, path = (table.get(key, []) for key in ("requires", "backend-path"))
@@ -122,7 +120,7 @@ class _Backend:
     def _run(self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         environ = {name: value for name, value in self.environ.items() if name not in _NOT_PASSED_ON}
         environ |= {"PATH": f"{self.home}/bin:{environ.get('PATH', os.defpath)}", "VIRTUAL_ENV": self.home, "PYTHONNOUSERSITE": "1"}
-        environ = {"SOURCE_DATE_EPOCH": _EARLIEST, **environ, **(extra_environ or {})}
+        environ |= extra_environ or {}
         with open(self.said, "wb") as said:
             subprocess.run(cmd, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=True)
 
@@ -130,7 +128,7 @@ class _Backend:
         """With the last line that it said, which is what an exception is about, and what was before it."""
         lines = read_said(self.said, traceback)
         last = f": {lines[-1].strip()}" if lines else ""
-        return BuildFailed(self.project, reason + last, said=tuple(lines[-_SHOWN_LINES:]))
+        return BuildFailed(self.project, reason + last, said=tuple(lines))
 
 
 def _ending(code: int) -> str:

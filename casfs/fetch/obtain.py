@@ -13,12 +13,11 @@ from casfs.fetch.access import Access, split_login
 from casfs.fetch.download import Download, Report
 from casfs.fetch.uv import Uv
 from casfs.store.ingest import KnownWheel, find_known
+from casfs.store.kept import take_kept
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
 from casfs.venv.origins import Form, split_digest, with_digest
-
-_IN_FILES = (Form.WHEEL, Form.SDIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
     Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
-    plans = [_plan(store, one, f"{means.directory}/{number}") for number, one in enumerate(wanted)]
+    plans = [_plan(store, one, means.directory, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
         if means.access.is_offline:
             raise FetchFailed(split_login(downloads[0].url)[0], "is not in the store, and was not fetched since you asked to stay offline")
@@ -57,15 +56,20 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
     return [_arrive(plan, means, number) for number, plan in enumerate(plans)]
 
 
-def _plan(store: Store, locked: Locked, directory: str) -> _Plan:
+def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
     if locked.form is Form.WHEEL:
         _refuse_other(locked, locked.filename)
-    if locked.form is Form.WHEEL and locked.digest and find_known(store, locked.filename, locked.digest):
+    if locked.form is Form.WHEEL and locked.digest and not locked.checks and find_known(store, locked.filename, locked.digest):
         return _Plan(locked, "", None)
-    if locked.form not in _IN_FILES or not locked.is_remote:
+    if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)
+    directory = f"{place}/{locked.digest or number}"
+    if os.path.exists(directory):  # another project of the lock has the same file
+        directory = f"{place}/{number}"
     os.mkdir(directory, 0o700)
     path = f"{directory}/{locked.filename}"
+    if locked.digest:
+        take_kept(store, locked.digest, path)
     return _Plan(locked, path, Download(locked.place, path, locked.digest, locked.size))
 
 
@@ -74,7 +78,7 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
     if not plan.path and locked.digest:
         return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
-    if locked.form in _IN_FILES and (plan.download is None or locked.hashes):
+    if locked.is_file and (plan.download is None or locked.hashes or locked.checks):
         _check_file(plan.path, locked)
     wheel = plan.path if locked.form is Form.WHEEL else _build(plan, means, number)
     _refuse_other(locked, os.path.basename(wheel))
@@ -92,7 +96,7 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
     if locked.form is Form.REPOSITORY:
         from casfs.fetch.repository import check_out
 
-        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
+        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ, means.access.limits)
     try:
         return means.uv.build(means.python, source, directory)
     except BuildFailed as error:
@@ -113,7 +117,7 @@ def _refuse_other(locked: Locked, filename: str) -> None:
         name = parse_wheel_filename(filename)
     except WheelRefused:
         return  # whoever reads it says so
-    found, wanted = Version(name.version), Version(locked.version) if locked.version and locked.form in _IN_FILES else None
+    found, wanted = Version(name.version), Version(locked.version) if locked.version and locked.is_file else None
     if name.project != locked.project or wanted not in {None, found}:
         asked = f"{locked.project} {wanted or ''}".rstrip()
         raise FetchFailed(origin_of(locked), f"is {name.project} {found}, and the lock names {asked}")
@@ -128,7 +132,7 @@ def origin_of(locked: Locked) -> str:
 
 
 def _check_file(path: str, locked: Locked) -> None:
-    """Raises FetchFailed unless a file has the size and every hash that the lock says."""
+    """Raises FetchFailed unless a file has the size and every hash that the lock says, and those that were asked for."""
     from casfs.digest import hash_file
 
     shown = split_login(locked.place)[0] if locked.is_remote else path
@@ -141,3 +145,8 @@ def _check_file(path: str, locked: Locked) -> None:
         for algorithm, wanted in (*([("sha256", locked.digest)] if locked.digest else []), *locked.hashes):
             if (found := hash_file(file, algorithm)) != wanted:
                 raise FetchFailed(shown, f"has the {algorithm.upper().replace('SHA256', 'SHA-256')} {found} and should have {wanted}")
+        for group in locked.checks or ():
+            found_hashes = {(algorithm, hash_file(file, algorithm)) for algorithm in sorted({algorithm for algorithm, _ in group})}
+            if not group & found_hashes:
+                said = ", ".join(f"{algorithm}:{value}" for algorithm, value in sorted(found_hashes))
+                raise FetchFailed(shown, f"has {said}, which is none of the hashes that are given for it")

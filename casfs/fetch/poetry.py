@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from io import BytesIO
 
 from casfs.errors import FetchFailed, LockRefused
+from casfs.fetch.said import in_lines, shorten
 from casfs.venv.locks.locks import Choice
 
 
@@ -19,7 +21,11 @@ def export_poetry_lock(lock: str, choice: Choice, directory: str, environ: Mappi
     made = f"{directory}/pylock.toml"
     optional = [*(f"--extras={one}" for one in choice.extras), *(f"--with={one}" for one in choice.groups)]
     command = [program, "-C", os.path.dirname(os.path.abspath(lock)), "export", "-f", "pylock.toml", "-o", made, *optional]
-    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, stdout=2, check=False)
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise FetchFailed("poetry", f"ended with {done.returncode}, and nothing has changed")
+        said = in_lines(done.stdout.decode("utf-8", "replace"))
+        if any("export" in line and "not exist" in line for line in said):
+            reason = "only Poetry can read it, and this one lacks its plugin `export`; `poetry self add poetry-plugin-export` brings that"
+            raise LockRefused(lock, reason)
+        raise FetchFailed("poetry", "failed for the reason above; nothing has changed", said=shorten(said, lambda: BytesIO(done.stdout)))
     return made

@@ -8,17 +8,19 @@ from collections.abc import Mapping
 
 from casfs.errors import FetchFailed, reason_of
 from casfs.fetch.access import split_login
+from casfs.fetch.limits import Limits
 from casfs.venv.origins import parse_repository
 
 
-def check_out(place: str, directory: str, environ: Mapping[str, str]) -> str:
+def check_out(place: str, directory: str, environ: Mapping[str, str], limits: Limits) -> str:
     """Path of a working tree of `git+URL@COMMIT[#subdirectory=PATH]`, below a new directory. Raises FetchFailed, when git has said why."""
     one = parse_repository(place)
     url, (shown, _) = one.url, split_login(one.url)
     if one.kind != "git":
         raise FetchFailed(split_login(place)[0], "is in no git repository, and casfs knows no other kind")
     os.mkdir(directory, 0o700)
-    quiet = {**environ, "GIT_TERMINAL_PROMPT": environ.get("GIT_TERMINAL_PROMPT", "0")}
+    speed = {"GIT_HTTP_LOW_SPEED_LIMIT": f"{limits.least_speed}", "GIT_HTTP_LOW_SPEED_TIME": f"{limits.patience_s:.0f}"}
+    quiet = {"GIT_TERMINAL_PROMPT": "0", **speed, **environ}
     _run(["git", "clone", "--quiet", "--no-checkout", "--", url, directory], quiet, shown)
     _run(["git", "-C", directory, "checkout", "--quiet", "--detach", one.commit, "--"], quiet, shown)
     if (head := _read_head(directory, quiet)) != one.commit:

@@ -1,24 +1,34 @@
 """uv: the program that resolves, builds and exports. What it makes is read from files.
 
-What it says goes to the user; what a build has to say is told only if it fails.
+What it says is shown only if it fails, but for its warnings.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 from casfs.errors import BuildFailed, FetchFailed, reason_of
-from casfs.fetch.said import read_said
+from casfs.fetch.limits import RESOLVE_LIMIT_S
+from casfs.fetch.said import in_lines, read_said, shorten
+from casfs.store.publish import naming
 from casfs.venv.locks.locks import Choice
 
 _BUILD_OPTIONS = {"--no-index": 0, "--offline": 0, "--index": 1, "--default-index": 1, "--index-url": 1, "--extra-index-url": 1}
 _BUILD_OPTIONS |= {"--find-links": 1, "--index-strategy": 1, "--keyring-provider": 1, "--allow-insecure-host": 1}
 """Options that `uv build` knows too, and how many words follow them."""
+
+
+_OF_STANDARD_INPUT = re.compile(r" in `-` at position \d+")
+"""Requirements that were typed reach uv by its standard input, of which nobody else knows."""
+
+_WARNING = "warning: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +38,28 @@ class Uv:
     program: str
     options: tuple[str, ...]
     environ: Mapping[str, str]
-    is_quiet: bool = False
+    warn: Callable[[str], None] = lambda text: None  # what hears of its warnings
 
-    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, directory: str, *more: str) -> str:
-        """Path of a lock file (PEP 751) for what requirement lines and files ask for; versions in the lock `preferred` stay if they can."""
-        lock = f"{directory}/pylock.toml"
-        Path(lock).write_text(preferred, encoding="utf-8")
-        command = ["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-annotate"]
-        sources = [os.path.abspath(file) if file != "-" else file for file in files]
-        if lines:
-            sources.append("-")
-        self._run([*command, "--python", python, "--output-file", lock, *self.options, *more, "--", *sources], "\n".join(lines))
+    def compile(self, python: str, lines: Sequence[str], files: Sequence[str], preferred: str, lock: str, *more: str) -> str:
+        """`lock`, a path of a lock file (PEP 751) for what lines and files of projects ask for; versions in `preferred` stay if they can.
+
+        If its name ends in `.txt`, it is a requirements file.
+        """
+        with naming(lock):
+            Path(lock).write_text(preferred, encoding="utf-8")
+        form = "requirements.txt" if lock.endswith(".txt") else "pylock.toml"
+        command = ["pip", "compile", "--format", form, "--no-header", "--no-annotate"]
+        sources = [*files, *(["-"] if lines or not files else [])]
+        command += ["--python", python, "--output-file", lock, *self.options, *more, "--", *sources]
+        self._run(command, "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
         return lock
+
+    def verify(self, python: str, lines: Sequence[str], files: Sequence[str], directory: str, *more: str) -> None:
+        """Let uv compare the hashes of whatever it would have to build to know what it needs, before that is built."""
+        quiet = [] if "--quiet" in self.options else ["--quiet"]
+        command = ["pip", "install", "--dry-run", *quiet, "--python", python, "--target", directory, *self.options, *more]
+        command += [*(word for file in files for word in ("-r", file)), "-r", "-"]
+        self._run(command, "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
 
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
         """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""
@@ -86,18 +106,33 @@ class Uv:
                 kept += taken
         return kept
 
-    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None) -> None:
-        """Run uv to its end. Raises FetchFailed if it fails, when it has said why: to the user, or into the file `said`."""
+    def _run(self, words: Sequence[str], given: str, said: IO[bytes] | None = None, limit_s: float | None = None) -> None:
+        """Run uv to its end. Raises FetchFailed, which holds what it said if that is not in the file `said`."""
         import subprocess
 
-        told = said or (subprocess.DEVNULL if self.is_quiet else None)
-        command = [self.program, *words]
+        where = said or subprocess.PIPE
         try:
-            done = subprocess.run(command, input=given, env=self.environ, stdout=subprocess.DEVNULL, stderr=told, check=False, text=True)
+            done = subprocess.run(
+                [self.program, *words],
+                input=given.encode("utf-8", "surrogateescape"),
+                env=self.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=where,
+                check=False,
+                timeout=limit_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise FetchFailed("uv", f"was ended, since it took longer than {limit_s:g} seconds") from None
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
+        told = done.stderr or b""
+        lines = in_lines(_OF_STANDARD_INPUT.sub("", told.decode("utf-8", "replace")))
         if done.returncode:
-            raise FetchFailed("uv", f"ended with {done.returncode}, and nothing has changed")
+            reason = f"failed{' for the reason above' if lines else ''}; nothing has changed"
+            raise FetchFailed("uv", reason, said=shorten(lines, lambda: BytesIO(told)))
+        for line in lines:
+            if line.startswith(_WARNING):
+                self.warn(line.removeprefix(_WARNING))
 
 
 def find_uv(environ: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 
 from casfs.mount.kernel import mount_identity, unmount
+from casfs.store.publish import naming
 from casfs.store.store import Store
 
 _PREFIX = "anchor-"
@@ -19,9 +20,17 @@ _PRIVATE = "/run/casfs"
 def make_anchor(store: Store, token: str) -> str:
     """A private directory for a mount. Raises FileExistsError if there is one of this token."""
     path = _private_path(store, os.urandom(6).hex())
-    with open(store.path("leases", _PREFIX + token), "x", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(path)
-    os.mkdir(path, 0o700)
+    record = store.path("leases", _PREFIX + token)
+    try:
+        with naming(record), open(record, "x", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(path)
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        raise
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(record)
+        raise
     return path
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
 
 from casfs.errors import CasfsError, MountRefused
+from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.store import Store
 
@@ -72,45 +71,28 @@ def format_message(message: Request | Reply) -> bytes:
     return json.dumps(said).encode() + b"\n"
 
 
-_REQUEST = {"command": str, "environment": str, "uid": int, "gid": int, "generation": int, "attributes": str, "version": int}
-_REPLY = {
-    "problem": str,
-    "generations": dict,
-    "slot": str,
-    "supervisor": int,
-    "uptime_s": float,
-    "requests": dict,
-    "open_blobs": int,
-    "resident_bytes": int,
-    "worker": int,
-}
-_REPLY |= {"restarts": int, "reason": str, "latency": dict, "casfs_version": str, "descriptors": int, "supervisor_resident_bytes": int}
-
-
 def parse_request(line: bytes) -> Request:
     """The request in a line. Raises ValueError."""
-    fields = _parse_fields(line, _REQUEST)
-    if "command" not in fields:
-        raise ValueError("has no command")
-    request = Request(**fields)
-    if request.version != VERSION:
-        raise ValueError(f"speaks version {request.version}, not {VERSION}")
+    data = _parse_json(line)
+    version = data.get("version", VERSION) if isinstance(data, dict) else VERSION
+    if isinstance(version, int) and version != VERSION:
+        raise ValueError(f"speaks version {version}, not {VERSION}")
+    request = read_fields(Request, data)
+    if request.command in {"show", "switch", "forget"} and not request.environment:
+        raise ValueError("names no environment")
     return request
 
 
 def parse_reply(line: bytes) -> Reply:
     """The reply in a line. Raises ValueError."""
-    return Reply(**_parse_fields(line, _REPLY))
+    return read_fields(Reply, _parse_json(line))
 
 
-def _parse_fields(line: bytes, known: Mapping[str, type]) -> dict[str, Any]:
+def _parse_json(line: bytes) -> object:
     try:
-        data = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
-    if not isinstance(data, dict) or any(not isinstance(value, known.get(name, ())) for name, value in data.items()):
-        raise ValueError("has an unknown field or one of the wrong type")
-    return data
 
 
 def socket_path(directory_fd: int, lease_id: str) -> str:

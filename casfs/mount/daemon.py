@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from casfs.mount.control import socket_path
 from casfs.mount.host import Host
@@ -51,7 +51,10 @@ class Handover:
 
 def parse_handover(text: str) -> Handover:
     """What `to_text` gave. Raises ValueError."""
-    return Handover(*map(int, text.split(",")))
+    numbers = [int(one) for one in text.split(",")]
+    if len(numbers) != len(fields(Handover)) or min(numbers) < 0:
+        raise ValueError(f"is no handover: {text!r}")
+    return Handover(*numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +166,12 @@ def start_daemon(
     Raises MountRefused if it can't be mounted.
     """
     with contextlib.ExitStack() as stack:
+        if not environment:
+            stack.callback(_remove_private, mountpoint)
         lease = take_lease(store, new_lease(environment, mountpoint, now_utc()))
         stack.callback(lease.end)
         listener = stack.enter_context(_listen(store, lease.lease.id))
         prepare_mountpoint(mountpoint)
-        if not environment:
-            stack.callback(_remove_private, mountpoint)
         fuse_fd, init_message = mount_session(mountpoint)
         stack.callback(end_session, mountpoint)
         init_fd = os.memfd_create("FUSE_INIT")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from casfs.errors import MountRefused, StoreDamaged
 from casfs.mount.inodes import MAX_SLOTS, ROOT, host_number, slot_number, view_number
 from casfs.mount.view import USER, Listed, Node, View, is_current
+from casfs.store.fields import read_fields
 from casfs.store.records import write_record
 from casfs.venv.tree import DirectoryNode, FileNode
 
@@ -41,6 +42,14 @@ class Slot:
         return "@".join([self.environment, f"{self.uid}.{self.gid}", *(str(one) for one in more if one)])
 
 
+def _read_slot(data: object) -> Slot:
+    """A slot of the table; one that is not right, which an earlier version took, shows nothing, but keeps its number."""
+    try:
+        return read_fields(Slot, data)
+    except ValueError:
+        return Slot("", 0, 0)
+
+
 class Host:
     """The views of all slots, by inode number."""
 
@@ -57,7 +66,7 @@ class Host:
     def _load(self) -> None:
         try:
             with open(self._table, encoding="utf-8") as file:
-                self._use([Slot(**slot) for slot in json.load(file)])
+                self._use([_read_slot(slot) for slot in json.load(file)])
         except FileNotFoundError:
             self._use([])
 

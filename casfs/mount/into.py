@@ -1,7 +1,7 @@
 """Into: mounts in the mount namespace of another process, such as a container's.
 
 Everything but the one system call that mounts or unmounts is done from outside: a path is resolved below the root directory of the process,
-with `..` and links as the process sees them, so that nothing it prepares there can lead us elsewhere (openat2(2), RESOLVE_IN_ROOT). For the
+with `..` and links of root's as the process sees them, so that nothing it prepares there can lead us elsewhere (see `following`). For the
 one call a thread enters the namespace and ends there. It has our rights and sees files that somebody else made: nothing may be
 imported in it.
 """
@@ -9,14 +9,17 @@ imported in it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from casfs.errors import MountRefused, reason_of
+from casfs.errors import MountRefused, PathRefused, reason_of
 from casfs.mount import kernel
 from casfs.mount.mounts import is_dead, is_ours, mount_number, parse_mountinfo
+from casfs.store.following import made_directory, resolve_below
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
@@ -48,12 +51,20 @@ def _opened(pid: int) -> Iterator[_Process]:
 
 
 @contextlib.contextmanager
-def _opened_below(root_fd: int, path: str, flags: int = _DIRECTORY) -> Iterator[int]:
-    fd = kernel.open_in_root(root_fd, path, flags)
+def _opened_below(root_fd: int, path: str) -> Iterator[int]:
+    fd = _open_below(root_fd, path)
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def _open_below(root_fd: int, path: str) -> int:
+    try:
+        resolved = resolve_below(root_fd, path)  # what an earlier version remembered may lead through links
+    except PathRefused:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+    return kernel.open_in_root(root_fd, resolved, _DIRECTORY, follows_links=False)
 
 
 def namespace_of(pid: int) -> int:
@@ -73,11 +84,13 @@ def find_process(namespace: int, likely: int) -> int | None:
     return None
 
 
-def check_path(path: str) -> str:
-    """The path without needless parts. Raises MountRefused."""
-    if not path.startswith("/") or not path.strip("/"):
+def resolve_in(pid: int, path: str) -> str:
+    """Where a path leads for a process, through no link (see `following`). Raises MountRefused."""
+    with _opened(pid) as process:
+        resolved = resolve_below(process.root_fd, path)
+    if not path.startswith("/") or resolved == "/":
         raise MountRefused(path, "must be an absolute path, as the process sees it, and not its root")
-    return "/" + os.path.normpath(path).lstrip("/")
+    return resolved
 
 
 def is_ours_in(pid: int, path: str, *, must_be_dead: bool = False) -> bool:
@@ -85,7 +98,7 @@ def is_ours_in(pid: int, path: str, *, must_be_dead: bool = False) -> bool:
     try:
         with (
             _opened(pid) as process,
-            _opened_below(process.root_fd, path, _DIRECTORY | os.O_NOFOLLOW) as fd,
+            _opened_below(process.root_fd, path) as fd,
             _opened_below(process.root_fd, os.path.dirname(path)) as above,
         ):
             number = mount_number(fd)
@@ -113,19 +126,20 @@ def move_into(pid: int, path: str, mount_fd: int) -> None:
         kernel.unmount(name, is_lazy=True)
 
     with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
-        fd = kernel.open_in_root(process.root_fd, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fd = _open_below(process.root_fd, path)
         _call_inside(process.namespace_fd, act)
 
 
 def mount_into(pid: int, path: str, mount_fd: int) -> None:
-    """Let a detached mount appear where a process sees `path`, an empty directory that is made if it is absent. Raises MountRefused."""
+    """Let a detached mount appear where a process sees `path`, an empty directory that is made if it is absent.
+
+    `path` leads through no link. Raises MountRefused.
+    """
     try:
-        with _opened(pid) as process:
-            _make_directories(process.root_fd, path)
-            with _opened_below(process.root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as fd:
-                if entries := os.listdir(fd):
-                    raise MountRefused(path, f"is not empty (it holds {min(entries)!r}); mount on an empty or a new directory")
-                _call_inside(process.namespace_fd, lambda: kernel.attach_mount_at(mount_fd, fd))
+        with _opened(pid) as process, made_directory(path, process.root_fd) as fd:
+            if entries := os.listdir(f"/proc/self/fd/{fd}"):
+                raise MountRefused(path, f"is not empty (it holds {min(entries)!r}); mount on an empty or a new directory")
+            _call_inside(process.namespace_fd, lambda: kernel.attach_mount_at(mount_fd, fd))
     except OSError as error:
         raise MountRefused(f"{path} of process {pid}", reason_of(error)) from None
 
@@ -142,17 +156,8 @@ def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
         with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
             _call_inside(process.namespace_fd, act)
     except OSError as error:
-        reason = reason_of(error)
-        raise MountRefused(f"{path} of process {pid}", f"{reason}; `casfs umount --lazy` ends a mount that is in use") from None
-
-
-def _make_directories(root_fd: int, path: str) -> None:
-    """Make what is absent of a path below a root directory."""
-    names = path.strip("/").split("/")
-    for depth, name in enumerate(names):
-        above = "/" + "/".join(names[:depth])
-        with _opened_below(root_fd, above) as fd, contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o755, dir_fd=fd)
+        lazily = f"`casfs umount --lazy --into {pid} {shlex.quote(path)}`"
+        raise MountRefused(f"{path} of process {pid}", f"{reason_of(error)}; {lazily} ends a mount that is in use") from None
 
 
 def _call_inside(namespace_fd: int, call: Callable[[], None]) -> None:

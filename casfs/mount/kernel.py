@@ -58,14 +58,19 @@ def keep_capabilities(*kept: int) -> None:
 
 
 def mount_fuse(fuse_fd: int, mountpoint: str, name: str) -> None:
-    """Mount what answers on `fuse_fd` at `mountpoint`: read-only, no setuid, no devices, shown to every user as its modes allow (mount(2)).
+    """Mount what answers on `fuse_fd` at `mountpoint`, through no link: read-only, no setuid, no devices, shown to all as its modes allow.
 
-    allow_other never goes without default_permissions: without it files of mode 0600 could be read by all.
+    allow_other never goes without default_permissions: without it files of mode 0600 could be read by all. See mount(2).
     """
     owner = f"user_id={os.geteuid()},group_id={os.getegid()}"
     data = f"fd={fuse_fd},rootmode=40000,{owner},default_permissions,allow_other"
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
-    _check(_libc.mount(name.encode(), os.fsencode(mountpoint), f"fuse.{name}".encode(), flags, data.encode()), mountpoint)
+    target = open_without_links(mountpoint, os.O_PATH | os.O_DIRECTORY)
+    try:
+        at = f"/proc/self/fd/{target}".encode()
+        _check(_libc.mount(name.encode(), at, f"fuse.{name}".encode(), flags, data.encode()), mountpoint)
+    finally:
+        os.close(target)
 
 
 def clone_mount(path: str) -> int:
@@ -185,9 +190,12 @@ def attach_mount_at(mount_fd: int, target_fd: int, *, is_beneath: bool = False) 
     _check(_libc.syscall(_SYS_MOVE_MOUNT, mount_fd, b"", target_fd, b"", flags), "move_mount")
 
 
-def open_in_root(root_fd: int, path: str, flags: int) -> int:
-    """Descriptor of what is at `path` for a process whose root directory is open as `root_fd`: no link leads out (openat2(2))."""
-    return _open_resolving(root_fd, path, flags, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+def open_in_root(root_fd: int, path: str, flags: int, *, follows_links: bool = True) -> int:
+    """Descriptor of what is at `path` for a process whose root directory is open as `root_fd`: no link leads out (openat2(2)).
+
+    Raises OSError ELOOP for a link if none is to be followed.
+    """
+    return _open_resolving(root_fd, path, flags, _RESOLVE_IN_ROOT | (_RESOLVE_NO_MAGICLINKS if follows_links else _RESOLVE_NO_SYMLINKS))
 
 
 def open_without_links(path: str, flags: int) -> int:

@@ -6,16 +6,21 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import MountRefused, reason_of
 from casfs.mount import kernel
+from casfs.store.following import made_directory
 
 FILE_SYSTEM = "casfs"
 
+_ATTEMPTS = 20
+_AGAIN_S = 0.05  # a Python that has just been started, and that nobody is told of, needs as long to begin
+
 _ESCAPED = re.compile(rb"[ \t\n\\]")  # in mountinfo
-_MAX_LINKS = 40  # as the kernel: path_resolution(7)
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -68,18 +73,6 @@ def is_ours(mount: Mount | None) -> bool:
     return mount is not None and (mount.type == f"fuse.{FILE_SYSTEM}" or (mount.type, mount.source) == ("overlay", FILE_SYSTEM))
 
 
-def resolve_mountpoint(path: str) -> str:
-    """`path` as the kernel names it. The last component may be a mount that is dead or hangs; readlink(2) asks no daemon, stat(2) would."""
-    for _ in range(_MAX_LINKS):
-        parent, name = os.path.split(os.path.abspath(path))
-        path = os.path.join(os.path.realpath(parent), name)
-        try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
-            return path
-    raise MountRefused(path, os.strerror(errno.ELOOP).lower())
-
-
 def is_dead(path: str) -> bool:
     """Whether the daemon that served `path` is gone. It is asked what the kernel never answers for it: attributes may be cached."""
     try:
@@ -90,14 +83,15 @@ def is_dead(path: str) -> bool:
 
 
 def prepare_mountpoint(path: str) -> None:
-    """Make `path` an empty directory to mount on: clear a dead mount of ours, make it if it is absent. Raises MountRefused."""
+    """Make `path`, which leads through no link, an empty directory to mount on: clear a dead mount of ours, make it if it is absent.
+
+    Raises MountRefused.
+    """
     if is_dead(path) and is_ours(find_mount(path)):
         detach(path)
     try:
-        os.makedirs(path, exist_ok=True)
-        entries = os.listdir(path)
-    except FileExistsError:
-        raise MountRefused(path, "is not a directory") from None
+        with made_directory(path) as fd:
+            entries = os.listdir(f"/proc/self/fd/{fd}")
     except OSError as error:
         raise MountRefused(path, reason_of(error)) from None
     if entries:
@@ -110,14 +104,25 @@ def detach(path: str) -> None:
 
 
 def unmount(path: str) -> None:
-    """Unmount. Raises MountRefused that names who uses it."""
-    try:
-        _unmount(path, is_lazy=False)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise MountRefused(path, reason_of(error)) from None
-        users = ", ".join(f"{name} (process {pid})" for pid, name in iter_users(path))
-        raise MountRefused(path, f"is in use by {users or 'a process that is not yours'}; end it, or use `casfs umount --lazy`") from None
+    """Unmount. Raises MountRefused that names who uses it. Whoever only passes through is waited for."""
+    users: list[tuple[int, str]] = []
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_AGAIN_S)
+        # the kernel keeps no overlay busy for the sake of a library in memory, but its process imports more later
+        if not (users := list(_iter_mapping(path)) if os.geteuid() == 0 else []):
+            try:
+                _unmount(path, is_lazy=False)
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise MountRefused(path, reason_of(error)) from None
+            users = list(iter_users(path))
+        if users:
+            break
+    named = ", ".join(f"{name} (process {pid})" for pid, name in users)
+    reason = f"is in use by {named or 'a process that is not yours'}"
+    raise MountRefused(path, f"{reason}; end it, or use `casfs umount --lazy {shlex.quote(path)}`")
 
 
 def _unmount(path: str, *, is_lazy: bool) -> None:
@@ -185,6 +190,48 @@ def iter_users(path: str) -> Iterator[tuple[int, str]]:
         if any(_is_below(used, path) for used in _iter_used(f"/proc/{entry}")):
             with contextlib.suppress(OSError), open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as file:
                 yield int(entry), file.read().strip()
+
+
+def _iter_mapping(path: str) -> Iterator[tuple[int, str]]:
+    """(process, its name) of those that have a file of the mount in memory. Of an overlay in another the kernel shows paths within it."""
+    if not is_ours(mount := find_mount(path)) or mount is None or mount.type != "overlay":
+        return
+    shown: dict[str, int] = {}  # inode numbers of what the mount has at a path
+    others = [one.path for one in iter_mounts() if is_ours(one) and one.path != path]
+    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
+        files = {used for used in _iter_mapped(f"/proc/{pid}") if _is_shown(path, used, shown)}
+        if files and (any(_is_below(used, path) for _, used in files) or not _names_another(pid, path, others)):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                yield pid, file.read().strip()
+
+
+def _iter_mapped(process: str) -> Iterator[tuple[int, str]]:
+    """(inode number, path) of the files that a process has in memory (proc_pid_maps(5))."""
+    with contextlib.suppress(OSError), open(f"{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            words = line.rstrip("\n").split(None, 5)
+            if len(words) > 5 and words[5].startswith("/"):
+                yield int(words[4]), words[5]
+
+
+def _is_shown(mountpoint: str, used: tuple[int, str], shown: dict[str, int]) -> bool:
+    inode, path = used
+    if _is_below(path, mountpoint):
+        return True
+    if path not in shown:
+        shown[path] = 0
+        with contextlib.suppress(OSError):
+            shown[path] = os.lstat(f"{mountpoint}{path}").st_ino
+    return shown[path] == inode
+
+
+def _names_another(pid: int, path: str, others: Sequence[str]) -> bool:
+    """Whether a process was started with the path of another of our mounts, and not with this one."""
+    said = b""
+    for name in ("cmdline", "environ"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+            said += file.read()
+    return os.fsencode(f"{path}/") not in said and any(os.fsencode(f"{other}/") in said for other in others)
 
 
 def _iter_used(process: str) -> Iterator[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -22,7 +21,9 @@ from casfs.mount.images import end_image, image_of_token
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.overlay_layers import FUSE, IMAGE, OverlaySpec, RequireHost, explain, open_fastest
 from casfs.store.environments import Environment
+from casfs.store.fields import read_fields
 from casfs.store.leases import iter_leases, iter_private_leases
+from casfs.store.locking import LockBusy, holding
 from casfs.store.quarantine import read_losses
 from casfs.store.records import write_record
 from casfs.store.store import Store
@@ -92,9 +93,10 @@ def _find_attached(overlay: Overlay) -> Overlay | None:
 
 
 def _read(path: str) -> Overlay | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(path, encoding="utf-8") as file:
-        data = json.load(file)
-        return Overlay(**{**data, "older": tuple((token, anchor) for token, anchor in data["older"])})
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        overlay = read_fields(Overlay, json.load(file))
+        if overlay.environment:
+            return replace(overlay, older=tuple((token, anchor) for token, anchor in overlay.older))
     return None
 
 
@@ -117,7 +119,11 @@ def require_overlay(store: Store, require_host: RequireHost, environment: Enviro
     _touch(environment, overlay)
     older = found.anchors if found is not None and found.upper == overlay.upper and found.metadata != OLD_METADATA else []
     overlay = replace(overlay, older=tuple(older[:_MOST_OLDER]))
-    _remember(store, overlay)
+    try:
+        _remember(store, overlay)
+    except BaseException:
+        end_anchor(store, overlay.id, overlay.anchor)
+        raise
     if found is not None:
         for token, anchor in found.anchors:
             if (token, anchor) not in overlay.older:
@@ -195,20 +201,13 @@ def _thaw(anchors: list[str]) -> None:
 @contextlib.contextmanager
 def _locked_uppers(store: Store, environment: str, *, must_wait: bool = True) -> Iterator[bool]:
     """Whether the right to freeze an environment's mounts is held during the block; not if there is nothing to freeze."""
-    try:
-        fd = os.open(f"{Environment(store, environment).directory}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if must_wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            stack.enter_context(holding(f"{Environment(store, environment).directory}/upper/lock", may_wait=must_wait))
+        except (FileNotFoundError, LockBusy):
             yield False
             return
         yield True
-    finally:
-        os.close(fd)
 
 
 def heal_overlays(store: Store) -> None:

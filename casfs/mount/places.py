@@ -7,7 +7,6 @@ has died with all its processes can be replaced and every place be made again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -18,7 +17,9 @@ from casfs.digest import digest_bytes
 from casfs.mount.into import find_process, is_ours_in, namespace_of
 from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import is_ours, iter_mounts
+from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_leases
+from casfs.store.locking import holding
 from casfs.store.records import write_record
 from casfs.store.store import Store
 
@@ -73,15 +74,9 @@ def _start_of_machine() -> str:
         return file.read().strip()
 
 
-@contextlib.contextmanager
-def locked_places(store: Store) -> Iterator[None]:
+def locked_places(store: Store) -> contextlib.AbstractContextManager[None]:
     """Hold the right to start a host and to make or end places; others wait."""
-    fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+    return holding(store.path("locks", "places"))
 
 
 def find_host(store: Store) -> Lease | None:
@@ -105,14 +100,11 @@ def _read(path: str) -> Place | None:
     """What a record says; None if it says nothing that can be used."""
     try:
         with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        kinds = {"path": str, "environment": str, "uid": int, "gid": int, "namespace": int, "pid": int}
-        if not all(isinstance(data[name], kind) for name, kind in kinds.items()):
-            return None
-        int((data["home"] or "0").split()[0])
-        return Place(**data)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            place = read_fields(Place, json.load(file))
+        int((place.home or "0").split()[0])
+    except (OSError, ValueError, IndexError):
         return None
+    return place if place.environment and os.path.isabs(place.path) else None
 
 
 def remember_place(store: Store, place: Place) -> None:

@@ -40,7 +40,12 @@ def make_place(store: Store, require_host: RequireHost, place: Place) -> Place:
             attach(mount_fd, place.path)
     finally:
         os.close(mount_fd)
-    remember_place(store, made)
+    try:
+        remember_place(store, made)
+    except BaseException:
+        with contextlib.suppress(MountRefused, OSError):
+            _detach(made)
+        raise
     return made
 
 

@@ -90,15 +90,20 @@ def show_scene(scene: Scene, line: socket.socket) -> str:
             os.chmod(path, 0o755)  # whatever the umask
     except OSError as error:
         if error.errno == errno.ENOENT:  # who should serve it has failed, and cleared the directory away
-            raise _unserved(scene, error) from None
+            raise _unserved(scene, _reason(error)) from None
         raise MountRefused(scene.directory, f"no tmpfs can be mounted: {_reason(error)}") from None
-    fuse_fd, init_message = mount_session(fuse, may_mount=True)
+    try:
+        fuse_fd, init_message = mount_session(fuse, may_mount=True)
+    except MountRefused:
+        if os.path.isdir(fuse):
+            raise
+        raise _unserved(scene, "its directory is gone") from None
     try:
         socket.send_fds(line, [init_message], [fuse_fd])
         os.close(fuse_fd)
         _read_probe(fuse)
     except OSError as error:
-        raise _unserved(scene, error) from None
+        raise _unserved(scene, _reason(error)) from None
     try:
         _show_overlay(scene, Layers([*scene.above, fuse], scene.pools, upper, work))
     except OSError as error:
@@ -107,8 +112,8 @@ def show_scene(scene: Scene, line: socket.socket) -> str:
     return ""
 
 
-def _unserved(scene: Scene, error: OSError) -> MountRefused:
-    return MountRefused(scene.directory, f"nobody serves it ({_reason(error)}); `casfs daemon logs` may say why")
+def _unserved(scene: Scene, reason: str) -> MountRefused:
+    return MountRefused(scene.directory, f"nobody serves it ({reason}); `casfs daemon logs` may say why")
 
 
 def _show_overlay(scene: Scene, layers: Layers) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import time
 from collections.abc import Iterator
 
 from casfs.errors import CasfsError, EnvironmentRefused
@@ -19,6 +21,8 @@ from casfs.store.leases import iter_leases, iter_private_leases, iter_withdrawn_
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 from casfs.store.uppers import iter_uppers, remove_tree
+
+_PATIENCE_S, _AGAIN_S = 2.0, 0.05  # the kernel lets go of an overlay a moment after its last mount has ended
 
 
 def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
@@ -39,7 +43,8 @@ def refuse_shown(environment: Environment) -> None:
     if not os.path.isdir(environment.directory):
         raise EnvironmentRefused(environment.name, "there is no environment of this name; `casfs env list` lists them")
     if shown := [where for name, where in iter_shown(environment.store) if name == environment.name]:
-        raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}; `casfs umount` comes first")
+        ends = [f"`casfs umount {shlex.quote(where)}`" for where in shown if where.startswith("/") and " (in process " not in where]
+        raise EnvironmentRefused(environment.name, f"is in use: {', '.join(shown)}" + (f"; first {', '.join(ends)}" if ends else ""))
 
 
 def remove_environment(environment: Environment) -> None:
@@ -59,9 +64,12 @@ def remove_environment(environment: Environment) -> None:
 
 
 def _refuse_used(environment: Environment) -> None:
-    """Raises EnvironmentRefused while a process uses a mount that was ended lazily: it still sees the upper layer."""
-    if _is_used(environment):
-        raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that was ended with --lazy")
+    """Raises EnvironmentRefused while a process uses a mount that has ended, lazily or just now: it still sees the upper layer."""
+    until = time.monotonic() + _PATIENCE_S
+    while _is_used(environment):
+        if time.monotonic() > until:
+            raise EnvironmentRefused(environment.name, "is in use: some process is still in a mount of it that has ended")
+        time.sleep(_AGAIN_S)
 
 
 def _is_used(environment: Environment) -> bool:

@@ -12,6 +12,7 @@ import json
 import threading
 
 from casfs.store.environments import Environment
+from casfs.store.fields import is_environment, is_right
 from casfs.store.generations import Generation
 from casfs.store.records import write_record
 from casfs.store.store import Store
@@ -25,8 +26,10 @@ class ShownGenerations:
         self._path = store.path("leases", f"{lease_id}.shown")
         self._writing = threading.Lock()
         self.numbers: dict[str, int] = {}
-        with contextlib.suppress(FileNotFoundError), open(self._path, encoding="utf-8") as file:
-            self.numbers = json.load(file)
+        with contextlib.suppress(FileNotFoundError, ValueError), open(self._path, encoding="utf-8") as file:
+            found = json.load(file)
+            if is_right("numbers", "dict[str, int]", found):
+                self.numbers = {name: number for name, number in found.items() if is_environment(name) and number}
 
     def read(self, name: str) -> Generation:
         """The generation of an environment to begin with. Raises StoreDamaged."""

@@ -80,6 +80,11 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def pause_after(pause_s: float, lived_s: float) -> float:
+    """How long to wait before the next worker starts, in seconds: the last pause was so long, and the worker after it lived so long."""
+    return min(_LONGEST_PAUSE_S, pause_s * 2 or 0.01) if lived_s < _CALM_S else 0.0
+
+
 Serve = Callable[[Life], None]
 """Answers the kernel until the mount ends, and returns then; the process that runs it may be killed at any moment."""
 
@@ -271,7 +276,7 @@ class Supervisor:
             self._lose(reason)
             return
         log.warning("the worker is replaced: %s", reason)
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or 0.01) if lived_s < _CALM_S else 0.0
+        self._pause_s = pause_after(self._pause_s, lived_s)
         self._start_at = time.monotonic() + self._pause_s
 
     def _lose(self, reason: str) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import SITE_PACKAGES
+from casfs.store.locking import holding
 from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
@@ -234,13 +234,8 @@ def _path(root: str, target: Target, kind: str, digest: Digest) -> str:
 @contextlib.contextmanager
 def compiling(store: Store, target: Target) -> Iterator[None]:
     """Hold the right to compile for a target: whoever waited finds what the one before has made."""
-    path = store.path("bytecode", str(target))
-    for made in (store.path("bytecode"), path):
+    for made in (store.path("bytecode"), store.path("bytecode", str(target))):
         with contextlib.suppress(FileExistsError):
             os.mkdir(made, 0o700)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with holding(store.path("locks", f"bytecode-{target}")):
         yield
-    finally:
-        os.close(fd)

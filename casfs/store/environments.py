@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.paths import parse_environment_name
 from casfs.store.generations import Generation, format_index, format_lock, parse_index, parse_lock
+from casfs.store.locking import holding
 from casfs.store.manifests import read_manifest
 from casfs.store.plain import read_plain_file
-from casfs.store.publish import Batch, naming
+from casfs.store.publish import Batch
 from casfs.store.store import Store
 
 
@@ -42,11 +42,11 @@ class Environment:
         except FileNotFoundError:
             return None
         except OSError as error:
-            reason = "is no symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
+            reason = "is not a symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
             raise StoreDamaged(f"{self.directory}/current", reason) from None
         number = os.path.basename(target).removesuffix(".toml")
         if not number.isdecimal():
-            raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is no generation")
+            raise StoreDamaged(f"{self.directory}/current", f"points to {target!r}, which is not a generation")
         return int(number)
 
     def numbers(self) -> list[int]:
@@ -66,8 +66,19 @@ class Environment:
     def require(self) -> Generation:
         """The current generation. Raises EnvironmentRefused if the environment does not exist."""
         if (generation := self.current()) is None:
-            raise EnvironmentRefused(self.name, "there is no environment of this name; `casfs add` makes one")
+            raise EnvironmentRefused(self.name, f"there is no environment of this name; {self._meant()}`casfs add` makes one")
         return generation
+
+    def _meant(self) -> str:
+        """`did you mean 'NAME'? ` if there is an environment of almost this name."""
+        from difflib import get_close_matches
+
+        with contextlib.suppress(OSError):
+            above = os.path.dirname(self.directory)
+            known = [name for name in sorted(os.listdir(above)) if os.path.lexists(f"{above}/{name}/current")]
+            if found := get_close_matches(self.name, known, n=1):
+                return f"did you mean {found[0]!r}? "
+        return ""
 
     def path(self, number: int) -> str:
         """The lock file of a generation."""
@@ -99,21 +110,13 @@ class Environment:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the right to publish the next generation; others wait. Who waited while the environment was removed has it for a new one."""
-        path = f"{self.directory}/lock"
-        while True:
-            os.makedirs(self.directory, exist_ok=True)
-            try:
-                fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:
-                continue
-            try:
-                with naming(path):
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-                if _is_at(fd, path):
-                    yield
-                    return
-            finally:
-                os.close(fd)
+        with contextlib.ExitStack() as stack:
+            while True:
+                os.makedirs(self.directory, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # it was removed just now
+                    stack.enter_context(holding(f"{self.directory}/lock"))
+                    break
+            yield
 
     def next_number(self) -> int:
         """Number for the next generation: one that was never used. Call it with the lock held."""
@@ -154,11 +157,3 @@ class Environment:
 
     def _point_current_at(self, batch: Batch, number: int) -> None:
         batch.add_link(f"{self.directory}/current", f"generations/{number}.toml")
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Whether the path still leads to the open file."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -8,14 +8,16 @@ and found good; then blobs and manifests become durable together, and only after
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from io import FileIO
+from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
-from casfs.errors import InvalidValue, StoreDamaged, WheelRefused, reason_of
+from casfs.errors import InvalidValue, RecordRefused, StoreDamaged, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
 from casfs.store.manifests import (
     Description,
@@ -26,16 +28,16 @@ from casfs.store.manifests import (
     build_manifest,
     is_whole,
     read_manifest,
-    stage_manifest,
 )
 from casfs.store.numbers import assign_numbers
 from casfs.store.plain import read_plain_file
-from casfs.store.publish import Batch, naming, write_all
+from casfs.store.publish import Batch, naming, room_problem, write_all
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
+from casfs.store.times import publish_dated
+from casfs.wheels.source import MAX_WHEEL_SIZE, FileSource, too_large
 
 if TYPE_CHECKING:  # a wheel that is known is never opened, and then all of casfs.wheels would be loaded for nothing
-    from casfs.wheels.source import FileSource
     from casfs.wheels.wheel import Wheel, WheelFile
 
 _COPY_SIZE = 1 << 20
@@ -66,6 +68,7 @@ class Ingested:
     was_known: bool
     new_files: int
     new_bytes: int
+    remarks: tuple[str, ...] = ()  # of one that was not known: what is odd in it and changes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ class Request:
 
     accept: Callable[[str, Description], None]
     allow_record_mismatch: bool = False
+    max_wheel_size: int = MAX_WHEEL_SIZE
     progress: Progress = lambda name, done, total: None
+    stop: Event = field(default_factory=Event)  # once it is set, unpacking ends
 
 
 @dataclass(slots=True)
@@ -99,6 +104,7 @@ class _Draft:
     new: set[Digest] = field(default_factory=set)
     new_files: int = 0
     new_bytes: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
@@ -108,10 +114,9 @@ def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Req
             _recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request) for one in wheels
         ]
         known = [draft.manifest is not None for draft in drafts]
-        for draft in drafts:
-            if draft.manifest is None and draft.content is not None:
-                draft.manifest = stage_manifest(store, batch, draft.content)
-        batch.commit()
+        new = [(draft, draft.content) for draft in drafts if draft.manifest is None and draft.content is not None]
+        for (draft, _), dated in zip(new, publish_dated(store, batch, [content for _, content in new]), strict=True):
+            draft.manifest, draft.content, _ = dated
     numbers = assign_numbers(store, [_finished(draft) for draft in drafts])
     ingested = [_record(draft, number, was_known) for draft, number, was_known in zip(drafts, numbers, known, strict=True)]
     _publish_wheels(store, ingested)
@@ -129,7 +134,9 @@ def _finished(draft: _Draft) -> tuple[Digest, Manifest]:
 
 def _record(draft: _Draft, number: int, was_known: bool) -> Ingested:
     manifest, content = _finished(draft)
-    return Ingested(draft.path, draft.digest, draft.size, manifest, content, number, was_known, draft.new_files, draft.new_bytes)
+    return Ingested(
+        draft.path, draft.digest, draft.size, manifest, content, number, was_known, draft.new_files, draft.new_bytes, draft.remarks
+    )
 
 
 def _publish_wheels(store: Store, ingested: Iterable[Ingested]) -> None:
@@ -148,6 +155,7 @@ def _ingest_one(store: Store, batch: Batch, path: str, request: Request) -> _Dra
         facts = file_facts(file.fileno())
         if (digest := read_stamp(store, path, facts)) and (draft := _known(store, path, facts, digest, request)):
             return draft
+        _refuse_hopeless(FileSource(file.fileno(), path), batch.directory, request.max_wheel_size)
         import tempfile
 
         copy = stack.enter_context(tempfile.TemporaryFile(dir=batch.directory))
@@ -176,6 +184,24 @@ def _open_wheel(path: str) -> BinaryIO:
         file.close()
         raise WheelRefused(path, "is not a plain file")
     return file
+
+
+def _refuse_hopeless(source: FileSource, directory: str, limit: int) -> None:
+    """Raises WheelRefused for what is not worth a copy: no ZIP by its end, or more than the user, or the disk, has room for."""
+    from casfs.wheels.endrecord import find_directory
+    from casfs.wheels.problems import Problems
+
+    try:
+        find_directory(source, Problems(source.name))
+    except WheelRefused:
+        from casfs.wheels.filename import parse_wheel_filename
+
+        parse_wheel_filename(os.path.basename(source.name))  # what is no wheel by its name is told so
+        raise
+    if source.size > limit:
+        raise WheelRefused(source.name, too_large(source.size, limit))
+    if problem := room_problem(directory, source.size):
+        raise WheelRefused(source.name, problem)
 
 
 def _copy_hashing(file: BinaryIO, copy_fd: int) -> tuple[Digest, int]:
@@ -225,35 +251,36 @@ def _known(store: Store, path: str, facts: list[int], digest: Digest, request: R
     manifest, content = found
     about = content.description
     if about.tolerated and not request.allow_record_mismatch:
-        raise WheelRefused(path, *about.tolerated)
+        raise RecordRefused(path, *about.tolerated)
     request.accept(path, about)
     return _Draft(path, facts[2], facts, digest, manifest, content)
 
 
 def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, request: Request) -> None:
     """Stage the blobs of a wheel that the store has not seen, and draft its manifest. Raises WheelRefused with all that is wrong."""
-    from casfs.wheels.source import FileSource
     from casfs.wheels.wheel import read_wheel
 
     source = FileSource(copy_fd, draft.path)
     wheel = read_wheel(source, os.path.basename(draft.path), allow_record_mismatch=request.allow_record_mismatch)
+    draft.remarks = wheel.remarks
     about = _describe(wheel, draft.digest)
     request.accept(draft.path, about)
     problems: list[str] = []
     done, total = 0, sum(file.member.size for file in wheel.files)
     files: list[ManifestFile] = []
-    for unpacked in _iter_unpacked(store, batch, source, wheel):
-        files.append(unpacked.file)
-        if unpacked.problem:
-            problems.append(unpacked.problem)
-        if unpacked.is_new:
-            draft.new.add(unpacked.file.digest)
-        draft.new_files += unpacked.is_new
-        draft.new_bytes += unpacked.is_new and unpacked.file.size
-        done += unpacked.file.size
-        request.progress(wheel.filename, done, total)
+    with closing(_iter_unpacked(store, batch, source, wheel, request.stop)) as all_unpacked:
+        for unpacked in all_unpacked:
+            files.append(unpacked.file)
+            if unpacked.problem:
+                problems.append(unpacked.problem)
+            if unpacked.is_new:
+                draft.new.add(unpacked.file.digest)
+            draft.new_files += unpacked.is_new
+            draft.new_bytes += unpacked.is_new and unpacked.file.size
+            done += unpacked.file.size
+            request.progress(wheel.filename, done, total)
     if problems and not request.allow_record_mismatch:
-        raise WheelRefused(draft.path, *problems)
+        raise RecordRefused(draft.path, *sorted(problems))
     draft.content = build_manifest(_describe(wheel, draft.digest, tuple(problems)), files)
 
 
@@ -278,30 +305,43 @@ class _Unpacked:
     problem: str | None
 
 
-def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel) -> Iterable[_Unpacked]:
-    """Every file of the wheel, staged: large ones in threads, small ones here meanwhile."""
+def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel, request_stop: Event) -> Generator[_Unpacked, None, None]:
+    """Every file of the wheel, staged: large ones in threads, small ones here meanwhile. Whoever wants no more waits for no thread."""
     from concurrent.futures import ThreadPoolExecutor
 
+    stop = Event()
+    unpack = partial(_unpack, store, batch, source, stops=(stop, request_stop))
     large = [file for file in wheel.files if file.member.size >= _ALONE_SIZE]
     small = [file for file in wheel.files if file.member.size < _ALONE_SIZE]
     with ThreadPoolExecutor(_THREADS) as threads:
-        futures = [threads.submit(_unpack, store, batch, source, file) for file in sorted(large, key=lambda file: -file.member.size)]
+        futures = [threads.submit(unpack, file) for file in sorted(large, key=lambda file: -file.member.size)]
         try:
             for file in small:
-                yield _unpack(store, batch, source, file)
+                yield unpack(file)
             for future in futures:
                 yield future.result()
         finally:
+            stop.set()
             threads.shutdown(cancel_futures=True)
 
 
-def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile) -> _Unpacked:
+def _until(stops: Sequence[Event], chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, until nobody wants them any more. Raises CancelledError then."""
+    from concurrent.futures import CancelledError
+
+    for chunk in chunks:
+        if any(stop.is_set() for stop in stops):
+            raise CancelledError
+        yield chunk
+
+
+def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile, stops: Sequence[Event]) -> _Unpacked:
     """Inflate, hash and stage one member."""
     from casfs.wheels.inflate import iter_content
     from casfs.wheels.record import record_problem
 
     hasher = ContentHasher(file.record.algorithm if file.record else "sha256")
-    chunks = iter_content(source, file.member)
+    chunks = _until(stops, iter_content(source, file.member))
     if file.member.size <= _WHOLE_SIZE:
         content = b"".join(chunks)
         hasher.update(content)
@@ -325,16 +365,13 @@ class MadeFiles:
 
 def ingest_files(store: Store, groups: Iterable[MadeFiles]) -> list[tuple[Digest, Manifest, int]]:
     """For each group the digest, the content and the number of its manifest. All of it is published."""
-    staged = []
     new: set[Digest] = set()
     with store.batch() as batch:
-        for group in groups:
-            manifest = build_manifest(group.about, [_stage_file(store, batch, file, new) for file in group.files], group.directories)
-            staged.append((stage_manifest(store, batch, manifest), manifest))
-        batch.commit()
-    for digest, manifest in staged:
+        rows = ((group, [_stage_file(store, batch, file, new) for file in group.files]) for group in groups)
+        made = publish_dated(store, batch, [build_manifest(group.about, files, group.directories) for group, files in rows])
+    for digest, manifest, _ in made:
         stamp_new_blobs(store, digest, manifest, new)
-    return [(*one, number) for one, number in zip(staged, assign_numbers(store, staged), strict=True)]
+    return made
 
 
 def _stage_file(store: Store, batch: Batch, file: NewFile, new: set[Digest]) -> ManifestFile:

@@ -9,7 +9,6 @@ What a dead one showed can be shown again, so its lease stays until it is buried
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,8 +16,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
+from casfs.store.fields import read_fields
+from casfs.store.publish import naming, write_all
 from casfs.store.records import is_locked
-from casfs.store.store import Store
+from casfs.store.store import Store, open_new_lease
 
 DEAD_LOG = "dead.log"
 """In leases/: what the last daemon that died had written into its log, and when its death was noticed."""
@@ -62,18 +63,31 @@ class HeldLease:
 def take_lease(store: Store, lease: Lease) -> HeldLease:
     """Write a lease and lock it."""
     path = lease_path(store, lease.id)
-    fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    # what an earlier version does not know, it need not read
-    said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
-    os.write(fd, json.dumps(said).encode())
-    os.rename(f"{path}.new", path)
+    fd = open_new_lease(store, f"{path}.new")
+    try:
+        # what an earlier version does not know, it need not read
+        said = {name: value for name, value in asdict(lease).items() if name != "generation" or value}
+        with naming(path):
+            write_all(fd, json.dumps(said).encode())
+        os.rename(f"{path}.new", path)
+    except BaseException:
+        os.unlink(f"{path}.new")
+        os.close(fd)
+        raise
     return HeldLease(store, lease, fd)
 
 
 def inherit_lease(store: Store, fd: int) -> HeldLease:
     """The lease that a process before this one took, by the descriptor that holds its lock."""
-    return HeldLease(store, Lease(**json.loads(os.pread(fd, 1 << 16, 0))), fd)
+    return HeldLease(store, _parse(os.pread(fd, 1 << 16, 0)), fd)
+
+
+def _parse(text: bytes) -> Lease:
+    """What a lease's file says. Raises ValueError."""
+    lease = read_fields(Lease, json.loads(text))
+    if not lease.pid:
+        raise ValueError("names no process")
+    return lease
 
 
 def new_lease(environment: str, mountpoint: str, started: str) -> Lease:
@@ -117,7 +131,8 @@ def iter_withdrawn_leases(store: Store) -> Iterator[Lease]:
 def _iter_held_at(paths: Iterable[str]) -> Iterator[Lease]:
     for path in paths:
         if (content := _read(path)) and content.is_held:
-            yield Lease(**json.loads(content.text))
+            with contextlib.suppress(ValueError):  # it is not what a daemon wrote
+                yield _parse(content.text)
 
 
 def is_lease_held(store: Store, lease: Lease) -> bool:
@@ -139,8 +154,8 @@ def _iter_dead(store: Store) -> Iterator[Lease]:
     for lease_id in _iter_ids(store):
         if (content := _read(lease_path(store, lease_id))) and not content.is_held:
             try:
-                yield Lease(**json.loads(content.text))
-            except (ValueError, TypeError):
+                yield _parse(content.text)
+            except ValueError:
                 _remove(store, lease_id)
 
 

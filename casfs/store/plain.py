@@ -6,6 +6,7 @@ import os
 import stat
 
 from casfs.errors import StoreDamaged
+from casfs.store.publish import naming
 
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -19,7 +20,7 @@ def read_plain_file(path: str) -> bytes:
     if not stat.S_ISREG(mode):
         raise StoreDamaged(path, f"is {describe_kind(mode)} instead of a plain file")
     fd = os.open(path, OPEN_FLAGS)
-    with os.fdopen(fd, "rb") as file:
+    with naming(path), os.fdopen(fd, "rb") as file:
         return file.read()
 
 

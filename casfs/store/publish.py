@@ -53,6 +53,13 @@ def naming(path: str) -> Iterator[None]:
         raise
 
 
+def room_problem(directory: str, size: int) -> str:
+    """Why the disk of a directory can't hold `size` bytes more; "" if it can."""
+    disk = os.statvfs(directory)
+    free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
+    return f"needs {size} bytes, and the disk of the store has only {free}" if size > free else ""
+
+
 class Batch:
     """Files that are staged one by one and published together. A context manager: what is not committed is removed."""
 

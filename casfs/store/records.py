@@ -11,10 +11,18 @@ import json
 import os
 import time
 
+from casfs.store.holders import is_held_by_strangers, is_open_to_others
+from casfs.store.publish import naming
+
 
 def now_utc() -> str:
-    """This second, as records and generations tell it (ISO 8601, UTC)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    """This second, as records and generations tell it."""
+    return format_utc(time.time())
+
+
+def format_utc(seconds: float) -> str:
+    """A time since the epoch (ISO 8601, UTC)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))
 
 
 def write_record(path: str, value: object) -> None:
@@ -23,7 +31,7 @@ def write_record(path: str, value: object) -> None:
     Raises OSError, and then leaves nothing.
     """
     try:
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
+        with naming(path), open(f"{path}.new", "w", encoding="utf-8") as file:
             json.dump(value, file)
         os.rename(f"{path}.new", path)
     except OSError:
@@ -33,11 +41,11 @@ def write_record(path: str, value: object) -> None:
 
 
 def is_locked(fd: int) -> bool:
-    """Whether somebody else has the file locked (flock(2)); if nobody has, `fd` shares a lock on it until it is closed."""
+    """Whether somebody else who may has the file locked (see `locking`); if nobody has, `fd` shares a lock on it until it is closed."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return not (is_open_to_others(fd) and is_held_by_strangers(fd))
     return False
 
 

@@ -5,18 +5,21 @@
 What a shared pool offers is what its own wheels/ lists: a manifest that no wheel of it is known for is not taken from it, whoever knows its
 digest. Numbers, generations and environments are always the store's own, and nothing is ever written to a shared pool.
 
-A change of an environment shares a lock on environments/ (flock(2)) until it is published: while it lasts no pool that it may rely on goes,
-and nothing is collected.
+A change of an environment shares a lock (see `locking`) until it is published: while it lasts no pool that it may rely on goes, and nothing
+is collected.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import time
+from _thread import allocate_lock  # threading takes 3 ms, and is not needed for this
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from casfs.errors import CasfsError, StoreDamaged, StoreRefused
+from casfs.store.locking import LockBusy, holding, say_waiting
 from casfs.store.plain import read_plain_file
 from casfs.store.store import FORMAT, Store
 
@@ -43,7 +46,7 @@ def _parse_config(path: str, content: bytes) -> tuple[str, ...]:
     try:
         data = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise StoreRefused(path, f"is no TOML: {error}") from None
+        raise StoreRefused(path, f"is not TOML: {error}") from None
     if unknown := sorted(data.keys() - {_KEY}):
         raise StoreRefused(path, f"has the unknown key {unknown[0]!r}; this casfs knows only {_KEY!r}")
     pools = data.get(_KEY, [])
@@ -122,16 +125,51 @@ def remove_shared_pool(store: Store, pool: str) -> None:
     with _locked(store):
         pools = read_config(store.root)
         if pool not in pools:
-            raise StoreRefused(pool, f"is no shared pool of {store.root}; `casfs pool list` lists them")
+            raise StoreRefused(pool, f"is not a shared pool of {store.root}; `casfs pool list` lists them")
         _write_config(store, [other for other in pools if other != pool])
 
 
 @contextlib.contextmanager
 def relying(store: Store) -> Iterator[None]:
-    """The store has the shared pools of its config behind it, and none of them is taken out meanwhile. Raises StoreRefused as they may."""
-    with _flocked(store.path("environments"), fcntl.LOCK_SH):
+    """The store has the shared pools of its config behind it, and none of them is taken out meanwhile. Raises StoreRefused as they may.
+
+    Within such a block of this process another one waits for nobody: who waits for the first to end would never see it.
+    """
+    with _counting:
+        if (held := _held.get(store.root)) is None:
+            held = _held[store.root] = _Held(contextlib.ExitStack())
+            try:
+                _enter_turn(store, held.stack)
+            except BaseException:
+                del _held[store.root]
+                raise
+        held.count += 1
+    try:
         follow_config(store)
         yield
+    finally:
+        with _counting:
+            held.count -= 1
+            if not held.count:
+                del _held[store.root]
+                held.stack.close()
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lock that blocks of this process share."""
+
+    stack: contextlib.ExitStack
+    count: int = 0
+
+
+_held: dict[str, _Held] = {}  # by store
+_counting = allocate_lock()
+
+
+def _enter_turn(store: Store, stack: contextlib.ExitStack) -> None:
+    with holding(store.path("locks", "turn")):
+        stack.enter_context(holding(store.path("locks", "changes"), is_shared=True))
 
 
 def follow_config(store: Store) -> None:
@@ -141,10 +179,45 @@ def follow_config(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def nothing_relying(store: Store, tell_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """No change is under way. Waits for those that are, which is told once, and new ones wait."""
-    with _flocked(store.path("environments"), fcntl.LOCK_EX, tell_waiting):
+def nothing_relying(store: Store) -> Iterator[None]:
+    """No change is under way. Waits for those that are; new ones wait for a while, so that those that are come to an end."""
+    with contextlib.ExitStack() as stack:
+        _wait_for_changes(store, stack)
         yield
+
+
+_FIRST_WAIT_S = 1.0
+_LOOK_EVERY_S = 0.02
+
+
+def _wait_for_changes(store: Store, stack: contextlib.ExitStack) -> None:
+    """flock(2) has no queue: as long as some change is always under way, who waits for all to end would wait for ever.
+
+    So the turn is held back from new ones, for longer each time; between, one that takes long lets the others go on.
+    """
+    path = store.path("locks", "changes")
+    wait_s = _FIRST_WAIT_S
+    while not _is_free_within(path, 0.0, stack):
+        with holding(store.path("locks", "turn")):
+            if _is_free_within(path, wait_s, stack):
+                return
+        say_waiting(path)
+        time.sleep(_FIRST_WAIT_S)
+        wait_s *= 2
+
+
+def _is_free_within(path: str, wait_s: float, stack: contextlib.ExitStack) -> bool:
+    """Whether a lock could be had within the time; it is held by the stack then."""
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            stack.enter_context(holding(path, may_wait=False))
+        except LockBusy:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return True
 
 
 def _write_config(store: Store, pools: Sequence[str]) -> None:
@@ -157,18 +230,4 @@ def _write_config(store: Store, pools: Sequence[str]) -> None:
 
 def _locked(store: Store) -> contextlib.AbstractContextManager[None]:
     """Hold the right to change the config."""
-    return _flocked(store.root, fcntl.LOCK_EX)
-
-
-@contextlib.contextmanager
-def _flocked(directory: str, how: int, tell_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell_waiting()
-            fcntl.flock(fd, how)
-        yield
-    finally:
-        os.close(fd)
+    return holding(store.path("locks", "config"))

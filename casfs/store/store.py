@@ -14,6 +14,9 @@
                                     upper/, if somebody may write into its mounts (see `uppers`)
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
+    locks/                          empty files, of whoever changes something (see `locking`); made when needed
+    downloads/<file sha256>         what was fetched for a command that then ended too early (see `kept`); made when needed
+    clock                           the newest time that something in the store has (see `clock` and `times`)
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
@@ -25,12 +28,16 @@ Nothing in it but config.toml is meant to be edited; all of it may be looked at.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
+import shlex
 from collections.abc import Sequence
 
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
+from casfs.store.following import resolve_path
 from casfs.store.pools import Pools
 from casfs.store.publish import Batch
 from casfs.store.records import is_file_locked, write_record
@@ -74,7 +81,7 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
     except FileNotFoundError:
         if not create:
             raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None
-        _create(path)
+        _create(resolve_path(path))
         _forget_leases_of_original(path)
         return Store(path)
     except NotADirectoryError:
@@ -83,6 +90,19 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
         raise StoreRefused(path, f"has the format {found.strip()[:40]!r}; this casfs knows only {FORMAT.strip()!r}")
     _forget_leases_of_original(path)
     return Store(path)
+
+
+def open_new_lease(store: Store, path: str) -> int:
+    """A descriptor of a new file in leases/, which is locked. Raises StoreRefused on a read-only disk."""
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        way = f"`casfs --store DIR pool add {shlex.quote(store.root)}` lets it lie behind a store of your own"
+        raise StoreRefused(store.root, f"is on a read-only disk, and every mount and every change is noted in its store; {way}") from None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
 def _forget_leases_of_original(path: str) -> None:
@@ -110,7 +130,7 @@ def _create(path: str) -> None:
     names = set(os.listdir(path))
     if "format" in names:
         return  # somebody else has made it meanwhile
-    strangers = sorted(names - {*DIRECTORIES, "config.toml", "identity", "identity.new"})
+    strangers = sorted(names - {*DIRECTORIES, "locks", "config.toml", "identity", "identity.new"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")
     for name in DIRECTORIES:

@@ -7,13 +7,12 @@ listing.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 
 from casfs.store.records import is_file_locked
 from casfs.store.shared import relying
-from casfs.store.store import Store
+from casfs.store.store import Store, open_new_lease
 
 _PREFIX = "change-"
 
@@ -28,9 +27,8 @@ def changing(store: Store) -> Iterator[None]:
 @contextlib.contextmanager
 def _marked(store: Store) -> Iterator[None]:
     path = store.path("leases", f"{_PREFIX}{os.urandom(6).hex()}")
-    fd = os.open(f"{path}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = open_new_lease(store, f"{path}.new")
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
         os.rename(f"{path}.new", path)  # nobody finds it unlocked while we live
         yield
     finally:

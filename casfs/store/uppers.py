@@ -61,11 +61,11 @@ def current_upper(environment: Environment) -> Upper | None:
         if not _is_directory(f"{_directory(environment)}/{target}/files"):
             return None
     except OSError as error:
-        reason = "is no symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
+        reason = "is not a symbolic link" if error.errno == errno.EINVAL else f"can't be read: {error.strerror}"
         raise StoreDamaged(link, reason) from None
     upper = _parse_upper(environment, target)
     if upper is None or not _is_directory(upper.files):
-        raise StoreDamaged(link, f"points to {target!r}, which is no upper layer")
+        raise StoreDamaged(link, f"points to {target!r}, which is not an upper layer")
     return upper
 
 
@@ -137,12 +137,24 @@ def remove_tree(path: str) -> None:
 def _unlink_all(fd: int) -> list[str]:
     """Unlink all but the directories in a directory, and say which these are."""
     directories = []
-    for name in os.listdir(fd):
+    for name in list_now(fd):
         try:
             os.unlink(name, dir_fd=fd)
         except (IsADirectoryError, PermissionError):
             directories.append(name)
     return directories
+
+
+def list_now(directory: int) -> list[str]:
+    """The names that are in a directory now, given a descriptor of it.
+
+    Through the descriptor itself btrfs shows what was there when it was opened, or when it was last read to its end.
+    """
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def _dissolve(parent: int, name: str) -> None:

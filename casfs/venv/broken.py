@@ -19,7 +19,7 @@ from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import read_member
 from casfs.wheels.filename import canonical_name
-from casfs.wheels.metadata import parse_headers
+from casfs.wheels.metadata import parse_headers, parse_requirement
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -80,8 +80,5 @@ def _iter_requirements(store: Store, one: Distribution, projects: Collection[str
     for line in parse_headers(content).get("requires-dist", ()):
         name = _NAME.match(line)
         project = canonical_name(name[0]) if name else ""
-        if project in projects:
-            from packaging.requirements import InvalidRequirement, Requirement
-
-            with contextlib.suppress(InvalidRequirement):
-                yield Requirement(line), project
+        if project in projects and (requirement := parse_requirement(line)) is not None:
+            yield requirement, project

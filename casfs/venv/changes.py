@@ -15,10 +15,11 @@ from casfs.store.manifests import Description, read_manifest
 from casfs.store.records import now_utc
 from casfs.store.shared import relying
 from casfs.store.store import Store
+from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
-from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
 from casfs.venv.origins import Form
 from casfs.venv.reading import LayerReader
 from casfs.venv.rebuilt import as_before
@@ -26,6 +27,7 @@ from casfs.venv.similar import did_you_mean
 from casfs.venv.skeleton import build_skeleton
 from casfs.venv.tree import Tree
 from casfs.venv.upper.touched import refuse_changed_by_tools, refuse_touched
+from casfs.wheels.source import MAX_WHEEL_SIZE
 
 SKELETON_PROJECT = "casfs-skeleton"
 
@@ -47,6 +49,7 @@ class AddOptions:
 
     is_strict: bool = False
     allow_record_mismatch: bool = False
+    max_wheel_size: int = MAX_WHEEL_SIZE
     progress: Progress = lambda name, done, total: None
     only: frozenset[str] | None = None  # projects that may stay; all others go
     command: str = ""  # what the generation says made it (default: "add" and what was added)
@@ -77,12 +80,47 @@ def create_environment(environment: Environment, interpreter: Interpreter) -> Ge
         return generation
 
 
+def set_interpreter(environment: Environment, interpreter: Interpreter, *, with_pip: bool | None = None) -> Change:
+    """Publish a generation of the same distributions for another interpreter, which must be of the same release unless there are none.
+
+    `with_pip` says whether something stands in for a pip of its own; None leaves that as it is. Raises EnvironmentRefused.
+    """
+    environment.require()  # an environment that does not exist gets no lock, and so no directory
+    with relying(environment.store), environment.locked():
+        before = environment.require()
+        _refuse_misfit(environment, before, interpreter)
+        base = first_generation(environment, interpreter, with_pip=has_stand_in(before) if with_pip is None else with_pip)
+        if (base.interpreter, base.skeleton.manifest) == (before.interpreter, before.skeleton.manifest):
+            return Change(before, before)
+        what = f"set-python {interpreter.executable}" if with_pip is None else f"mount {'--pip' if with_pip else '--no-pip'}"
+        after = next_generation(environment, base, what, before.distributions)
+        environment.publish(after)
+    return Change(before, after)
+
+
+def _refuse_misfit(environment: Environment, before: Generation, interpreter: Interpreter) -> None:
+    """Raises EnvironmentRefused if an interpreter can't use what is in an environment."""
+    was = before.interpreter
+    if (interpreter.python_directory, interpreter.cache_tag) != (was.directory, was.cache_tag):
+        upper = current_upper(environment)
+        if before.distributions or (upper is not None and not upper.is_empty):
+            reason = f"holds what was installed for {was.directory}, and {interpreter.executable} is {interpreter.python_directory}"
+            raise EnvironmentRefused(environment.name, f"{reason}; add the same to another environment, with --env and --python")
+    problems = []
+    for one in before.distributions:
+        about = read_manifest(environment.store, one.files.manifest).description
+        found = [about.tags and tags_problem(interpreter, about.tags), requires_python_problem(interpreter, about.requires_python)]
+        problems += [f"{one.name} {one.version} {problem}" for problem in found if problem]
+    if problems:
+        raise EnvironmentRefused(environment.name, *problems)
+
+
 def add_wheels(
     environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], check: Check, options: AddOptions
 ) -> Change:
     """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
     arrivals = [one if isinstance(one, Arrival) else Arrival(one, os.path.abspath(one)) for one in wheels]
-    request = Request(check, options.allow_record_mismatch, options.progress)
+    request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress)
     ingested = ingest_wheels(environment.store, [one.wheel for one in arrivals], request)
     _refuse_twins(ingested)
     files = options.make_bytecode([(one.manifest, one.content, one.number) for one in ingested])
@@ -262,9 +300,15 @@ def next_generation(environment: Environment, base: Generation, command: str, di
     return dataclasses.replace(base, number=environment.next_number(), created=now_utc(), command=command, distributions=distributions)
 
 
-def first_generation(environment: Environment, interpreter: Interpreter) -> Generation:
+def has_stand_in(generation: Generation) -> bool:
+    """Whether something stands in for a pip that the environment does not have."""
+    outline = generation.skeleton.outline
+    return "pip" in outline.directories[outline.paths["bin"]][1]
+
+
+def first_generation(environment: Environment, interpreter: Interpreter, *, with_pip: bool = True) -> Generation:
     """What the first generation is made from: a skeleton and nothing else."""
-    files, directories = build_skeleton(interpreter)
+    files, directories = build_skeleton(interpreter, with_pip=with_pip)
     about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)
     [(digest, manifest, number)] = ingest_files(environment.store, [MadeFiles(about, files, directories)])
     skeleton = build_layer(digest, number, manifest)

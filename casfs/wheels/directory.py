@@ -110,7 +110,9 @@ def _read_entry(directory: bytes, position: int, problems: Problems) -> tuple[En
 def _check_kind(entry: Entry, problems: Problems) -> None:
     """Only regular files and directories: a link or a device would be a way out, and a setuid bit a way up."""
     kind = stat.S_IFMT(entry.mode)
-    if kind not in (0, stat.S_IFREG) and not (entry.is_directory and kind == stat.S_IFDIR):
+    if kind == stat.S_IFLNK and not entry.size and not entry.is_directory:
+        problems.remark("symbolic links without a target become empty files")
+    elif kind not in (0, stat.S_IFREG) and not (entry.is_directory and kind == stat.S_IFDIR):
         problems.add(entry.name, f"is {_KINDS.get(kind, 'of an unknown kind')}, not a regular file")
     if entry.mode & (stat.S_ISUID | stat.S_ISGID) and not entry.is_directory:
         problems.add(entry.name, "has a setuid or setgid bit")

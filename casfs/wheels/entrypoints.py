@@ -37,7 +37,7 @@ def parse_entry_points(content: bytes, member: str, problems: Problems) -> tuple
     found: dict[str, EntryPoint] = {}
     for group, line in _iter_lines(text):
         if "=" not in line:
-            problems.add(member, f"has a line that is no entry point: {quote(line)}")
+            problems.add(member, f"has a line that is not an entry point: {quote(line)}")
             continue
         entry_point = _parse_line(group, line, member, problems) if group in _GROUPS else None
         if entry_point is None:

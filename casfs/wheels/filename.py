@@ -22,13 +22,21 @@ class WheelFilename:
     tags: tuple[str, ...]
 
     def is_stem(self, stem: str) -> bool:
-        """Whether `stem` (of a .dist-info or .data directory) means this project and version, however it is spelt."""
-        from packaging.utils import canonicalize_name
+        """Whether `stem` (of a .dist-info or .data directory) means this project and version, however it is spelt.
+
+        A version may have a hyphen as well (1.0-1 is 1.0.post1), so any may be the one between the two.
+        """
+        hyphens = [at for at, character in enumerate(stem) if character == "-"]
+        return any(self.is_about(stem[:at], stem[at + 1 :]) for at in hyphens)
+
+    def is_about(self, name: str, version: str) -> bool:
+        """Whether these are the project and the version, however they are spelt."""
         from packaging.version import Version
 
-        name, _, version = stem.rpartition("-")
+        if canonical_name(name) != self.project or len(version) > MAX_COMPONENT:
+            return False
         try:
-            return canonicalize_name(name) == self.project and Version(version) == Version(self.version)
+            return Version(version) == Version(self.version)
         except ValueError:  # no version, or one with a number so long that Python does not read it
             return False
 

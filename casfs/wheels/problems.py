@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import NoReturn
 
-from casfs.errors import WheelRefused
+from casfs.errors import RecordRefused, WheelRefused
 
 # A hostile wheel can have 100,000 bad members; nobody reads further than this.
 _MAX_REPORTED = 100
@@ -28,10 +29,12 @@ class Problems:
         self._allow_record_mismatch = allow_record_mismatch
         self._reasons = _Reasons()
         self._tolerated = _Reasons()
+        self._has_others = False  # beside those of RECORD
+        self._remarks: Counter[str] = Counter()
 
     def add(self, member: str, reason: str) -> None:
         """Note why `member` can't be taken."""
-        self._reasons.add(f"{quote(member)}: {reason}")
+        self.add_wheel(f"{quote(member)}: {reason}")
 
     def add_record(self, member: str, reason: str) -> None:
         """Note where RECORD and the archive disagree about `member`; the user may have chosen to tolerate that."""
@@ -43,20 +46,30 @@ class Problems:
 
     def add_wheel(self, reason: str) -> None:
         """Note what is wrong with the wheel as a whole."""
+        self._has_others = True
         self._reasons.add(reason)
 
     def extend(self, reasons: Iterable[str]) -> None:
         for reason in reasons:
-            self._reasons.add(reason)
+            self.add_wheel(reason)
+
+    def remark(self, what: str) -> None:
+        """Note what is odd and changes nothing; `what` is told once, with how often."""
+        self._remarks[what] += 1
 
     def refuse(self, reason: str) -> NoReturn:
         """Stop here: after `reason` nothing more can be found out. Raises WheelRefused with it and all reasons so far."""
         raise WheelRefused(self._filename, reason, *self._reasons.shown())
 
     def raise_any(self) -> None:
-        """Raise WheelRefused if there is a reason."""
+        """Raise WheelRefused if there is a reason; RecordRefused if all of them are RECORD's."""
         if self._reasons.shown():
-            raise WheelRefused(self._filename, *self._reasons.shown())
+            raise (WheelRefused if self._has_others else RecordRefused)(self._filename, *self._reasons.shown())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd and changes nothing."""
+        return tuple(f"{what} ({count})" for what, count in self._remarks.items())
 
     @property
     def tolerated(self) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ MAX_RECORD = 32 << 20
 _SELF_AND_SIGNATURES = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
 _DIGEST_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
+_OTHER_BASE64 = str.maketrans("+/", "-_")
 _HEX = re.compile(r"[0-9a-f]+")
+_LEADING = re.compile(r"/+|(\./+)+")
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
@@ -50,13 +52,17 @@ def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str
     own = f"{dist_info}/RECORD"
     rows: dict[str, RecordEntry | None] = {}
     try:
-        for row in csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True):
+        for number, row in enumerate(csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True)):
+            if number > MAX_MEMBERS:
+                problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             if not row:
                 continue  # an empty line
+            if path := _LEADING.sub("", row[0], count=1) if row[0].startswith(("/", "./")) else "":
+                if path != row[0]:
+                    problems.remark("RECORD has paths that begin with / or ./")
+                row[0] = path
             if row[0] in rows:
                 problems.add_record(row[0], "is listed in RECORD twice")
-            if len(rows) > MAX_MEMBERS:
-                problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             rows[row[0]] = _parse_row(row, dist_info, problems)
     except UnicodeDecodeError:
         problems.add(own, "is not UTF-8")
@@ -75,13 +81,15 @@ def _parse_row(row: list[str], dist_info: str, problems: Problems) -> RecordEntr
             problems.add_record(path, "has no hash in RECORD")
         return None
     if row[2] and not _SIZE.fullmatch(row[2]):
-        problems.add_record(path, f"has the size {quote(row[2])} in RECORD, which is no number")
+        problems.add_record(path, f"has the size {quote(row[2])} in RECORD, which is not a number")
         return None
     algorithm, _, value = row[1].partition("=")
     if algorithm not in RECORD_ALGORITHMS:
         problems.add_record(path, f"has a hash of kind {quote(algorithm)} in RECORD; it must be sha256, sha384 or sha512")
         return None
     digest = _parse_hash(algorithm, value)
+    if digest is None and (digest := _parse_hash(algorithm, value.rstrip("=").translate(_OTHER_BASE64))):
+        problems.remark("RECORD has hashes that are padded, or in the base64 that is not for URLs")
     if digest is None:
         problems.add_record(path, f"has a hash in RECORD that is no {algorithm} in unpadded URL-safe base64")
         return None
@@ -113,7 +121,8 @@ def match_record(
     rows: dict[str, RecordEntry | None], members: Collection[Member], dist_info: str, problems: Problems
 ) -> dict[str, RecordEntry]:
     """The rows that are about members. A row without its file, or a file without its row, goes to `problems`."""
-    for path in rows.keys() - {member.name for member in members}:
+    names = {member.name for member in members}
+    for path in (path for path in rows if path not in names):
         problems.add_record(path, "is listed in RECORD but is not in the archive")
     return dict(_iter_matches(rows, members, dist_info, problems))
 

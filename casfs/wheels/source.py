@@ -7,6 +7,14 @@ from typing import Protocol
 
 from casfs.errors import WheelRefused
 
+MAX_WHEEL_SIZE = 16 << 30
+"""Bytes of a wheel's file, unless the user says otherwise: several times the largest known ones."""
+
+
+def too_large(size: int, limit: int) -> str:
+    """The reason why a file of `size` bytes is refused."""
+    return f"has {size} bytes; the limit is {limit} (--max-wheel-size)"
+
 
 class WheelSource(Protocol):
     """The bytes of a wheel, in a private copy that nobody else can change while it is read.

@@ -48,6 +48,8 @@ class Wheel:
     entry_points: tuple[EntryPoint, ...]
     tolerated: tuple[str, ...]
     """Where RECORD and archive disagree, if the user allowed that."""
+    remarks: tuple[str, ...] = ()
+    """What is odd and changes nothing."""
 
 
 def read_wheel(source: WheelSource, filename: str, *, allow_record_mismatch: bool = False) -> Wheel:
@@ -102,6 +104,7 @@ class _Reader:
             files=tuple(sorted(files, key=lambda file: file.path)),
             entry_points=entry_points,
             tolerated=self.problems.tolerated,
+            remarks=self.problems.remarks,
         )
 
     def _read_metadata(self) -> Metadata:

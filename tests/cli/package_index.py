@@ -212,15 +212,21 @@ def once(fault: Callable[[_Handler, bytes], None]) -> Callable[[_Handler, bytes]
         if not done:
             done.append(True)
             fault(handler, content)
-            return
-        start = int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        done.append(start)
-        if start:
-            handler.answer(206, content[start:], **{"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"})
         else:
-            handler.answer(200, content)
+            with_ranges(handler, content)
 
     return serve
+
+
+def with_ranges(handler: _Handler, content: bytes) -> None:
+    """No fault: the file, from where it is asked for."""
+    start = int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+    if start >= len(content):
+        handler.answer(416, b"")
+    elif start:
+        handler.answer(206, content[start:], **{"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"})
+    else:
+        handler.answer(200, content)
 
 
 def make_environ(directory: Path, index: PackageIndex) -> dict[str, str]:

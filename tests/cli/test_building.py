@@ -85,3 +85,34 @@ def test_a_build_that_fails_says_all_and_what_was_built(
         [last] = [line for line in said.splitlines() if line.startswith("casfs: ") and "can't be built" in line]
         assert (str(project) if kind is not _source_distribution else index.file_url("mine-1.0.tar.gz")) in last
     assert leftovers(casfs) == []
+
+
+def test_of_a_long_log_the_end_is_shown_and_all_is_kept(casfs: Casfs, index: PackageIndex, tmp_path: Path) -> None:
+    project = talkative(tmp_path / "p", 'print("\\n".join(f"line {n}" for n in range(500))); raise ValueError("oh no")')
+    (tmp_path / "kept").mkdir()
+    said = casfs.run(
+        "add", _source_distribution(project, index), code=1, environ={"TMPDIR": str(tmp_path / "kept")}, capture_output=True
+    ).stderr
+    assert len(said.splitlines()) < 30
+    assert "ValueError: oh no" in said
+    [log] = (tmp_path / "kept").glob("casfs-build-*.log")
+    assert f"(all of it: {log})" in said
+    assert all(f"line {n}\n" in log.read_text() for n in range(500))
+
+
+def test_what_uv_says_of_a_requirement_is_about_the_requirement(casfs: Casfs) -> None:
+    said = casfs.run("add", "six=1", code=1).stderr
+    assert "six=1" in said
+    assert "`-`" not in said
+    assert said.endswith("casfs: uv: failed for the reason above; nothing has changed\n")
+
+
+def test_poetry_without_its_plugin_is_told_apart(casfs: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "poetry").write_text("#!/bin/sh\necho 'The requested command export does not exist.' >&2\nexit 1\n")
+    (tmp_path / "poetry").chmod(0o755)
+    (tmp_path / "poetry.lock").write_text("")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    said = casfs.run("sync", tmp_path / "poetry.lock", code=1, environ={"PATH": path}).stderr
+    assert said.startswith(f"casfs: {tmp_path}/poetry.lock: ")
+    assert "`poetry self add poetry-plugin-export`" in said
+    assert said.count("\n") == 1

@@ -43,7 +43,7 @@ def test_wheels_that_no_environment_has_stay_and_are_named(casfs: Casfs) -> None
     casfs.run("collect")
     done = casfs.run("collect")
     assert done.stdout == "nothing to collect\n"
-    assert done.stderr == "1 wheel that no environment has can be added again: --unused-wheels removes them\n"
+    assert done.stderr == "kept for the next `casfs add`: 1 wheel that no environment uses; `casfs collect --unused-wheels` removes them\n"
 
 
 def test_a_dry_run_removes_nothing_and_says_what_would_go(casfs: Casfs) -> None:

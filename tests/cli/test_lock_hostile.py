@@ -135,7 +135,7 @@ def of_repository(url: object, commit: str, kind: str = "git") -> str:
 
 @pytest.mark.parametrize("commit", ["main", "-q", "--pathspec-from-file=/etc/hostname", "", "abcdef0", "A" * 40])
 def test_commit_that_is_none_is_refused(casfs: Casfs, commit: str) -> None:
-    assert f"commit-id {commit!r} is no commit" in refusal(casfs, of_repository("file:///nowhere", commit))
+    assert f"commit-id {commit!r} is not a commit" in refusal(casfs, of_repository("file:///nowhere", commit))
 
 
 def test_name_that_looks_like_a_commit_is_refused(casfs: Casfs) -> None:

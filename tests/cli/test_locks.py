@@ -130,7 +130,7 @@ def test_relative_paths_are_relative_to_the_lock(casfs: Casfs) -> None:
 _HEAD = 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "one"\n'
 
 BAD = {
-    "no TOML": ("[[packages", "is no lock file"),
+    "no TOML": ("[[packages", "is not a lock file"),
     "no lock": ("x = 1", "lock-version"),
     "future": ('lock-version = "9.0"\ncreated-by = "x"\npackages = []', "9.0"),
     "other scheme": (
@@ -164,7 +164,7 @@ def test_lock_that_can_not_be_used_is_named_with_the_reason(casfs: Casfs, name: 
 
 
 def test_lock_that_is_not_there_is_told(casfs: Casfs) -> None:
-    assert casfs.run("sync", casfs.directory / "none.toml", code=1).stderr.endswith("none.toml: is no file\n")
+    assert casfs.run("sync", casfs.directory / "none.toml", code=1).stderr.endswith("none.toml: no such file\n")
     assert casfs.run("sync", ".", code=1).stderr == "casfs: .: is a directory; name the lock file in it\n"
 
 
@@ -176,6 +176,8 @@ def test_lock_that_is_not_there_is_told(casfs: Casfs) -> None:
         ("Pipfile", "`pipenv requirements > requirements.txt`"),
         ("Pipfile.lock", "`pipenv requirements > requirements.txt`"),
         ("environment.yml", "conda"),
+        ("l.toml", "is named pylock.toml or pylock.NAME.toml"),
+        ("my.pylock.toml", "is named pylock.toml or pylock.NAME.toml"),
         ("one-1.0-py3-none-any.whl", "`casfs add` adds it"),
     ],
 )

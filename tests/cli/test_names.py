@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,8 @@ from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
 from tests.cli.projects import commit_project, make_project, pack_project
 from tests.cli.test_changes import listed
-from tests.fuse.harness import Casfs, is_readable, site_packages
-from tests.make_wheels import make_wheel, pack, with_record
+from tests.fuse.harness import Casfs, site_packages
+from tests.make_wheels import MadeWheel, make_wheel, pack, with_record
 
 
 @pytest.fixture
@@ -167,6 +169,14 @@ def test_login_of_an_index_opens_its_files_and_is_recorded_nowhere(casfs: Casfs,
     assert "secret" not in (casfs.store / "environments/default/current").read_text()
 
 
+def test_login_of_an_index_that_a_requirements_file_names_opens_its_files(casfs: Casfs, index: PackageIndex) -> None:
+    index.offer("one")
+    index.login = ("somebody", "secret")
+    del casfs.environ["UV_INDEX_URL"]
+    (casfs.directory / "requirements.txt").write_text(f"-i http://somebody:secret@{index.host}/simple\none\n")
+    assert casfs.add("-r", casfs.directory / "requirements.txt").stdout == "+ one 1.0\n"
+
+
 def test_login_in_netrc_opens_files(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one")
     index.login = ("somebody", "secret")
@@ -266,20 +276,65 @@ def test_index_without_hashes_is_no_obstacle(casfs: Casfs, index: PackageIndex) 
     assert casfs.add("one").stdout == "+ one 1.0\n"
 
 
-def test_interrupted_download_leaves_nothing(casfs: Casfs, index: PackageIndex) -> None:
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "casfs: interrupted\n"), (signal.SIGTERM, 143, "")])
+def test_download_that_is_ended_leaves_nothing_unfinished(
+    casfs: Casfs, index: PackageIndex, number: signal.Signals, code: int, said: str
+) -> None:
     index.offer("one", size=1_000_000)
     index.faults["one-1.0-py3-none-any.whl"] = package_index.is_silent
     before = casfs.generation()
     process = subprocess.Popen(casfs.command("add", "one"), env=casfs.environ, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stderr
-    assert is_readable(process.stderr.fileno(), 60)  # "Resolved 1 package"
-    while not any(path.suffix == ".whl" for path in (casfs.store / "tmp").rglob("*")):
+    while not any(path.stat().st_size for path in (casfs.store / "tmp").rglob("*.whl")):
         assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60)[1].endswith("casfs: interrupted\n")
-    assert process.returncode == 130
+    process.send_signal(number)
+    assert process.communicate(timeout=240)[1] == said
+    assert process.returncode == code
     assert casfs.generation() == before
     assert leftovers(casfs) == []
+    kept = casfs.store / "downloads" / index.digests["one-1.0-py3-none-any.whl"]
+    size = kept.stat().st_size
+    starts: list[str | None] = []
+
+    def serve_the_rest(handler: Any, content: bytes) -> None:
+        starts.append(handler.headers.get("Range"))
+        handler.answer(206, content[size:], **{"Content-Range": f"bytes {size}-{len(content) - 1}/{len(content)}"})
+
+    index.faults["one-1.0-py3-none-any.whl"] = serve_the_rest
+    assert casfs.add("one").stdout == "+ one 1.0\n"
+    assert starts == [f"bytes={size}-"]
+    assert not kept.exists()
+
+
+def keep(casfs: Casfs, wheel: MadeWheel, content: bytes) -> Path:
+    """As if an earlier command had left this of a wheel."""
+    kept = casfs.store / "downloads" / hashlib.sha256(wheel.content).hexdigest()
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(content)
+    return kept
+
+
+def test_download_that_is_there_whole_is_not_fetched_again(casfs: Casfs, index: PackageIndex) -> None:
+    wheel = index.offer("one")
+    keep(casfs, wheel, wheel.content)
+    index.fetched()
+    assert casfs.add("one").stdout == "+ one 1.0\n"
+    assert index.fetched() == []
+
+
+@pytest.mark.parametrize("length", [10, None, 1_000_000], ids=["too short", "of the right size", "too long"])
+def test_download_that_somebody_else_left_is_not_believed(casfs: Casfs, index: PackageIndex, length: int | None) -> None:
+    wheel = index.offer("one", size=5000)
+    keep(casfs, wheel, bytes(length or len(wheel.content)))
+    index.faults[wheel.filename] = package_index.with_ranges
+    assert casfs.add("one").stdout == "+ one 1.0\n"
+    assert os.listdir(casfs.store / "downloads") == []
+
+
+def test_downloads_that_are_kept_are_collected(casfs: Casfs, index: PackageIndex) -> None:
+    keep(casfs, index.offer("one"), b"x" * 5000)
+    assert "1 unfinished download" in casfs.run("collect", "--dry-run").stdout
+    assert casfs.run("collect").stdout == "freed 8.2 kB: 1 unfinished download\n"
+    assert os.listdir(casfs.store / "downloads") == []
 
 
 def test_full_disk_is_told_and_leaves_nothing(casfs: Casfs, index: PackageIndex) -> None:
@@ -354,3 +409,10 @@ def test_what_the_pool_has_lost_is_fetched_again(casfs: Casfs, index: PackageInd
     casfs.add("one")
     assert index.fetched() == ["two-1.0-py3-none-any.whl"]
     casfs.run("fsck")
+
+
+def test_a_generation_says_what_was_typed(casfs: Casfs, index: PackageIndex) -> None:
+    index.offer("one", needs="two")
+    index.offer("two")
+    casfs.add("one>=1", "two")
+    assert json.loads(casfs.run("generations", "--json").stdout)[-1]["command"] == "add 'one>=1' two"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from casfs.cli.output import note, say, say_json, warn
+from casfs.cli.output import note, say, say_json, say_table, warn
 from casfs.errors import FetchFailed
 from casfs.fetch.access import hide_logins, split_login
 from tests.cli.test_names import casfs, index
@@ -68,3 +68,16 @@ def test_login_of_an_editable_project_that_can_not_be_had_is_not_told(casfs: Cas
     done = casfs.run("add", "-e", "git+https://u:secret@127.0.0.1:9/x", code=1)
     assert "secret" not in done.stderr
     assert "casfs: git+https://127.0.0.1:9/x: " in done.stderr
+
+
+def test_columns_are_aligned_for_letters_of_any_width(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table(("Name", "Size"), [("世界", "1"), ("e\u0301t", "2"), ("a\n", "3"), ("…", "4")])
+    assert capsys.readouterr().out.split("\n") == [
+        "Name     Size",
+        "-------  ----",
+        "世界     1",
+        "e\u0301t       2",
+        "a\\u000a  3",
+        "…        4",
+        "",
+    ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from casfs.cli.output import local_time
 from casfs.digest import digest_bytes
 from tests.fuse.harness import PYTHON_DIRECTORY, Casfs
 
@@ -57,6 +59,7 @@ def test_show_tells_every_file_as_the_environment_shows_it(filled: Casfs) -> Non
     assert files[f"{site}/demo/__init__.py"]["bytes"] == len(FILES["demo/__init__.py"])
     assert {files[f"bin/{name}"]["kind"] for name in ("demo", "demo-script")} == {"executable"}
     assert facts["requires-python"] == ">=3.8"
+    assert facts["entered-store"][4:].endswith("+00:00")
     assert facts["entry-points"] == ["demo = demo:main"]
     assert facts["tags"] == ["py3-none-any"]
     assert facts["record-mismatches"] == []
@@ -87,7 +90,7 @@ def test_generations_tells_each_with_its_command(filled: Casfs) -> None:
     lines = filled.run("generations").stdout.rstrip("\n").split("\n")[2:]
     for one, line in zip(found, lines, strict=True):
         assert line.startswith("*") == one["is-current"]
-        expected = [str(one["generation"]), one["created"], str(len(one["distributions"])), *one["command"].split()]
+        expected = [str(one["generation"]), *local_time(one["created"]).split(), str(len(one["distributions"])), *one["command"].split()]
         assert line.removeprefix("*").split() == expected
 
 
@@ -105,3 +108,12 @@ def test_status_text_holds_what_the_json_holds(casfs: Casfs) -> None:
     assert lines[1].split() == ["Mountpoint", "Environment", "Generation", "Mode", "Data", "path", "Process"]
     assert lines[3].split() == [str(mountpoint), "default", str(one["generation"]), "read-only", one["data_path"], str(one["pid"])]
     assert {line.split()[0] for line in lines[5:] if line} >= one["requests"].keys()
+
+
+def test_moments_are_shown_by_the_clock_of_the_reader(filled: Casfs) -> None:
+    shown = [
+        filled.run("generations", environ={"TZ": zone}, capture_output=True).stdout.splitlines()[2].split()[1:3]
+        for zone in ("UTC0", "XYZ-1")
+    ]
+    there, here = (datetime.fromisoformat(" ".join(one)) for one in shown)
+    assert here - there == timedelta(hours=1)

@@ -69,7 +69,7 @@ def test_a_service_manager_hears_when_it_serves(casfs: Casfs, tmp_path: Path, wo
     address = f"@casfs-{secrets.token_hex(6)}" if is_abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address.replace("@", "\0", 1))
-        manager.settimeout(30)
+        manager.settimeout(60)
         command = casfs.command(*(str(tmp_path / "mnt") if word == "MOUNTPOINT" else word for word in words))
         environ = {**casfs.environ, "NOTIFY_SOCKET": address}
         with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as daemon:

@@ -70,7 +70,7 @@ def test_a_watch_on_a_terminal_puts_each_status_in_the_place_of_the_one_before(c
         try:
             seen = b""
             while seen.count(b"\033[H\033[2Jstore ") < 2:
-                assert is_readable(ours, 10)
+                assert is_readable(ours, 60)
                 seen += os.read(ours, 4096)
         finally:
             watch.send_signal(signal.SIGINT)

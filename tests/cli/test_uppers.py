@@ -50,7 +50,7 @@ def test_nothing_was_ever_written(casfs: Casfs, mounted: MountedWorkshop, comman
 @pytest.mark.parametrize("command", ["diff", "absorb", "reset"])
 def test_an_environment_that_does_not_exist(casfs: Casfs, command: str) -> None:
     done = casfs.run("--env", "nowhere", command, code=1)
-    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add --env nowhere` makes one\n"
     assert not (casfs.store / "environments" / "nowhere").exists()
 
 
@@ -122,7 +122,7 @@ def test_absorb_tells_each_change_and_what_is_left(casfs: Casfs, used: MountedWo
     done = casfs.run("absorb")
     assert done.stdout == "+ fresh 3.0\n- other 1.0\n"
     assert " B before, 19 B now\n" in done.stderr
-    assert done.stderr.endswith("staying there, since nobody installed or somebody changed them: 2 files; `casfs diff` names them\n")
+    assert done.stderr.endswith("2 files in it stay: edited, or part of no installed distribution; `casfs diff` names them\n")
     assert [one["name"] for one in json.loads(casfs.run("list", "--json").stdout)] == ["demo", "fresh"]
     assert [one["name"] for one in read_diff(casfs)["distributions"]] == ["demo"]
     assert casfs.run("show", "fresh").stdout.startswith("name: fresh\nversion: 3.0\norigin: pip\nsize: ")
@@ -147,13 +147,13 @@ def test_what_was_absorbed_can_be_rolled_back(casfs: Casfs, used: MountedWorksho
 def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("add", casfs.wheel("other", "2.0"), code=1)
     assert done.stderr == (
-        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset` throws it away\n"
+        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset other` throws it away\n"
     )
 
 
 def test_reset_without_a_terminal_needs_yes(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("reset", code=1, stdin=subprocess.DEVNULL)
-    assert done.stderr == "casfs: default: there is no terminal to ask whether what was written may be lost; say it with --yes\n"
+    assert done.stderr == "casfs: default: there is no terminal to ask on; `casfs reset --yes` does not ask\n"
     assert read_diff(casfs)["files"]
     assert casfs.run("reset", "--yes").stderr == "default shows generation 2 alone again\n"
     assert read_diff(casfs)["bytes"] == 0
@@ -184,3 +184,12 @@ def test_reset_names_only_the_first_of_very_many_files(casfs: Casfs, mounted: Mo
         os.close(ours)
         os.close(theirs)
     assert done.stdout.endswith("  added   mine/19\n  and 10 more files\n")
+
+
+def test_reset_of_a_project_leaves_what_was_done_to_others(casfs: Casfs, used: MountedWorkshop) -> None:
+    used.write("share/mine", b"mine")
+    done = casfs.run("reset", "--yes", "Other")
+    assert done.stderr == f"default shows other as generation {casfs.generation()} has it again\n"
+    assert "other" not in casfs.run("diff").stdout
+    assert "share/mine" in casfs.run("diff").stdout
+    assert casfs.run("reset", "--yes", "other", code=1).stderr == "casfs: default: nothing of other was changed in a mount of it\n"

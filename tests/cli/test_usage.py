@@ -38,8 +38,6 @@ def test_version(casfs: Casfs) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
-        ("unknown",),
         ("add",),
         ("remove",),
         ("show",),
@@ -102,14 +100,14 @@ def test_invalid_environment_name_is_refused(casfs: Casfs, name: str) -> None:
 @pytest.mark.parametrize("words", [("list",), ("show", "demo"), ("remove", "demo"), ("rollback",), ("generations",)], ids=" ".join)
 def test_unknown_environment_is_an_error(casfs: Casfs, words: tuple[str, ...]) -> None:
     done = casfs.run(*words, "--env", "nowhere", code=1)
-    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add` makes one\n"
+    assert done.stderr == "casfs: nowhere: there is no environment of this name; `casfs add --env nowhere` makes one\n"
     assert not (casfs.store / "environments/nowhere").exists()
 
 
 @pytest.mark.parametrize("words", [("list",), ("status",), ("fsck",), ("remove", "x"), ("rollback",)], ids=" ".join)
 def test_missing_store_is_an_error_and_is_not_made(casfs: Casfs, tmp_path: Path, words: tuple[str, ...]) -> None:
     done = casfs.run(*words, "--store", tmp_path / "none", code=1)
-    assert done.stderr == f"casfs: {tmp_path}/none: is not a casfs store; `casfs add` makes one\n"
+    assert done.stderr == f"casfs: {tmp_path}/none: is not a casfs store; `casfs --store {tmp_path}/none add` makes one\n"
     assert not (tmp_path / "none").exists()
 
 
@@ -211,3 +209,85 @@ def test_fsck_says_in_plain_lines_what_fast_does_not_prove(casfs: Casfs) -> None
 def test_the_signs_of_changes_are_explained(casfs: Casfs) -> None:
     for command in ("add", "sync"):
         assert "+ came, - went, ~ is another version or comes from elsewhere, = was there already" in casfs.run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rollback", "first"), "argument N: 'first' is not a whole number"),
+        (("collect", "--keep", "x"), "argument --keep: 'x' is not a whole number"),
+        (("collect", "--keep", "0"), "argument --keep: must be 1 or more"),
+        (("mount", "--into", "me", "x"), "argument --into: 'me' is not a whole number"),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_number_is_named(casfs: Casfs, words: tuple[str, ...], said: str) -> None:
+    assert said in casfs.run(*words, code=2).stderr
+
+
+def test_a_list_of_nothing_says_what_to_do(casfs: Casfs) -> None:
+    wheel = casfs.wheel("demo")
+    casfs.run("add", "--env", "e", wheel)
+    casfs.run("remove", "--env", "e", "demo")
+    done = casfs.run("list", "--env", "e")
+    assert (done.stdout, done.stderr) == ("", "environment 'e' is empty; `casfs add --env e NAME` adds a project to it\n")
+    assert "`casfs pool add DIR`" in casfs.run("pool", "list").stderr
+    assert casfs.run("daemon", "logs").stderr == "no daemon of the store has logged anything\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root chooses an owner")
+def test_a_mount_that_fails_leaves_no_directory_that_it_made(casfs: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    casfs.run("mount", "--owner", "nobody-of-this-name", tmp_path / "there/new/.venv", code=1)
+    assert list((tmp_path / "there").iterdir()) == []
+    casfs.run("mount", "--owner", "nobody-of-this-name", tmp_path / "there", code=1)
+    assert (tmp_path / "there").is_dir()
+
+
+def test_casfs_alone_says_how_to_begin(casfs: Casfs) -> None:
+    done = casfs.run()
+    assert len(done.stdout.splitlines()) == 5
+    assert done.stderr == ""
+
+
+def test_help_is_a_command_too(casfs: Casfs) -> None:
+    assert casfs.run("help").stdout == casfs.run("--help").stdout
+    assert casfs.run("help", "add").stdout == casfs.run("add", "--help").stdout
+    assert casfs.run("help", "env", "remove").stdout == casfs.run("env", "remove", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("instal",), "casfs add"),
+        (("lisst",), "casfs list"),
+        (("uninstall", "x"), "casfs remove"),
+        (("env", "rm", "x"), "casfs env remove"),
+    ],
+    ids=str,
+)
+def test_a_mistyped_command_is_told_with_what_is_meant(casfs: Casfs, words: tuple[str, ...], meant: str) -> None:
+    done = casfs.run(*words, code=2)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert f"did you mean `{meant}`?" in done.stderr
+    assert "did you mean" not in casfs.run("xyzzy", code=2).stderr
+
+
+@pytest.mark.parametrize("words", [("list",), ("remove", "demo"), ("run", "--", "true"), ("export", "x")], ids=" ".join)
+def test_a_mistyped_environment_is_told_with_what_is_meant(casfs: Casfs, words: tuple[str, ...]) -> None:
+    casfs.run("add", "--env", "project", casfs.wheel("demo"))
+    assert "did you mean 'project'?" in casfs.run(words[0], "--env", "projekt", *words[1:], code=1).stderr
+
+
+def test_quiet_leaves_results_warnings_and_errors(casfs: Casfs) -> None:
+    wheel = casfs.wheel("demo")
+    for words in (("-q", "add", wheel), ("add", "-q", wheel)):
+        assert casfs.run(*words).stderr == ""
+    assert casfs.run("-q", "list").stdout == casfs.run("list").stdout != ""
+    assert casfs.run("-q", "show", "none", code=1).stderr.startswith("casfs: default: ")
+
+
+def test_verbose_says_where_it_works_and_where_an_error_arose(casfs: Casfs) -> None:
+    said = casfs.run("show", "none", "-v", code=1).stderr
+    assert said.startswith(f"store {casfs.store}, environment 'default'\nTraceback")
+    assert said.splitlines()[-1].startswith("casfs: default: none ")

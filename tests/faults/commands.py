@@ -85,6 +85,13 @@ def check_refusal(done: Done) -> None:
     assert lines[0].startswith("casfs: "), done.errors
 
 
+def check_names_a_file(done: Done) -> None:
+    """The line that says why begins with what it is about."""
+    subject, _, reason = done.errors.removeprefix("casfs: ").partition(": ")
+    assert subject, done.errors
+    assert reason, done.errors
+
+
 def read_contents(store: Path, name: str = "default") -> Contents:
     """What the environment holds; every byte of it is compared with its digest. An environment that does not exist holds nothing."""
     environment = Environment(open_store(store), name)
@@ -108,7 +115,8 @@ def _read_layers(environment: Environment, manifests: Iterable[str]) -> dict[str
             content = Path(environment.store.pool.path(file.digest)).read_bytes()
             assert hashlib.sha256(content).hexdigest() == file.digest, f"wrong bytes under the name of {file.path}"
             assert len(content) == file.size
-            files[file.path] = file.digest
+            is_bytecode = file.path.endswith(".pyc")  # its first 16 bytes say when its source entered the store
+            files[file.path] = hashlib.sha256(content[16:]).hexdigest() if is_bytecode else file.digest
     return files
 
 
@@ -119,11 +127,11 @@ def all_generations(store: Path, name: str = "default") -> dict[int, Contents]:
 
 
 def snapshot(store: Path) -> dict[str, str]:
-    """Every name in the store but those in tmp/ and stamps/, with what it holds; a copy's `identity` is another."""
+    """Every name in the store but in tmp/, stamps/ and locks/, with what it holds: a copy has another identity, and the clock goes on."""
     found = {}
     for path in sorted(store.rglob("*")):
         name = str(path.relative_to(store))
-        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps", "identity") or (path.is_dir() and not path.is_symlink()):
+        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps", "locks", "identity", "clock") or (path.is_dir() and not path.is_symlink()):
             continue
         found[name] = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
     return found

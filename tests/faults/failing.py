@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.collecting import Collecting
+from tests.faults.commands import check_names_a_file
 from tests.faults.scene import Scene
 from tests.faults.strace import Call, calls_on, inject
+
+_NAMED = ("ENOSPC", "EDQUOT", "ENOLCK")
+"""Errors that are a file system's: a user wants to know which."""
 
 Point = tuple[Call, str]
 """A call and the error with which it fails."""
@@ -38,6 +42,8 @@ class Failing:
         done = inject(self.scene, store, call, f"error={error}", self.directory / f"{number}.log")
         try:
             self.scene.check_interrupted(store, done)
+            if done.code and error in _NAMED:
+                check_names_a_file(done)
         except BaseException as problem:
             problem.add_note(f"{error} at {call.text}\n{done}")
             raise

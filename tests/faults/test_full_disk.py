@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.collecting import Collecting
-from tests.faults.commands import check_clean, check_refusal, read_contents, snapshot
+from tests.faults.commands import check_clean, check_names_a_file, check_refusal, read_contents, snapshot
 from tests.faults.scene import Scene
 
 _PAGE = 4096
@@ -64,6 +64,7 @@ def add_to_full_disk(scene: Scene, disk: SmallDisk, limit: dict[str, int]) -> bo
     done = scene.add(store)
     if done.code:
         check_refusal(done)
+        check_names_a_file(done)
         assert "no space left on device" in done.errors
         if scene.old:
             check_is_as_before(scene, store, before)
@@ -118,6 +119,7 @@ def test_export_to_a_disk_without_room_leaves_nothing(upgrade: Scene, workspace:
             if not done.code:
                 break
             check_refusal(done)
+            check_names_a_file(done)
             assert "no space left on device" in done.errors
             assert os.listdir(disk.path) == []
             refused += 1

@@ -28,7 +28,7 @@ from tests.prepared import Prepared
 REPOSITORY = Path(__file__).parent.parent.parent
 PYTHON_DIRECTORY = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
-TIME_LIMIT_S = 60
+TIME_LIMIT_S = 240
 """A command that takes longer hangs."""
 
 _MNT_DETACH = 2  # umount(2)
@@ -189,7 +189,7 @@ def wait_for_end(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        if not is_readable(fd, 10):
+        if not is_readable(fd, TIME_LIMIT_S):
             signal.pidfd_send_signal(fd, signal.SIGKILL)
             raise AssertionError(f"daemon {pid} did not end with its mount")
     finally:

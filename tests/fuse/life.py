@@ -117,7 +117,7 @@ def readers(directory: Path, *kinds: str, rest_s: float = 0.0) -> Iterator[list[
         processes = [stack.enter_context(_start(kind, directory, rest_s)) for kind in kinds]
         yield seen
         for process in processes:
-            answer, _ = process.communicate("", timeout=60)
+            answer, _ = process.communicate("", timeout=240)
             seen.append(Seen(*json.loads(answer)))
 
 

@@ -70,7 +70,7 @@ class PlainUser:
         command = ["unshare", "--mount", sys.executable, "-c", _SETUP, str(HOME), str(UID), *sorted(needed)]
         self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout
-        if not is_readable(self._holder.stdout.fileno(), 30) or self._holder.stdout.readline() != "ready\n":
+        if not is_readable(self._holder.stdout.fileno(), 60) or self._holder.stdout.readline() != "ready\n":
             self._holder.kill()
             self._holder.communicate()
             raise AssertionError("there is no namespace for a plain user")
@@ -109,7 +109,7 @@ class PlainUser:
         if mark := os.environ.get("CASFS_CI_MARK"):
             environ["CASFS_CI_MARK"] = mark
         done = subprocess.run(
-            [*enter, *user, "env", f"--chdir={HOME}", *command], env=environ, capture_output=True, text=True, timeout=60, check=False
+            [*enter, *user, "env", f"--chdir={HOME}", *command], env=environ, capture_output=True, text=True, timeout=240, check=False
         )
         if code is not None and done.returncode != code:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}")

@@ -28,7 +28,7 @@ def demo(request: pytest.FixtureRequest, casfs: Casfs) -> Path:
 def python(mountpoint: Path, *words: str, writes: bool = False) -> str:
     """What a process prints; it keeps the bytecode that it makes if `writes`."""
     environ = clean_environ(PYTHONDONTWRITEBYTECODE="" if writes else "1")
-    done = subprocess.run([mountpoint / "bin/python", *words], capture_output=True, text=True, check=True, env=environ, timeout=60)
+    done = subprocess.run([mountpoint / "bin/python", *words], capture_output=True, text=True, check=True, env=environ, timeout=240)
     return done.stdout + done.stderr
 
 
@@ -40,7 +40,7 @@ def run_python(mountpoint: Path, source: str) -> str:
 def pip(mountpoint: Path, *words: str | Path) -> None:
     """pip, as a user runs it on a mount."""
     command = [sys.executable, "-m", "pip", "--python", mountpoint / "bin/python", *words]
-    subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=True, capture_output=True, timeout=60)
+    subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=True, capture_output=True, timeout=240)
 
 
 def shown(mountpoint: Path) -> list[str]:
@@ -66,7 +66,7 @@ def test_tracebacks_and_inspect_show_the_mounted_path(demo: Path) -> None:
     source = "import demo, inspect; print(inspect.getsource(demo.twice), inspect.getsourcefile(demo.fail), demo.twice.__code__.co_filename)"
     path = f"{site_packages(demo)}/demo/more.py"
     assert python(demo, "-c", source).split("\n", 1)[1].strip() == f"assert x\n    return 2 * x\n {path} {path}"
-    done = subprocess.run([demo / "bin/python", "-c", "import demo; demo.fail()"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([demo / "bin/python", "-c", "import demo; demo.fail()"], capture_output=True, text=True, check=False, timeout=240)
     assert f'File "{path}", line 10, in fail\n    raise ValueError' in done.stderr
 
 
@@ -204,7 +204,7 @@ def test_importing_writes_no_bytecode_into_the_mount(casfs: Casfs, writable: Pat
 
 def test_compiling_all_in_the_mount_writes_only_what_is_missing(casfs: Casfs, writable: Path) -> None:
     command: list[str | Path] = [writable / "bin/python", "-m", "compileall", "-q", site_packages(writable)]
-    subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=False, capture_output=True, timeout=60)
+    subprocess.run(command, env=clean_environ(PYTHONDONTWRITEBYTECODE=""), check=False, capture_output=True, timeout=240)
     assert not list((casfs.store / "environments/default/upper").rglob("*.pyc"))
 
 

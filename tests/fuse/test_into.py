@@ -96,10 +96,23 @@ def test_a_path_is_what_the_process_sees_there(casfs: Casfs, tmp_path: Path) -> 
         assert not Path("/real").exists()
 
 
-def test_a_link_at_the_end_of_the_path_is_refused(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+def test_a_link_at_the_end_of_the_path_means_what_it_leads_to(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
-    assert "not a directory" in into(casfs, inside, tmp_path / "link", code=1)
+    into(casfs, inside, tmp_path / "link")
+    assert inside.path(tmp_path / "elsewhere/pyvenv.cfg").is_file()
+    casfs.run("umount", "--into", str(inside.pid), tmp_path / "link")
+    assert os.listdir(inside.path(tmp_path / "elsewhere")) == []
+
+
+@pytest.mark.parametrize("path", ["link", "link/venv"])
+def test_a_link_of_another_user_is_not_followed(casfs: Casfs, inside: Container, tmp_path: Path, path: str) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "link").symlink_to("victim")
+    os.lchown(tmp_path / "link", 12345, 12345)
+    assert f"{tmp_path}/link: is a symbolic link of user 12345" in into(casfs, inside, tmp_path / path, code=1)
+    assert os.listdir(inside.path(tmp_path / "victim")) == []
+    assert os.listdir(tmp_path / "victim") == []
 
 
 def test_one_path_may_be_a_mount_here_and_there(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
@@ -171,7 +184,7 @@ def test_what_is_in_use_is_unmounted_only_lazily(casfs: Casfs, inside: Container
     into(casfs, inside, tmp_path / "venv")
     with open(inside.path(tmp_path / "venv/pyvenv.cfg"), "rb") as file:
         done = casfs.run("umount", "--into", str(inside.pid), tmp_path / "venv", code=1)
-        assert "busy; `casfs umount --lazy`" in done.stderr
+        assert "busy; `casfs umount --lazy --into " in done.stderr
         casfs.run("umount", "--lazy", "--into", str(inside.pid), tmp_path / "venv")
         assert os.listdir(inside.path(tmp_path / "venv")) == []
         assert file.read()

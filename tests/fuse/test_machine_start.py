@@ -74,4 +74,4 @@ def test_a_list_brings_everything_back_as_the_unit_of_the_daemon_does(casfs: Cas
             assert {one["mountpoint"] for one in casfs.status()} == {str(started_anew), str(casfs.directory / "other")}
             assert run_python(started_anew, ASK) == "1"
         casfs.run("daemon", "stop", "--force")
-        daemon.communicate(timeout=30)
+        daemon.communicate(timeout=240)

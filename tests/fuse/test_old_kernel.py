@@ -35,7 +35,7 @@ def start(casfs: Casfs, *words: str | Path) -> None:
     daemon.returncode = 0  # it lives on; nobody waits for it
     os.close(theirs)
     for _ in ("mounted", "serving"):
-        assert is_readable(ours, 30)
+        assert is_readable(ours, 60)
         assert os.read(ours, 1)
     os.close(ours)
 

@@ -99,8 +99,9 @@ def test_root_ends_the_mount_of_a_plain_user(user: PlainUser) -> None:
 
 def test_without_the_right_to_open_dev_fuse_the_reason_is_told(user: PlainUser) -> None:
     user.run("chmod", "600", "/dev/fuse", as_root=True)
-    done = user.casfs("mount", "other", code=1)
+    done = user.casfs("mount", "new/other", code=1)
     user.run("chmod", "666", "/dev/fuse", as_root=True)
+    assert not os.path.exists(user.path("new"))
     assert "Traceback" not in done.stderr
     assert "/dev/fuse" in done.stderr
     assert done.stderr.count("casfs:") == 1
@@ -113,3 +114,9 @@ def test_owner_is_roots_to_choose_and_environments_are_the_users_to_remove(user:
     assert f"is in use: {HOME}/own" in user.casfs("env", "remove", "own", code=1).stderr
     user.casfs("umount", "own")
     assert user.casfs("env", "remove", "own").stdout == "- own\n"
+
+
+def test_the_unit_of_the_whole_machine_is_roots_to_write(user: PlainUser) -> None:
+    said = user.casfs("daemon", "install", code=1).stderr
+    assert "`casfs daemon install --user`" in said
+    assert said.count("\n") == 1

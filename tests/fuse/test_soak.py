@@ -198,7 +198,7 @@ def reading(site: Path, rest_s: float) -> Iterator[None]:
     say_seen(f"{site.parents[2].name}", seen)
     assert [one.problems for one in seen] == [[]] * 2
     assert all(one.calls for one in seen)
-    assert worst_s(seen) < 30  # lost, in other words
+    assert worst_s(seen) < 60  # lost, in other words
 
 
 @pytest.mark.parametrize("length_s", [SHORT_S, pytest.param(SOAK_S, marks=pytest.mark.long)])

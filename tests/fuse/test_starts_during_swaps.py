@@ -24,7 +24,7 @@ def start_all_the_time(mountpoint: Path, swaps: subprocess.Popen[str]) -> Counte
     found: Counter[str] = Counter()
     command = [str(mountpoint / "bin/python"), "-B", "-c", IMPORT_BOTH]
     while swaps.poll() is None:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=clean_environ(), check=False)
         assert done.returncode == 0, done.stderr
         found[done.stdout.strip()] += 1
     return found

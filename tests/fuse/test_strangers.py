@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 from tests.fuse.daemons import wait_until
-from tests.fuse.harness import REPOSITORY, Casfs, wait_for_end
+from tests.fuse.harness import REPOSITORY, Casfs, site_packages, wait_for_end
 
 ADOPT = """
 import os, sys
@@ -56,3 +59,30 @@ def test_host_whose_store_is_there_does_not_end_by_itself(casfs: Casfs, mounted:
     [host] = casfs.status()
     threading.Event().wait(6)  # longer than it takes it to look for its store
     assert casfs.status()[0]["worker"] == host["worker"]
+
+
+IMPOSSIBLE: list[dict[str, object]] = [
+    {"environment": "../../etc"},
+    {"environment": "a\0"},
+    {"environment": "\ud800"},
+    {"environment": "default", "uid": 10**20},
+    {"environment": "default", "generation": -1},
+    {"environment": "default", "uid": 0.5},
+]
+
+
+def test_impossible_messages_are_refused_and_leave_nothing_behind(casfs: Casfs, mounted: Path) -> None:
+    [lease] = casfs.leases()
+    for number, fields in enumerate(IMPOSSIBLE):
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.chdir(casfs.store / "leases"):
+            connection.connect(f"{lease['id']}.sock")
+            command = ("show", "switch", "forget")[number % 3]
+            connection.sendall(json.dumps({"command": command, "version": 1, **fields}).encode() + b"\n")
+            reply = json.loads(connection.makefile().readline())
+        assert reply["problem"], fields
+    [shown] = casfs.status()
+    assert shown["supervisor"] == lease["pid"]
+    casfs.add(casfs.wheel("other"))
+    assert (site_packages(mounted) / "other").is_dir()
+    casfs.run("umount", "--all")
+    assert casfs.leases() == []

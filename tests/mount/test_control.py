@@ -29,20 +29,24 @@ from casfs.mount.operations import Operations
 from casfs.store.leases import Lease
 from casfs.store.store import Store, open_store
 
-COUNTS = st.integers(0, 2**63)
+COUNTS = st.integers(0, 2**63 - 1)
+PROCESSES = st.integers(0, 2**22)
+USERS = st.integers(0, 2**32 - 2)
+TEXTS = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
+NAMES = st.from_regex("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
 REPLIES = st.builds(
     Reply,
     problem=st.text(),
-    generations=st.dictionaries(st.text(), COUNTS),
-    slot=st.text(),
-    worker=COUNTS,
-    supervisor=COUNTS,
+    generations=st.dictionaries(NAMES, COUNTS),
+    slot=NAMES,
+    worker=PROCESSES,
+    supervisor=PROCESSES,
     restarts=COUNTS,
     reason=st.text(),
     uptime_s=st.floats(0, 1e9),
-    requests=st.dictionaries(st.text(), COUNTS),
-    latency=st.dictionaries(st.text(), st.lists(st.floats(0, 1e9), min_size=2, max_size=2)),
-    casfs_version=st.text(),
+    requests=st.dictionaries(TEXTS, COUNTS),
+    latency=st.dictionaries(TEXTS, st.lists(st.floats(0, 1e9), min_size=2, max_size=2)),
+    casfs_version=TEXTS,
     descriptors=COUNTS,
     supervisor_resident_bytes=COUNTS,
     open_blobs=COUNTS,
@@ -54,7 +58,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@given(st.builds(Request, st.text(), st.text(), COUNTS, COUNTS))
+@given(st.builds(Request, TEXTS, NAMES, USERS, USERS, COUNTS))
 def test_a_request_arrives_as_it_was_sent(request: Request):
     assert parse_request(format_message(request)) == request
 
@@ -110,12 +114,46 @@ def test_another_version_is_refused_by_number(version: int):
     ['{"command": "status", "extra": 1}', '{"command": 1}', '{"command": "status", "version": "1"}', '["status"]', '"status"'],
 )
 def test_an_unknown_field_or_a_wrong_type_is_refused(text: str):
-    with pytest.raises(ValueError, match="unknown field or one of the wrong type"):
+    with pytest.raises(
+        ValueError, match=r"has the unknown field 'extra'|has a field '(command|version)' of a wrong type|is no JSON object"
+    ):
         parse_request(text.encode())
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"environment": "../../etc"},
+        {"environment": ""},
+        {"environment": "a\0"},
+        {"environment": "\ud800"},
+        {"uid": 10**20},
+        {"uid": -1},
+        {"uid": 2**32 - 1},
+        {"uid": True},
+        {"gid": 1.0},
+        {"generation": -1},
+        {"generation": 2**63},
+        {"attributes": "security"},
+        {"attributes": "user\0"},
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "switch", "forget"])
+def test_request_of_which_a_field_is_impossible_is_refused(command: str, field: dict[str, object]):
+    with pytest.raises(ValueError, match=f"{next(iter(field))}|names no environment"):
+        parse_request(json.dumps({"command": command, "environment": "one", "version": VERSION, **field}).encode())
+
+
+@pytest.mark.parametrize(
+    "field", [{"worker": -1}, {"supervisor": 2**40}, {"worker": True}, {"slot": "../x"}, {"slot": "a/b"}, {"slot": ".."}]
+)
+def test_reply_of_which_a_field_is_impossible_is_none(field: dict[str, object]):
+    with pytest.raises(ValueError, match=next(iter(field))):
+        parse_reply(json.dumps(field).encode())
+
+
 def test_a_request_must_ask_for_something():
-    with pytest.raises(ValueError, match="has no command"):
+    with pytest.raises(ValueError, match="lacks the field 'command'"):
         parse_request(b"{}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import cast
 
@@ -93,3 +94,13 @@ def test_number_and_slot_are_found_again_in_a_hosts_number(slot: int, ino: int):
     number = host_number(slot, ino)
     assert (slot_number(number), view_number(number)) == (slot, ino)
     assert number < 1 << 63
+
+
+@pytest.mark.parametrize("wrong", [{"environment": "../../etc"}, {"uid": 10**20}, {"generation": -1}, {"attributes": "x"}, {"more": 1}])
+def test_slot_that_an_earlier_version_should_have_refused_shows_nothing_and_keeps_its_number(tmp_path: Path, wrong: dict[str, object]):
+    good = {"environment": "one", "uid": 0, "gid": 0, "generation": 0, "attributes": "user"}
+    (tmp_path / "slots").write_text(json.dumps([{**good, **wrong}, good]))
+    host = Host(str(tmp_path / "slots"), any_view)
+    assert [slot.environment for slot in host.slots] == ["", "one"]
+    assert host.add_slot(Slot("one", 0, 0)) == "one@0.0"
+    assert len(host.slots) == 2

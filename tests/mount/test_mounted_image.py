@@ -25,7 +25,7 @@ from casfs.venv.changes import roll_back
 from casfs.venv.image.erofs import TRUSTED, USER
 from casfs.venv.image.image import ImageSpec, build_image
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileNode, Tree, time_from_content
+from casfs.venv.tree import DirectoryNode, FileNode, Tree
 from tests.make_generations import BASE, Shelf, Workshop, make_row, walk
 from tests.make_wheels import make_wheel
 from tests.venv.stacks import Drawn, build_generation, stacks
@@ -92,7 +92,7 @@ def _expected(store: Store, node: object) -> Facts:
     if isinstance(node, DirectoryNode):
         return stat.S_IFDIR | 0o755, node.mtime_ns
     assert isinstance(node, FileNode)
-    return MODES[node.kind], time_from_content(node.digest), node.size, store.pool.read_blob(node.digest, node.size)
+    return MODES[node.kind], node.mtime_ns, node.size, store.pool.read_blob(node.digest, node.size)
 
 
 def must_be_equal(store: Store, generation: Generation, namespace: str = USER) -> None:

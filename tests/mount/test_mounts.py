@@ -23,7 +23,6 @@ from casfs.mount.mounts import (
     iter_users,
     parse_mountinfo,
     prepare_mountpoint,
-    resolve_mountpoint,
     unmount,
 )
 
@@ -82,45 +81,6 @@ def test_the_mounts_of_this_machine_can_be_read():
     assert proc is not None
     assert proc.type == "proc"
     assert find_mount("/proc/self/no-such-mount") is None
-
-
-def test_a_mountpoint_is_named_as_the_kernel_names_it(tmp_path: Path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    assert resolve_mountpoint(f"{tmp_path}/link/./x/../mnt/") == f"{tmp_path}/real/mnt"
-
-
-def test_a_link_to_a_mountpoint_means_the_mountpoint(tmp_path: Path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    (tmp_path / "to link").symlink_to(tmp_path / "link")
-    (tmp_path / "to absent").symlink_to("link/absent")
-    assert resolve_mountpoint(f"{tmp_path}/to link/") == f"{tmp_path}/real"
-    assert resolve_mountpoint(f"{tmp_path}/to absent") == f"{tmp_path}/real/absent"
-
-
-def test_the_last_component_of_a_mountpoint_is_not_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It may be a mount whose daemon hangs, and then whoever asks for its attributes hangs as well."""
-    asked: list[str] = []
-    lstat = os.lstat
-
-    def note(path: str) -> os.stat_result:
-        asked.append(path)
-        return lstat(path)
-
-    monkeypatch.setattr(os, "lstat", note)
-    monkeypatch.setattr(os, "stat", None)
-    (tmp_path / "mnt").mkdir()
-    assert resolve_mountpoint(f"{tmp_path}/mnt") == f"{tmp_path}/mnt"
-    assert asked
-    assert f"{tmp_path}/mnt" not in asked
-
-
-def test_links_that_lead_in_a_circle_are_no_mountpoint(tmp_path: Path):
-    (tmp_path / "one").symlink_to("other")
-    (tmp_path / "other").symlink_to("one")
-    with pytest.raises(MountRefused, match="too many levels"):
-        resolve_mountpoint(f"{tmp_path}/one")
 
 
 def test_a_directory_is_not_dead(tmp_path: Path):

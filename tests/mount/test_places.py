@@ -209,7 +209,7 @@ def test_who_changes_places_waits_for_whoever_does(store: Store):
     other = threading.Thread(target=second)
     with locked_places(store):
         other.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
         remember(store, place_at("/srv/one"))
         order.append("first")
     other.join()

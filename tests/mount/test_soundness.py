@@ -28,7 +28,7 @@ class Scene:
         [(_, manifest, number)] = ingest_files(
             self.store, [MadeFiles(Description("demo", "demo", "1"), [NewFile("lib/file", CONTENT, Kind.FILE)])]
         )
-        self.node = FileNode((number, 0), manifest.digest(0), len(CONTENT), Kind.FILE)
+        self.node = FileNode((number, 0), manifest.digest(0), len(CONTENT), Kind.FILE, 0)
         self.blob = Path(self.store.pool.path(self.node.digest))
         self.soundness = Soundness(self.store)
         self.reads = 0
@@ -132,7 +132,7 @@ def test_a_shared_copy_is_hashed_as_ours_is(scene: Scene, tmp_path: Path) -> Non
 
 
 def test_a_number_that_nobody_has_is_damage(scene: Scene) -> None:
-    node = FileNode((1, 0), digest_bytes(CONTENT), 5, Kind.FILE)
+    node = FileNode((1, 0), digest_bytes(CONTENT), 5, Kind.FILE, 0)
     with pytest.raises(Unread) as caught:
         scene.soundness.is_first_sound(node)
     with pytest.raises(StoreDamaged, match="nothing has the number"):

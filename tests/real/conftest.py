@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.fuse.harness import Casfs
+from tests.interpreters import needs_python
 from tests.real.downloads import provide_tools
 from tests.real.environments import Maker, Pair
 from tests.real.wheels import FLASK, NUMPY, OLD, OVERLAPPING, PORTABLE, QUIRKS
@@ -47,6 +48,6 @@ def make_overlapping(maker: Maker) -> Callable[[int], Pair]:
     return lambda last: maker.make(f"last{last}", "3.11", [OVERLAPPING[1 - last]], [OVERLAPPING[last]])
 
 
-@pytest.fixture(scope="session", params=["3.12", "3.13"])
+@pytest.fixture(scope="session", params=[pytest.param(one, marks=needs_python(one)) for one in ("3.12", "3.13")])
 def portable(request: pytest.FixtureRequest, maker: Maker) -> Pair:
     return maker.make(f"portable{request.param}", request.param, PORTABLE)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from casfs.venv.interpreters.search import find_interpreter
 from tests.fuse.harness import Casfs, clean_environ
+from tests.interpreters import find_python
 from tests.real.downloads import Tools, provide_wheels
 
 _TIME_LIMIT_S = 240
@@ -61,11 +60,6 @@ class Pair:
     def both(self, ask: Callable[[Environment], Said]) -> tuple[Said, Said]:
         """The same question to both."""
         return ask(self.native), ask(self.mounted)
-
-
-def find_python(version: str) -> str:
-    """The interpreter that `casfs --python` would take. Raises InterpreterRefused, which says which there are."""
-    return find_interpreter(version, os.environ.get("PATH", os.defpath), str(Path.home()))
 
 
 @dataclass(frozen=True, slots=True)

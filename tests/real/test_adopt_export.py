@@ -13,12 +13,13 @@ from casfs.store.environments import Environment as StoredEnvironment
 from casfs.store.generations import Generation
 from casfs.store.store import open_store
 from tests.fuse.harness import Casfs
+from tests.interpreters import find_python, needs_python
 from tests.real.downloads import provide_wheels
-from tests.real.environments import Environment, Maker, Pair, find_python
+from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import find_differences
 from tests.real.wheels import FLASK, PORTABLE
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, needs_python("3.11")]
 
 _TIME_LIMIT_S = 240
 
@@ -88,6 +89,7 @@ def make_apart(maker: Maker, tmp_path: Path) -> Callable[[], Casfs]:
     return lambda: Casfs(tmp_path)
 
 
+@needs_python("3.12")
 def test_what_uv_linked_from_its_cache_is_adopted_without_any_wheel(maker: Maker, make_apart: Callable[[], Casfs], tmp_path: Path):
     """Of a signature uv writes no row into RECORD; pip does."""
     interpreter = find_python("3.12")

@@ -54,7 +54,7 @@ manager, client = start_new_kernel(kernel_name="python3")
 said = []
 reply = client.execute_interactive(
     "import sys, inspect, json; print(sys.prefix); print(inspect.getsourcefile(json))",
-    output_hook=lambda message: said.append(message["content"].get("text", "")), timeout=120)
+    output_hook=lambda message: said.append(message["content"].get("text", "")), timeout=240)
 client.stop_channels()
 manager.shutdown_kernel()
 print(reply["content"]["status"], pathlib.Path(manager.kernel_spec.resource_dir), "".join(said).splitlines()[0], sep="\\n")
@@ -98,7 +98,7 @@ def test_a_django_site_is_made_migrated_tested_and_served(casfs: Casfs, tmp_path
     command = [str(mount / "bin" / "python"), "-c", SERVE]
     with subprocess.Popen(command, cwd=folder, env=clean_environ(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout
-        connection = http.client.HTTPConnection("127.0.0.1", int(server.stdout.readline()), timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", int(server.stdout.readline()), timeout=240)
         connection.request("GET", "/static/admin/css/base.css")
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (

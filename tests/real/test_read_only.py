@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.interpreters import needs_python
 from tests.real.downloads import Tools
 from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import read_tree
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, needs_python("3.11")]
 
 Command = Callable[[Tools, Environment, Path], list[str]]
 

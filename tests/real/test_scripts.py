@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.interpreters import needs_python
 from tests.real.environments import Environment, Pair, Said
 from tests.real.test_tools import ASKS, assert_agree, assert_equal
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, needs_python("3.11")]
 
 
 def _link(environment: Environment) -> Said:

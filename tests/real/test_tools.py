@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.interpreters import needs_python
 from tests.real.environments import Environment, Maker, Pair, Said, without_numbers
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, needs_python("3.11")]
 
 ASKS = Path(__file__).parent / "asks"
 

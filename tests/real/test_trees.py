@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from tests.interpreters import needs_python
 from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import comparable_rows, find_differences, find_untrue, read_record
 from tests.real.wheels import OVERLAPPING, QUIRKS
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, needs_python("3.11")]
 
 
 def assert_alike(pair: Pair) -> None:

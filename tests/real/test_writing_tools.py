@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.fuse.harness import Casfs
+from tests.interpreters import VERSIONS, find_python, needs_python
 from tests.real.downloads import provide_tools, provide_wheels
-from tests.real.environments import find_python
 from tests.real.writers import CHANGED, MODULES, POETRY, WHEELHOUSE, WRITERS, Workplace
 from tests.real.writing import Story, make_scene, tell
 
@@ -24,7 +24,7 @@ DAILY = {
 }
 """Each tool, each Python and each kind of metadata; all that can be made of them are run by `make test-long`."""
 
-ALL = [(tool, version, metadata) for tool in WRITERS for version in ("3.11", "3.12", "3.13") for metadata in ("image", "fuse")]
+ALL = [(tool, version, metadata) for tool in WRITERS for version in VERSIONS for metadata in ("image", "fuse")]
 
 
 def make_workplace(version: str, directory: Path) -> Workplace:
@@ -34,10 +34,11 @@ def make_workplace(version: str, directory: Path) -> Workplace:
     return workplace
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(one, id="-".join(one), marks=() if one in DAILY else pytest.mark.long) for one in ALL],
-)
+def marks(one: tuple[str, str, str]) -> list[pytest.MarkDecorator]:
+    return [needs_python(one[1])] if one in DAILY else [needs_python(one[1]), pytest.mark.long]
+
+
+@pytest.fixture(scope="module", params=[pytest.param(one, id="-".join(one), marks=marks(one)) for one in ALL])
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     tool, version, metadata = request.param
     directory = tmp_path_factory.mktemp("writing")

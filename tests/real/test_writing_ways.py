@@ -12,16 +12,17 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from tests.fuse.harness import Casfs, clean_environ, is_readable
-from tests.real.environments import Said, find_python
+from tests.interpreters import VERSIONS, find_python, needs_python
+from tests.real.environments import Said
 from tests.real.test_writing_tools import make_workplace
 from tests.real.trees import read_tree
 from tests.real.writers import BASE, WRITERS, Command
 from tests.real.writing import Scene, make_scene
 from tests.real.writing_trees import MEANT_AS_WRITTEN, is_valid_bytecode
 
-pytestmark = pytest.mark.network
-
 VERSION, OTHER_VERSION = "3.11", "3.12"
+
+pytestmark = [pytest.mark.network, needs_python(VERSION)]
 
 
 def rarely(value: str) -> ParameterSet:
@@ -183,8 +184,8 @@ def beginnings(scene: Scene) -> dict[str, tuple[Command, int]]:
         rarely("venv"),
         "venv --clear",
         rarely("uv venv --clear"),
-        "uv venv of another Python",
-        "poetry env use",
+        pytest.param("uv venv of another Python", marks=needs_python(OTHER_VERSION)),
+        pytest.param("poetry env use", marks=needs_python(OTHER_VERSION)),
         rarely("poetry env remove"),
         "rm -r",
         "mv",
@@ -205,7 +206,8 @@ def test_who_deletes_the_environment_empties_the_mount_and_reset_brings_all_back
 
 
 @pytest.mark.parametrize(
-    "version", [OTHER_VERSION, pytest.param("3.11", marks=pytest.mark.long), pytest.param("3.13", marks=pytest.mark.long)]
+    "version",
+    [pytest.param(one, marks=[needs_python(one), *([] if one == OTHER_VERSION else [pytest.mark.long])]) for one in VERSIONS],
 )
 def test_ensurepip_brings_a_pip_that_installs(tmp_path: Path, version: str) -> None:
     with Casfs(tmp_path) as casfs:

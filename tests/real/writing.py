@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuse.harness import Casfs
-from tests.real.environments import Environment, Maker, Pair, Said, find_python, without_numbers
+from tests.interpreters import find_python
+from tests.real.environments import Environment, Maker, Pair, Said, without_numbers
 from tests.real.trees import Meant, find_differences, read_tree
 from tests.real.writers import BASE, MODULES, WRITERS, Command, Workplace
 from tests.real.writing_trees import MEANT_AFTER_ABSORB, MEANT_AS_WRITTEN

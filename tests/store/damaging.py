@@ -263,7 +263,7 @@ def _current(target: str) -> Plant:
         current = scene.path("environments", "work", "current")
         current.unlink()
         current.symlink_to(target)
-        return Planted(DamageKind.ENVIRONMENT, current, "which is no generation", ("work",))
+        return Planted(DamageKind.ENVIRONMENT, current, "which is not a generation", ("work",))
 
     return Plant(f"current: {target}", act, is_healed=False)
 
@@ -272,7 +272,7 @@ def _make_current_a_file(scene: Scene) -> Planted:
     current = scene.path("environments", "work", "current")
     current.unlink()
     current.write_text("generations/2.toml")
-    return Planted(DamageKind.ENVIRONMENT, current, "is no symbolic link", ("work",))
+    return Planted(DamageKind.ENVIRONMENT, current, "is not a symbolic link", ("work",))
 
 
 def _lock(name: str, change: Callable[[str], str], words: str) -> Plant:
@@ -290,7 +290,7 @@ LOCKS = [
     _lock("another number", lambda text: text.replace("generation = 2", "generation = 1"), "says that it is generation 1"),
     _lock("another project", lambda text: text.replace('name = "demo"', 'name = "other"', 1), "demo 2.0 for other 2.0"),
     _lock("another version", lambda text: text.replace('version = "2.0"', 'version = "3.0"', 1), "has the manifest of demo"),
-    _lock("no version of the standard", lambda text: text.replace('lock-version = "1.0"\n', ""), "is no valid lock file"),
+    _lock("no version of the standard", lambda text: text.replace('lock-version = "1.0"\n', ""), "is not a valid lock file"),
     _lock("a number that can't be", lambda text: text.replace("number = ", "number = 1 # ", 1), "has the number 000001, which it has not"),
     _lock("infinite", lambda text: text.replace("number = ", "number = inf # ", 1), "is not a generation"),
     *(

@@ -21,7 +21,7 @@ from casfs.store.numbers import read_number
 from casfs.store.shared import add_shared_pool, relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from tests.make_wheels import make_wheel
-from tests.store.collecting import nobody_seeing
+from tests.store.collecting import nobody_seeing, telling
 from tests.store.harm import write
 from tests.store.making import ingest, install, publish_files, publish_generation, publish_layer, put_blob
 from tests.store.scene import DEMO, ONLY, SHARED, Scene
@@ -217,7 +217,8 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
     publish_files(store, {"demo.py": b"nobody's yet"})
 
     def collect_all() -> None:
-        collect(store, EVERYTHING, nobody_seeing, waiting.set)
+        with telling(waiting.set):
+            collect(store, EVERYTHING, nobody_seeing)
 
     thread = threading.Thread(target=collect_all, daemon=True)
     with relying(store):

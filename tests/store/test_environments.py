@@ -131,7 +131,7 @@ def test_a_current_that_points_to_no_generation_is_damage(damaged_store, target)
     publish_generation(environment)
     os.unlink(f"{environment.directory}/current")
     os.symlink(target, f"{environment.directory}/current")
-    with pytest.raises(StoreDamaged, match="no generation"):
+    with pytest.raises(StoreDamaged, match="not a generation"):
         environment.current()
 
 
@@ -140,7 +140,7 @@ def test_a_current_that_is_no_link_is_damage(damaged_store):
     publish_generation(environment)
     os.unlink(f"{environment.directory}/current")
     Path(f"{environment.directory}/current").write_text("generations/1.toml")
-    with pytest.raises(StoreDamaged, match="no symbolic link"):
+    with pytest.raises(StoreDamaged, match="not a symbolic link"):
         environment.current()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +19,12 @@ from casfs.store.ingest import KnownWheel, MadeFiles, Request, ingest_files, ing
 from casfs.store.manifests import Kind, NewFile, read_manifest
 from casfs.store.numbers import find_number
 from casfs.store.store import Store
+from casfs.wheels.source import MAX_WHEEL_SIZE
 from tests.make_wheels import DEMO, INFO, QUIRKS, MadeWheel, make_wheel, pack, with_record
 from tests.store.making import ANY_WHEEL, about, ingest
 from tests.store.racing import run_both
 from tests.wheels.hostile_corpus import HOSTILE, LYING_CONTENT
+from tests.wheels.zip_writer import ZipEnd, write_zip
 
 INGEST = """
 import sys
@@ -262,6 +265,64 @@ def test_what_is_no_file_is_refused_at_once(store, place, plant):
     with pytest.raises(WheelRefused) as caught:
         ingest_wheels(store, [str(path)], ANY_WHEEL)
     assert caught.value.subject == str(path)
+
+
+def hopeless(path: Path, size: int) -> str:
+    """A file of nothing but a hole and an end that is right."""
+    with path.open("wb") as file:
+        file.seek(size)
+        file.write(write_zip([], ZipEnd(zip64=True, shift=size, locator_offset=size)))
+    return str(path)
+
+
+def test_what_is_not_worth_a_copy_is_refused_before_it_is_copied(store, place, monkeypatch):
+    """By its end, by the limit, by the room that there is."""
+
+    def copy(file, copy_fd):
+        raise AssertionError
+
+    monkeypatch.setattr(ingest_module, "_copy_hashing", copy)
+    disk = os.statvfs(place)
+    more = disk.f_blocks * disk.f_frsize + (1 << 30)
+    path = place / "demo-1.0-py3-none-any.whl"
+    with pytest.raises(WheelRefused, match=f"has {MAX_WHEEL_SIZE + 98} bytes; the limit is {MAX_WHEEL_SIZE} "):
+        ingest_wheels(store, [hopeless(path, MAX_WHEEL_SIZE)], ANY_WHEEL)
+    with pytest.raises(WheelRefused, match=f"needs {more + 98} bytes, and the disk of the store has only"):
+        ingest_wheels(store, [hopeless(path, more)], Request(ANY_WHEEL.accept, max_wheel_size=2 * more))
+    os.truncate(path, 1 << 40)
+    with pytest.raises(WheelRefused, match="no end record"):
+        ingest_wheels(store, [str(path)], ANY_WHEEL)
+
+
+def test_a_wheel_as_large_as_the_limit_is_taken(store, place):
+    path, size = str(make_wheel().write_to(place)), len(make_wheel().content)
+    with pytest.raises(WheelRefused, match="the limit is"):
+        ingest_wheels(store, [path], Request(ANY_WHEEL.accept, max_wheel_size=size - 1))
+    assert ingest_wheels(store, [path], Request(ANY_WHEEL.accept, max_wheel_size=size))
+
+
+@pytest.mark.parametrize("size", [10, 300_000, 40 << 20], ids=["small", "in a thread", "as a stream"])
+def test_unpacking_ends_when_nobody_wants_it_any_more(store, place, size):
+    path = make_wheel({f"demo/{number}": bytes([number]) * size for number in range(3)}).write_to(place)
+    request = Request(ANY_WHEEL.accept)
+    request.stop.set()
+    before = everything(store)
+    with pytest.raises(CancelledError):
+        ingest_wheels(store, [str(path)], request)
+    assert everything(store) == before
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_interrupt_while_a_wheel_is_unpacked_leaves_nothing(store, place):
+    path = make_wheel({f"demo/{number}": bytes([number]) * 300_000 for number in range(30)}).write_to(place)
+
+    def interrupt(name, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_wheels(store, [str(path)], Request(ANY_WHEEL.accept, progress=interrupt))
+    assert os.listdir(store.path("tmp")) == []
+    assert ingest_wheels(store, [str(path)], ANY_WHEEL)
 
 
 def test_a_wheel_that_changes_while_it_is_read_is_refused(store, place, monkeypatch):

@@ -247,7 +247,7 @@ def test_config_keeps_pools_in_their_order(store: Store, shared: Store, place: P
     assert read_config(store.root) == (second.root, shared.root)
     remove_shared_pool(store, second.root)
     assert read_config(store.root) == (shared.root,)
-    with pytest.raises(StoreRefused, match="is no shared pool of"):
+    with pytest.raises(StoreRefused, match="is not a shared pool of"):
         remove_shared_pool(store, second.root)
 
 
@@ -258,8 +258,8 @@ def test_config_keeps_pools_in_their_order(store: Store, shared: Store, place: P
         (b"shared-pools = ['relative']", "absolute paths"),
         (b"shared-pools = '/srv'", "absolute paths"),
         (b"shared-pools = [1]", "absolute paths"),
-        (b"shared-pools = [", "is no TOML"),
-        (b"\xff", "is no TOML"),
+        (b"shared-pools = [", "is not TOML"),
+        (b"\xff", "is not TOML"),
     ],
 )
 def test_config_that_makes_no_sense_is_refused(store: Store, config: bytes, reason: str) -> None:

@@ -78,7 +78,7 @@ SYNCS = 14
 def test_killed_at_any_step(mounted: MountedWorkshop, step: str, moment: str, count: int):
     workshop, before = mounted.workshop, comparable(mounted.shown())
     command = [sys.executable, "-c", KILLED_AT, workshop.store.root, step, moment, str(count)]
-    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=60).returncode == -9
+    assert subprocess.run(command, cwd=REPOSITORY, check=False, timeout=240).returncode == -9
     assert comparable(mounted.shown()) == before
     assert check_store(workshop.store).damages == ()
     absorb_upper(workshop.environment)

@@ -22,6 +22,7 @@ class Host:
         self.first, self.second = directory / "first", directory / "second"
         self.home, self.root = directory / "home", directory / "root"
         self.known: dict[str, Interpreter] = {}
+        self.environ = {"PATH": os.pathsep.join([str(self.first), str(self.second), "", "relative"]), "HOME": str(self.home)}
 
     def know(self, path: Path, version: str = "3.11.7") -> None:
         """Let the program at a path be known, though it can't be started."""
@@ -29,8 +30,7 @@ class Host:
         self.known[str(path)] = dataclasses.replace(INTERPRETER, executable=str(path), version=version)
 
     def find(self, request: str | None) -> Path:
-        search_path = os.pathsep.join([str(self.first), str(self.second), "", "relative"])
-        return Path(find_interpreter(request, search_path, str(self.home), str(self.root), recall=self.known.get))
+        return Path(find_interpreter(request, self.environ, str(self.root), recall=self.known.get))
 
 
 @pytest.fixture
@@ -126,6 +126,37 @@ def test_a_version_off_the_search_path_is_found_in_well_known_places(host: Host,
     assert host.find("3.12") == expected
 
 
+@pytest.mark.parametrize(
+    ("variable", "directory", "place"),
+    [
+        ("PYENV_ROOT", "elsewhere", "elsewhere/versions/3.12.1/bin/python3.12"),
+        ("UV_PYTHON_INSTALL_DIR", "elsewhere", "elsewhere/cpython-3.12.1-linux-x86_64-gnu/bin/python3.12"),
+        ("XDG_DATA_HOME", "data", "data/uv/python/cpython-3.12.1-linux-x86_64-gnu/bin/python3.12"),
+    ],
+)
+def test_where_interpreters_are_kept_is_a_matter_of_variables(host: Host, tmp_path: Path, variable: str, directory: str, place: str):
+    expected = write_python(tmp_path / place, "3.12.1")
+    with pytest.raises(InterpreterRefused):
+        host.find("3.12")
+    host.environ[variable] = str(tmp_path / directory)
+    assert host.find("3.12") == expected
+
+
+def test_what_a_shim_of_pyenv_stands_for_is_found_without_its_variable(host: Host, tmp_path: Path):
+    write_program(tmp_path / "pyenv/shims/python3", BROKEN)
+    expected = write_python(tmp_path / "pyenv/versions/3.12.1/bin/python3.12", "3.12.1")
+    host.environ["PATH"] = f"{tmp_path}/pyenv/shims"
+    assert host.find("3.12") == host.find("3.12.1") == expected
+
+
+def test_a_shim_of_pyenv_chooses_among_patch_releases(host: Host, tmp_path: Path):
+    chosen, newest = (write_python(tmp_path / f"pyenv/versions/3.12.{patch}/bin/python3.12", f"3.12.{patch}") for patch in (1, 5))
+    write_program(tmp_path / "pyenv/shims/python3.12", f'#!/bin/sh\nexec {chosen} "$@"\n')
+    host.environ["PATH"] = f"{tmp_path}/pyenv/shims"
+    assert host.find("3.12") == chosen
+    assert host.find("3.12.5") == newest
+
+
 def test_of_several_the_newest_is_taken(host: Host):
     for patch in (2, 10, 9):
         write_python(host.home / f".pyenv/versions/3.12.{patch}/bin/python3.12", f"3.12.{patch}")
@@ -161,7 +192,22 @@ def test_a_version_that_is_missing_is_refused_with_what_was_found_newest_first(h
     (host.first / "python").symlink_to("python3.9")
     with pytest.raises(InterpreterRefused) as refused:
         host.find("3.14")
-    assert str(refused.value) == f"Python 3.14: is not installed; found 3.12.1 ({new}), 3.9.18 ({old})"
+    assert str(refused.value) == f"Python 3.14: is not installed; found 3.12 ({new}), 3.9 ({old})"
+
+
+def test_none_is_started_whose_name_or_place_says_that_it_is_another(host: Host, tmp_path: Path):
+    """Starting each that a machine has takes seconds."""
+    started = tmp_path / "started"
+    program = f"#!/bin/sh\necho >>{started}\nexit 1\n"
+    for name in ("first/python3.11", "home/.pyenv/versions/3.13.0/bin/python3.13", "pyenv/shims/python3", "pyenv/shims/python3.12"):
+        write_program(tmp_path / name, program)
+    (host.first / "python3").symlink_to("python3.11")
+    (tmp_path / "pyenv/versions").mkdir()
+    host.environ["PATH"] += f":{tmp_path}/pyenv/shims"
+    for version in ("3.14", "3.12.1"):
+        with pytest.raises(InterpreterRefused, match=r"found 3\.13 \(.*, 3\.11 \("):
+            host.find(version)
+    assert not started.exists()
 
 
 def test_a_version_on_a_machine_without_python_is_refused(host: Host):

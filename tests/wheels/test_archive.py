@@ -112,6 +112,18 @@ def test_what_zipfile_writes_is_read_or_refused_for_its_names(files: dict[str, b
         assert contents == _zipfile_contents(output.getvalue())
 
 
+def test_link_without_a_target_is_an_empty_file_as_with_pip():
+    link = ZipMember("demo/link", b"", mode=0o120777)
+    made = pack(demo_members(link))
+    wheel = read_wheel(made.source(), made.filename)
+    [file] = [file for file in wheel.files if file.member.name == link.name]
+    assert (file.member.size, file.executable) == (0, False)
+    assert wheel.remarks == ("symbolic links without a target become empty files (1)",)
+    made = pack(demo_members(link.but(content=b"x")))
+    with pytest.raises(WheelRefused, match="is a symbolic link"):
+        read_wheel(made.source(), made.filename)
+
+
 def test_hostile_archive_is_read_from_a_file_as_from_memory(tmp_path):
     made = make_wheel({"demo/big.bin": os.urandom(3 << 20)})
     fd = os.open(made.write_to(tmp_path), os.O_RDONLY)

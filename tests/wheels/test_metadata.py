@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casfs.errors import WheelRefused
 from casfs.wheels.filename import is_named_so, parse_wheel_filename
-from casfs.wheels.metadata import parse_headers
+from casfs.wheels.metadata import parse_headers, parse_metadata, parse_requirement
+from casfs.wheels.problems import Problems
 from casfs.wheels.wheel import Wheel, read_wheel
-from tests.make_wheels import QUIRKS, demo_members, make_wheel, pack, unless_refused
+from tests.make_wheels import INFO, QUIRKS, demo_members, edit, make_wheel, pack, unless_refused
 
 
 def _read(quirk: str) -> Wheel:
@@ -87,11 +89,90 @@ def test_a_stem_means_the_project_however_it_is_spelt():
     assert not any(parsed.is_stem(stem) for stem in ("demo-1.0", "de_mo-1.1", "de_mo", "de_mo-", "-1.0", "de_mo-one", ""))
 
 
+@pytest.mark.parametrize(
+    ("version", "spelt"), [("0.1.1.post2209", "0.1.1-2209"), ("1.0.post1", "1.0-1"), ("1.0b1", "1.0-beta-1"), ("1.0+abc.1", "1.0+abc-1")]
+)
+def test_a_version_with_hyphens_is_the_same_version(version: str, spelt: str):
+    """In METADATA, and in the name of a .dist-info directory."""
+    parsed = parse_wheel_filename(f"de_mo-{version}-py3-none-any.whl")
+    assert parsed.is_about("De.Mo", spelt)
+    assert parsed.is_stem(f"de-mo-{spelt}")
+    assert not parsed.is_about("de-mo", f"{spelt}0")
+    assert not parsed.is_stem(f"demo-{spelt}")
+
+
 def test_a_number_too_long_for_python_is_no_version():
     huge = "9" * 5000  # int() refuses more than 4,300 digits
     assert not parse_wheel_filename("demo-1.0-py3-none-any.whl").is_stem(f"demo-{huge}")
     wheel = pack(demo_members(metadata=f"Requires-Python: >={huge}\n"))
     assert read_wheel(wheel.source(), wheel.filename).name == "demo"
+
+
+def _parse(metadata: str) -> str:
+    """What is wrong with a METADATA of these headers; "" if nothing is."""
+    problems = Problems("demo-1.0-py3-none-any.whl")
+    content = f"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n{metadata}\n\nWords.\n".encode()
+    parse_metadata(content, "METADATA", parse_wheel_filename("demo-1.0-py3-none-any.whl"), problems)
+    try:
+        problems.raise_any()
+    except WheelRefused as refusal:
+        return "; ".join(refusal.reasons)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "foo>=1.0.*,garbage!!",
+        "idna garbage!!",
+        "",
+        "idna>=x; extra == 'z'",
+        "idna; foo == 'z'",
+        "idna @ not a url",
+        "idna~=2",
+        "a; " + "(" * 5000,
+    ],
+)
+def test_requirement_that_nobody_can_read_is_refused_and_named(line: str):
+    assert _parse(f"Requires-Dist: idna\nRequires-Dist: {line}").startswith("'METADATA': has a line that is no requirement: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "means"),
+    [
+        ("idna>=1.0.*", "idna>=1.0"), ("idna (>=2.0<9)", "idna<9,>=2.0"), ("idna>='2.0'", "idna>=2.0"), ("idna >= 2.7'", "idna>=2.7"),
+        ("idna>dev", "idna>0.0.0dev"), ("idna>=2.0,", "idna>=2.0"), ("idna!=~2.1", "idna!=2.1.*"), ("idna!=3.0*", "idna!=3.0.*"),
+        ("idna>=2,; os_name == '1'", 'idna>=2; os_name == "1"'), ("idna>='2'; os_name<'1.*'", 'idna>=2; os_name < "1.*"'),
+    ],
+)  # fmt: skip
+def test_requirement_of_an_old_wheel_means_what_it_meant(line: str, means: str):
+    assert str(parse_requirement(line)) == means
+    assert _parse(f"Requires-Dist: {line}") == ""
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("x:\n" * 100_000, "has more than 100000 lines of headers"),
+        ("Summary: x\n" + " x\n" * 100_000, "has more than 100000 lines of headers"),
+        ("Requires-Dist: x\n" * 10_001, "has 10001 lines Requires-Dist; the limit is 10000"),
+        ("Requires-Python: " + ">1," * 4_000, "has a Requires-Python of 12000 characters; the limit is 10000"),
+        ("Requires-Dist: x" + ">1," * 4_000 + ">1", "has a line that is no requirement"),
+    ],
+)
+def test_headers_without_an_end_are_refused_by_a_limit_that_is_told(metadata: str, words: str):
+    assert words in _parse(metadata)
+
+
+def test_lines_of_a_header_are_joined_once():
+    """Not anew with each line: a million of them would take a minute."""
+    assert parse_headers(b"Summary: a\n b\n\t\n c\nName: x\n") == {"summary": ["a b c"], "name": ["x"]}
+
+
+def test_byte_order_mark_hides_the_headers_as_it_does_from_pip():
+    made = pack(edit(demo_members(), f"{INFO}/METADATA", content=b"\xef\xbb\xbfMetadata-Version: 2.1\nName: demo\nVersion: 1.0\n"))
+    with pytest.raises(WheelRefused, match="begins with a byte order mark"):
+        read_wheel(made.source(), made.filename)
 
 
 def test_a_wheel_of_many_files_reads_no_content_but_its_own_descriptions():

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casfs.errors import WheelRefused
+from casfs.errors import RecordRefused, WheelRefused
 from casfs.wheels.archive import Member
 from casfs.wheels.problems import Problems
 from casfs.wheels.record import RecordEntry, match_record, parse_record, record_problem
 from casfs.wheels.wheel import read_wheel
-from tests.make_wheels import DEMO, INFO, QUIRKS, format_rows, hash_field, pack, unless_refused, with_record
+from tests.make_wheels import DEMO, INFO, QUIRKS, demo_members, format_rows, hash_field, pack, unless_refused, with_record
+from tests.wheels.zip_writer import ZipMember
 
 _ENTRIES = st.builds(
     lambda path, algorithm, content, size: RecordEntry(path, algorithm, hashlib.new(algorithm, content).digest(), size),
-    st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1),
+    st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1).filter(lambda path: not path.startswith(("/", "./"))),
     st.sampled_from(["sha256", "sha384", "sha512"]),
     st.binary(),
     st.none() | st.integers(0, 10**18 - 1),
@@ -74,6 +75,48 @@ def test_only_record_and_its_signatures_need_no_hash():
     for path in (f"{INFO}/METADATA", "demo/RECORD", f"{INFO}/deep/RECORD", "RECORD"):
         with pytest.raises(WheelRefused, match="has no hash"):
             _parse(f"{path},,\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "remark"),
+    [
+        (lambda row: ("/" + row[0], *row[1:]), "RECORD has paths that begin with / or ./ (4)"),
+        (lambda row: ("./" + row[0], *row[1:]), "RECORD has paths that begin with / or ./ (4)"),
+        (
+            lambda row: (row[0], row[1].replace("-", "+").replace("_", "/") + "=" * bool(row[1]), row[2]),
+            "RECORD has hashes that are padded, or in the base64 that is not for URLs (3)",
+        ),
+    ],
+)
+def test_record_that_is_written_oddly_means_the_same(change, remark: str):
+    made = pack(with_record(lambda rows: [change(row) for row in rows]))
+    odd, plain = (read_wheel(one.source(), one.filename) for one in (made, pack(demo_members())))
+    assert odd.remarks == (remark,)
+    assert [file.record for file in odd.files] == [file.record for file in plain.files]
+    assert plain.remarks == ()
+
+
+def test_problems_of_record_are_in_its_order():
+    problems = Problems("demo.whl")
+    rows: dict[str, RecordEntry | None] = {f"demo/{number}": RecordEntry(f"demo/{number}", "sha256", b"", 0) for number in range(20)}
+    match_record(rows, [], INFO, problems)
+    with pytest.raises(RecordRefused) as refusal:
+        problems.raise_any()
+    assert [reason.partition(":")[0] for reason in refusal.value.reasons] == [repr(path) for path in rows]
+
+
+def test_refusal_for_record_alone_is_told_from_others():
+    for members, kind in ((with_record(lambda rows: rows[1:]), RecordRefused), (demo_members(ZipMember("../x")), WheelRefused)):
+        made = pack(members)
+        with pytest.raises(WheelRefused) as refusal:
+            read_wheel(made.source(), made.filename)
+        assert type(refusal.value) is kind
+
+
+@pytest.mark.parametrize("row", ["\n", "x,,\n"], ids=["empty", "the same"])
+def test_rows_are_counted_whatever_they_say(row: str):
+    with pytest.raises(WheelRefused, match="has more than 100000 rows"):
+        _parse(row.encode() * 100_002)
 
 
 def test_a_signature_with_a_hash_is_held_to_it():

@@ -24,7 +24,8 @@ from casfs.store.bytecode import Compiled, parse_outcome, read_compiled_record
 from casfs.store.collect.needed import Needed, iter_record_shards, iter_shard, iter_shards, iter_wheels
 from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
-from casfs.store.publish import sync_file_system
+from casfs.store.kept import list_kept
+from casfs.store.publish import naming, sync_file_system
 from casfs.store.reliance import iter_environments
 from casfs.store.shared import follow_config, nothing_relying
 from casfs.store.store import Store
@@ -33,7 +34,7 @@ _TURN_S = 0.5
 """Whoever wants to change the store waits so long at most, and for one shard of the pool (40,000 of 10 million blobs)."""
 
 _REST_S = 0.05
-"""Between two turns: flock(2) has no queue, and those who wait need a moment to wake up and take the lock."""
+"""Between two turns: those who wait need a moment to wake up and take the lock."""
 
 _STAMP_OF_MANIFEST = re.compile(r"[0-9a-f]{64}\..+")
 
@@ -62,28 +63,28 @@ class Collected:
     wheels: int = 0
     manifests: int = 0
     blobs: int = 0
+    downloads: int = 0
     size: int = 0  # bytes on the disk
     kept: list[str] = field(default_factory=list)  # environments that keep all generations, since somebody sees them
     spare_wheels: int = 0  # wheels that no generation has, and that stay
 
 
-def collect(store: Store, wish: Wish, holding_seen: HoldingSeen, tell_waiting: Callable[[], None] = lambda: None) -> Collected:
-    """Remove what nothing needs. `tell_waiting` is called when others must end first.
+def collect(store: Store, wish: Wish, holding_seen: HoldingSeen) -> Collected:
+    """Remove what nothing needs.
 
     Raises StoreRefused for a damaged store, and OSError; then what is left is whole, and the next collection goes on.
     """
-    collection = _Collection(store, wish, tell_waiting)
+    collection = _Collection(store, wish)
     collection.look_ahead(holding_seen)
     collection.drop_generations(holding_seen)
     return collection.run()
 
 
 class _Collection:
-    def __init__(self, store: Store, wish: Wish, tell_waiting: Callable[[], None]) -> None:
+    def __init__(self, store: Store, wish: Wish) -> None:
         self._collected = Collected()
         self._store = store
         self._wish = wish
-        self._tell_waiting = tell_waiting
         self._remover = Remover(store.root, is_dry=wish.is_dry)
         self._dropped: set[str] = set()  # generations that are there, and that nothing needs
         self._needed = Needed(store, with_all_wheels=not wish.unused_wheels, is_dropped=self._dropped.__contains__)
@@ -139,7 +140,7 @@ class _Collection:
 
     @contextlib.contextmanager
     def _nobody_changing(self) -> Iterator[None]:
-        with nothing_relying(self._store, self._tell_waiting):
+        with nothing_relying(self._store):
             follow_config(self._store)
             yield
 
@@ -147,7 +148,8 @@ class _Collection:
         fd = os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if not self._wish.is_dry:
-                sync_file_system(fd)
+                with naming(self._store.root):
+                    sync_file_system(fd)
         finally:
             os.close(fd)
 
@@ -157,6 +159,7 @@ class _Collection:
             for shard in iter_record_shards(self._store, kind):
                 yield partial(self._collect_records, shard, is_needed)
         yield self._collect_stamps
+        yield self._collect_downloads
 
     def _iter_manifests(self) -> Iterator[Step]:
         for shard in iter_shards(self._store.path("manifests")):
@@ -194,6 +197,10 @@ class _Collection:
         names = [name for name in os.listdir(self._store.path("stamps")) if _STAMP_OF_MANIFEST.fullmatch(name)]
         unneeded = [name for name in names if not self._needed.has_files(name.partition(".")[0])]
         self._remover.remove_files(self._store.path("stamps"), unneeded)
+
+    def _collect_downloads(self) -> None:
+        """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""
+        self._collected.downloads += self._remover.remove_files(self._store.path("downloads"), list_kept(self._store))
 
     def _collect_manifests(self, shard: str) -> None:
         self._collected.manifests += self._remove_from(shard, lambda path, digest: not self._needed.has_manifest(digest))

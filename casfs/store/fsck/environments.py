@@ -121,7 +121,7 @@ class EnvironmentsCheck:
         def fill(layer: Layer) -> Layer:
             found = facts[layer.manifest]
             assert isinstance(found, ManifestFacts)
-            return dataclasses.replace(layer, outline=found.outline, size=found.size)
+            return dataclasses.replace(layer, outline=found.outline, size=found.size, time=found.time)
 
         distributions = tuple(
             dataclasses.replace(one, files=fill(one.files), installation=fill(one.installation)) for one in generation.distributions
@@ -152,10 +152,10 @@ def _current_problem(target: str | None, numbers: list[int]) -> str | None:
     if target is None:
         return None
     if not target:
-        return "is no symbolic link"
+        return "is not a symbolic link"
     match = _CURRENT.fullmatch(target)
     if match is None or int(match[1]) not in numbers:
-        return f"points to {target!r}, which is no generation"
+        return f"points to {target!r}, which is not a generation"
     return None
 
 
@@ -166,5 +166,5 @@ def _standard_problems(lock: bytes) -> list[str]:
     try:
         Pylock.from_dict(tomllib.loads(lock.decode())).validate()
     except PylockValidationError as error:
-        return [f"is no valid lock file: {error}"]
+        return [f"is not a valid lock file: {error}"]
     return []

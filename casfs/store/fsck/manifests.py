@@ -27,6 +27,7 @@ class ManifestFacts:
     version: str
     wheel: str
     size: int
+    time: int
     outline: Outline
 
 
@@ -124,7 +125,7 @@ def format_promise(size: int, checksum: bytes) -> bytes:
 
 def _facts(manifest: Manifest) -> ManifestFacts:
     about = manifest.description
-    return ManifestFacts(about.project, about.version, about.wheel, manifest.total_size, outline_manifest(manifest))
+    return ManifestFacts(about.project, about.version, about.wheel, manifest.total_size, manifest.time, outline_manifest(manifest))
 
 
 def _damage_kind(path: str) -> DamageKind:

@@ -23,7 +23,7 @@ from casfs.store.fsck.numbers import BURNT
 from casfs.store.manifests import manifest_path
 from casfs.store.numbers import find_number, iter_slots, number_path, read_number
 from casfs.store.plain import OPEN_FLAGS
-from casfs.store.publish import sync_file_system
+from casfs.store.publish import naming, sync_file_system
 from casfs.store.quarantine import set_aside, set_aside_blob, withdraw_wheels_of
 from casfs.store.store import DIRECTORIES, Store
 
@@ -53,7 +53,8 @@ def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
     done += _restore_numbers(store, report)
     fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync_file_system(fd)
+        with naming(store.root):
+            sync_file_system(fd)
     finally:
         os.close(fd)
     return tuple(done)

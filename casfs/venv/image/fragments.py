@@ -157,7 +157,7 @@ def pack_manifest(digest: Digest, manifest: Manifest, layout: FileLayout, read_b
         for file in files:
             slot, kind = (links[file], LINK) if file in links else (file * layout.slots, REGULAR)
             entries.append((manifest.names[file].encode(), slot, kind))
-        slots[row], parents[row] = area.add_directory(entries, directory_time_ns([(digest, manifest, row)]))
+        slots[row], parents[row] = area.add_directory(entries, directory_time_ns([(digest, manifest.time, row)]))
         for _, child in below:
             write_slot(area.data, parents[child], slots[row])
     about = (manifest.description.name, manifest.description.version) if layout.has_distribution else ("", "")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import InterpreterRefused
 from casfs.venv.interpreters.interpreter import Interpreter, probe_base
-from casfs.venv.interpreters.probe import Facts
+from casfs.venv.interpreters.probe import OLDEST
 
 _VERSION = re.compile(r"(?:python|cpython-?)?(\d+(?:\.\d+){0,2}(?:(?:a|b|rc)\d+)?)(t?)")
 
 _PYTHON_NAME = re.compile(r"python(3(\.\d+t?)?)?")
 
-_PLACES_AT_HOME = (".local/share/uv/python/*/bin", ".pyenv/versions/*/bin")
+_MINOR_NAME = re.compile(r"python(\d+)\.(\d+)[a-z]*")
+
 _PLACES_AT_ROOT = ("usr/local/bin", "usr/bin", "opt/python*/bin", "opt/python/*/bin")
-"""Where uv, pyenv, Linux distributions and container images keep interpreters that need not be on the search path."""
+"""Where Linux distributions and container images keep interpreters that need not be on the search path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,16 @@ class Wanted:
         parts = self.text.split(".")
         return version.split(".")[: len(parts)] == parts and (is_free_threaded or not self.is_free_threaded)
 
+    def may_be(self, minor: tuple[int, int]) -> bool:
+        """Whether an interpreter of this major and minor version may meet it."""
+        numbers = tuple(map(int, re.findall(r"\d+", self.text)[:2]))
+        return minor[: len(numbers)] == numbers
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the patch release was given."""
+        return self.text.count(".") == 2
+
     @property
     def names(self) -> Sequence[str]:
         """What its executable may be called, the surest name first."""
@@ -44,20 +55,21 @@ Recall = Callable[[str], Interpreter | None]
 """Answers the base interpreter to which a path leads, if that is known without starting anything."""
 
 
-def find_interpreter(request: str | None, search_path: str, home: str, root: str = "/", *, recall: Recall = lambda path: None) -> str:
+def find_interpreter(request: str | None, environ: Mapping[str, str], root: str = "/", *, recall: Recall = lambda path: None) -> str:
     """Path of the base interpreter for a path ("/usr/bin/python3", ".venv"), a version ("3.12", "python3.12.1", "3.13t") or a name.
 
-    None asks for the `python3` of the search path. What does not start is passed over, such as a shim of pyenv for a version that is off.
-    A version that is not on the search path is looked for in well-known places below `home` and `root`. Raises InterpreterRefused, which
-    says what was found instead. One that `recall` knows is not started.
+    None asks for the `python3` of PATH. What does not start is passed over, such as a shim of pyenv for a version that is off. A version
+    that is not on PATH is looked for where uv and pyenv keep theirs, as `environ` says, and in well-known places below `root`. Raises
+    InterpreterRefused, which says what was found instead. One that `recall` knows is not started, nor one whose name says another version.
     """
+    search_path = _split(environ.get("PATH", os.defpath))
     if request is None:
-        return _first_usable("python3", _iter_named(("python3", "python"), _split(search_path)), recall)
+        return _first_usable("python3", _iter_named(("python3", "python"), search_path), recall)
     if "/" in request:
         return _find_at(request, recall)
     if version := _VERSION.fullmatch(request):
-        return _find_version(Wanted(version[1], bool(version[2])), _split(search_path), _well_known(home, root), recall)
-    return _first_usable(request, _iter_named((request,), _split(search_path)), recall)
+        return _find_version(Wanted(version[1], bool(version[2])), search_path, _well_known(environ, root), recall)
+    return _first_usable(request, _iter_named((request,), search_path), recall)
 
 
 def _find_at(path: str, recall: Recall) -> str:
@@ -84,8 +96,14 @@ def _first_usable(request: str, candidates: Iterator[str], recall: Recall) -> st
 
 
 def _find_version(wanted: Wanted, search_path: Sequence[str], places: Sequence[str], recall: Recall) -> str:
-    found: dict[str, Facts] = {}
-    for candidate in _iter_candidates(wanted.names, search_path, places):
+    others: dict[str, str] = {}
+    for candidate in _iter_candidates(wanted, search_path, places):
+        real = os.path.realpath(candidate)
+        minor = _minor_by_name(real)
+        if minor and not wanted.may_be(minor):
+            if minor >= OLDEST:
+                others[real] = "{}.{}".format(*minor)
+            continue
         known = recall(candidate)
         if known is not None and wanted.is_met_by(known.version, is_free_threaded=known.is_free_threaded):
             return known.executable
@@ -95,18 +113,29 @@ def _find_version(wanted: Wanted, search_path: Sequence[str], places: Sequence[s
             continue
         if wanted.is_met_by(facts.version, is_free_threaded=facts.free_threaded):
             return facts.executable
-        found[facts.executable] = facts
+        others[facts.executable] = facts.version
     threading = "free-threaded " if wanted.is_free_threaded else ""
-    newest_first = sorted(found.values(), key=lambda facts: facts.release, reverse=True)
-    others = ", ".join(f"{facts.version} ({facts.executable})" for facts in newest_first)
-    raise InterpreterRefused(f"{threading}Python {wanted.text}", f"is not installed; found {others or 'no other'}")
+    newest_first = sorted(others.items(), key=lambda other: _numbers(other[1]), reverse=True)
+    listed = ", ".join(f"{version} ({path})" for path, version in newest_first)
+    raise InterpreterRefused(f"{threading}Python {wanted.text}", f"is not installed; found {listed or 'no other'}")
 
 
-def _iter_candidates(names: Sequence[str], search_path: Sequence[str], places: Sequence[str]) -> Iterator[str]:
-    """Executables with these names, those of the search path first; then every other Python, for the sake of the message. Each once."""
+def _minor_by_name(path: str) -> tuple[int, int] | None:
+    """The major and minor version that a file's name says."""
+    name = _MINOR_NAME.fullmatch(os.path.basename(path))
+    return (int(name[1]), int(name[2])) if name else None
+
+
+def _iter_candidates(wanted: Wanted, search_path: Sequence[str], places: Sequence[str]) -> Iterator[str]:
+    """Executables with the names, those of the search path first; then every other Python, for the sake of the message. Each once.
+
+    A shim of pyenv takes long to say which version it stands for, and that one is in a place: it only chooses among several patch releases.
+    """
     seen: set[str] = set()
-    ordered = [*_iter_named(names, search_path), *_iter_named(names, places), *_iter_pythons((*search_path, *places))]
-    for path in ordered:
+    surest, general = wanted.names[:1], wanted.names[1:]
+    plain = [directory for directory in search_path if not _pyenv_of_shims(directory)]
+    named = [*_iter_named(surest, plain if wanted.is_exact else search_path), *_iter_named(general, plain)]
+    for path in [*named, *_iter_named(wanted.names, places), *_iter_pythons((*plain, *places))]:
         if (real := os.path.realpath(path)) not in seen:
             seen.add(real)
             yield path
@@ -130,12 +159,27 @@ def _iter_pythons(directories: Sequence[str]) -> Iterator[str]:
         yield from _iter_named([name for name in names if _PYTHON_NAME.fullmatch(name)], (directory,))
 
 
-def _well_known(home: str, root: str) -> list[str]:
+def _well_known(environ: Mapping[str, str], root: str) -> list[str]:
     """Directories that may hold interpreters; of those that differ in a version the newest first."""
     from pathlib import Path
 
-    patterns = [(home, pattern) for pattern in _PLACES_AT_HOME] + [(root, pattern) for pattern in _PLACES_AT_ROOT]
+    home = environ.get("HOME", "")
+    data = environ.get("XDG_DATA_HOME") or os.path.join(home, ".local/share")
+    pyenv = environ.get("PYENV_ROOT") or os.path.join(home, ".pyenv")
+    pyenvs = dict.fromkeys([pyenv, *filter(None, map(_pyenv_of_shims, _split(environ.get("PATH", os.defpath))))])
+    patterns = [
+        (environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(data, "uv/python"), "*/bin"),
+        *((base, "versions/*/bin") for base in pyenvs),
+        *((root, pattern) for pattern in _PLACES_AT_ROOT),
+    ]
+    patterns = [(base, pattern) for base, pattern in patterns if os.path.isabs(base)]
     return [path for base, pattern in patterns for path in sorted(map(str, Path(base).glob(pattern)), key=_numbers, reverse=True)]
+
+
+def _pyenv_of_shims(directory: str) -> str | None:
+    """The root of the pyenv whose shims are in this directory."""
+    root, name = os.path.split(directory.rstrip("/"))
+    return root if name == "shims" and os.path.isdir(os.path.join(root, "versions")) else None
 
 
 def _numbers(path: str) -> list[int]:

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.origins import Form, as_url
 
 if TYPE_CHECKING:
-    from packaging.pylock import PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
+    from packaging.pylock import Package, PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
 
 _SCHEMES = ("https", "http", "file")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -39,11 +39,17 @@ class Locked:
     is_direct: bool  # asked for by path or URL, and not found in an index
     is_requested: bool = True  # only a lock of casfs says that something is there since others need it
     hashes: tuple[tuple[str, str], ...] = ()  # algorithm and value, beside the SHA-256
+    checks: tuple[frozenset[tuple[str, str]], ...] | None = None  # of each of these the file has one; None: nobody gave any
 
     @property
     def is_remote(self) -> bool:
         """Whether it has to be fetched."""
         return "://" in self.place
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it comes from a single file, which can have a hash."""
+        return self.form in {Form.WHEEL, Form.SDIST}
 
     @property
     def is_vouched_for(self) -> bool:
@@ -59,8 +65,15 @@ class Choice:
     groups: Sequence[str] = ()
 
 
-def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None) -> list[Locked]:
-    """What the lock file at `path` names for the interpreter. Raises LockRefused, OSError."""
+Prefers = Callable[[str, str, str, Iterable[tuple[str, str]]], bool]
+"""Whether a file will do: called with its project, version, URL (or "") and hashes."""
+
+
+def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None, prefers: Prefers | None = None) -> list[Locked]:
+    """What the lock file at `path` names for the interpreter. Raises LockRefused, OSError.
+
+    Where files of a package are preferred, it has no others.
+    """
     import tomllib
 
     from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
@@ -69,11 +82,13 @@ def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None)
         with open(path, "rb") as file:
             data = tomllib.load(file)
         lock = Pylock.from_dict(_with_hashes(data))
+        if prefers:
+            lock = replace(lock, packages=[_with_preferred(one, prefers) for one in lock.packages])
         return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)))
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
         raise LockRefused(path, " ".join(str(error).split())) from None
     except (ValueError, RecursionError) as error:
-        raise LockRefused(path, f"is no lock file: {error}") from None
+        raise LockRefused(path, f"is not a lock file: {error}") from None
 
 
 def _with_hashes(value: Any) -> Any:
@@ -81,6 +96,17 @@ def _with_hashes(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: {"sha256": ""} if key == "hashes" and one == {} else _with_hashes(one) for key, one in value.items()}
     return [_with_hashes(one) for one in value] if isinstance(value, list) else value
+
+
+def _with_preferred(package: Package, prefers: Prefers) -> Package:
+    version = str(package.version or "")
+
+    def is_preferred(file: PackageWheel | PackageSdist) -> bool:
+        return prefers(package.name, version, file.url or "", file.hashes.items())
+
+    wheels = [one for one in package.wheels or () if is_preferred(one)]
+    sdist = package.sdist if package.sdist and is_preferred(package.sdist) else None
+    return replace(package, wheels=wheels or None, sdist=sdist) if wheels or sdist else package
 
 
 def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str) -> list[Locked]:
@@ -147,7 +173,7 @@ def _refuse_odd_repository(project: str, source: PackageVcs) -> None:
         kind = f"kind {source.type!r}" if source.type in {"hg", "svn", "bzr"} else f"unknown kind {source.type!r}"
         raise InvalidValue(project, f"is in a repository of the {kind}, and casfs reads only those of git")
     if not _COMMIT.fullmatch(source.commit_id):
-        raise InvalidValue(project, f"commit-id {source.commit_id!r} is no commit: 40 or 64 lower-case hexadecimal digits are")
+        raise InvalidValue(project, f"commit-id {source.commit_id!r} is not a commit, which has 40 or 64 lower-case hexadecimal digits")
     if "#" in (source.url or ""):
         raise InvalidValue(project, "the url of its repository has a fragment")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from casfs.errors import LockRefused
 
@@ -10,6 +11,8 @@ _REQUIREMENTS = "> requirements.txt` writes what `casfs sync` reads"
 _CONDA = "is a list of conda's packages, which casfs can't have; `casfs add` takes those of a package index by name"
 _PIPENV = f"is Pipenv's; `pipenv requirements {_REQUIREMENTS}"
 _PROJECT = "says what a project asks for, and locks nothing; {}`casfs add -e {}` adds the project with all that it needs"
+
+_PYLOCK = re.compile(r"pylock\.([^.]+\.)?toml")  # PEP 751
 
 _BY_NAME = {
     "pyproject.toml": _PROJECT.format("`uv lock` makes a uv.lock of it, and ", "{}"),
@@ -26,5 +29,8 @@ def refuse_other_files(path: str) -> None:
     """Raises LockRefused, with what to do instead, for a file whose name says that it is no lock that casfs reads, and no requirements."""
     if path.endswith(".whl"):
         raise LockRefused(path, "is a wheel; `casfs add` adds it")
-    if reason := _BY_NAME.get(os.path.basename(path)):
+    name = os.path.basename(path)
+    if name.endswith(".toml") and name not in _BY_NAME and not _PYLOCK.fullmatch(name):
+        raise LockRefused(path, "has a name that no lock file has; a lock of PEP 751 is named pylock.toml or pylock.NAME.toml")
+    if reason := _BY_NAME.get(name):
         raise LockRefused(path, reason.format(os.path.dirname(path) or "."))

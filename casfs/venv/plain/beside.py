@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casfs.errors import EnvironmentRefused
+from casfs.store.following import made_directory
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.records import is_locked
+from casfs.store.uppers import list_now
 from casfs.venv.upper.written import OPEN_DIRECTORY, parent_below
-
-_ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # one need not be allowed to read it
 
 _LONGEST = 200
 """Bytes of the place's own name in the one beside it: with all else it has 224, and may have 255."""
@@ -36,7 +36,7 @@ def require_free(directory: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(found.st_mode):
-        raise EnvironmentRefused(directory, "is there already, and is no directory")
+        raise EnvironmentRefused(directory, "is there already, and is not a directory")
     if names := os.listdir(directory):
         raise EnvironmentRefused(directory, f"is not empty (it holds {min(names)!r})")
 
@@ -71,8 +71,7 @@ def filling(directory: str) -> Iterator[Staging]:
     above, name = os.path.split(directory)
     with contextlib.ExitStack() as stack:
         try:
-            parent = _open_above(above)
-            stack.callback(os.close, parent)
+            parent = stack.enter_context(made_directory(above))
             _sweep(parent, name)
             staging = _make(parent, directory)
         except OSError as error:
@@ -87,25 +86,6 @@ def filling(directory: str) -> Iterator[Staging]:
                 _remove(parent, staging.name, staging.fd)
                 raise
             sync_file_system(staging.fd)  # its name
-
-
-def _open_above(path: str) -> int:
-    """A descriptor of a directory, which is made if it is not there; O_PATH."""
-    fd = os.open("/", _ON_THE_WAY)
-    try:
-        for name in filter(None, path.split("/")):
-            try:
-                below = os.open(name, _ON_THE_WAY, dir_fd=fd)
-            except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=fd)
-                below = os.open(name, _ON_THE_WAY, dir_fd=fd)
-            os.close(fd)
-            fd = below
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _rename(staging: Staging, parent: int) -> None:
@@ -170,13 +150,9 @@ def _sweep(parent: int, name: str) -> None:
 def _names(parent: int) -> list[str]:
     """What is in a directory; nothing, if it may be written to but not read."""
     try:
-        fd = os.open(".", OPEN_DIRECTORY, dir_fd=parent)
+        return list_now(parent)
     except PermissionError:
         return []
-    try:
-        return os.listdir(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove(parent: int, name: str, fd: int) -> None:
@@ -184,7 +160,7 @@ def _remove(parent: int, name: str, fd: int) -> None:
     with contextlib.suppress(OSError):
         if not _is_at(parent, name, fd):
             return
-        for child in os.listdir(fd):
+        for child in list_now(fd):
             try:
                 os.unlink(child, dir_fd=fd)
             except IsADirectoryError:

@@ -19,7 +19,7 @@ from casfs.store.store import Store
 from casfs.venv.differences import read_entries, read_file
 from casfs.venv.plain.exported import Exported, Progress
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileNode, Tree, time_from_content
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileNode, Tree
 
 _SECOND = 1_000_000_000
 
@@ -54,7 +54,7 @@ def _describe_directory(directory: DirectoryNode) -> tarfile.TarInfo:
 
 def _add_file(archive: tarfile.TarFile, store: Store, path: str, node: FileNode) -> None:
     info = tarfile.TarInfo(path)
-    info.mtime = time_from_content(node.digest) // _SECOND
+    info.mtime = node.mtime_ns // _SECOND
     if node.kind is Kind.SYMLINK:
         info.type, info.mode = tarfile.SYMTYPE, 0o777
         info.linkname = os.fsdecode(store.pool.read_blob(node.digest, node.size))

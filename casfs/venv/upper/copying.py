@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterable
 
+from casfs.store.publish import naming
 from casfs.venv.upper.merged import CHUNK
 from casfs.venv.upper.next_upper import UpperPlan
 from casfs.venv.upper.written import Writings, WrittenKind
@@ -59,9 +60,10 @@ def _copy_content(source: str, target: str) -> None:
         target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(source_fd).st_size
-            for start, end in _iter_data(source_fd, size):
-                _copy_range(source_fd, target_fd, start, end)
-            os.ftruncate(target_fd, size)
+            with naming(target):
+                for start, end in _iter_data(source_fd, size):
+                    _copy_range(source_fd, target_fd, start, end)
+                os.ftruncate(target_fd, size)
         finally:
             os.close(target_fd)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from casfs.errors import EnvironmentRefused
@@ -32,8 +32,31 @@ def _refuse(environment: Environment, generation: Generation | None, projects: C
         view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
         found = summarise(view).projects
     touched = [found[project] for project in dict.fromkeys(projects) if project in found]
-    if reasons := [describe_touch(one) for one in touched if one.tool or not by_tools_only]:
+    if reasons := _describe_all([one for one in touched if one.tool or not by_tools_only]):
         raise EnvironmentRefused(environment.name, *reasons)
+
+
+def _describe_all(touched: Sequence[ProjectSummary]) -> list[str]:
+    """A line for each cause: what one tool did to many projects is one."""
+    by_cause: dict[str, list[ProjectSummary]] = {}
+    for one in touched:
+        by_cause.setdefault(_cause(one) or one.name, []).append(one)
+    return [_describe_alike(found) if len(found) > 1 else describe_touch(found[0]) for found in by_cause.values()]
+
+
+def _cause(one: ProjectSummary) -> str:
+    """What a tool did to the project; empty if no tool did anything."""
+    if not one.tool:
+        return ""
+    return f"installed by {one.tool}" if one.after else "uninstalled"
+
+
+def _describe_alike(touched: Sequence[ProjectSummary]) -> str:
+    names = [one.name for one in touched[:_MOST_NAMED]]
+    if more := len(touched) - len(names):
+        names.append(f"{more} more")
+    named = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{len(touched)} distributions were {_cause(touched[0])} in the mounted environment ({named}); {_EITHER_OF_MANY}"
 
 
 def refuse_changed_by_tools(environment: Environment, generation: Generation, projects: Collection[str]) -> None:
@@ -66,15 +89,15 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
 
 def describe_touch(one: ProjectSummary) -> str:
     """What was done to a project in a mount, and what can be done about it."""
-    if one.tool and one.after:
-        return f"{one.name} was installed by {one.tool} in the mounted environment; {_EITHER}"
-    if one.tool:
-        return f"{one.name} was uninstalled in the mounted environment; {_EITHER}"
+    if cause := _cause(one):
+        return f"{one.name} was {cause} in the mounted environment; `casfs absorb` keeps that, `casfs reset {one.project}` throws it away"
     if one.edited:
         files = one.edited
         what = f"a file of {one.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {one.name} were changed"
-        return f"{what} in the mounted environment ({files[0].path}); `casfs reset` throws that away"
+        more = ": its mode, names or attributes" if files[0].action == "changed" else ""
+        return f"{what} in the mounted environment ({files[0].path}{more}); `casfs reset {one.project}` throws that away"
     return f"{one.name} was written to in the mounted environment ({one.copied[0]}), without a change; `casfs absorb` tidies that up"
 
 
-_EITHER = "`casfs absorb` keeps that, `casfs reset` throws it away"
+_EITHER_OF_MANY = "`casfs absorb` keeps them, `casfs reset` throws them away"
+_MOST_NAMED = 3
