@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, tell_daemons, warn_of_dead_interpreter
+from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
+from casfs.cli.showing import tell_daemons
 from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation

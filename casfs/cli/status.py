@@ -22,7 +22,8 @@ from casfs.mount.overlays import Overlay, iter_remembered_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.publish import naming
-from casfs.store.scrub import ScrubState, read_scrub_state
+from casfs.store.quarantine import lost_paths
+from casfs.store.scrub import read_scrub_state
 from casfs.store.store import Store, open_store
 
 _WATCH_EVERY_S = 1.0
@@ -97,21 +98,21 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     for lease, reply in daemons:
         if reply:
             _say_daemon(lease, reply)
-    _say_scrub(read_scrub_state(store))
+    _say_scrub(store)
 
 
 def _scrub_json(store: Store) -> dict[str, object]:
-    state = read_scrub_state(store)
-    return {**dataclasses.asdict(state), "damaged": state.still_damaged()}
+    return {**dataclasses.asdict(read_scrub_state(store)), "damaged": lost_paths(store)}
 
 
-def _say_scrub(state: ScrubState) -> None:
+def _say_scrub(store: Store) -> None:
     """How far the pool was read again, and what was found."""
+    state = read_scrub_state(store)
     if state.began or state.ended:
         rate = f"at {format_size(state.rate)} a second" if state.rate else "stopped (--scrub-rate 0)"
         whole = f", last read whole {state.ended}" if state.ended else ""
         say(f"scrub: {format_size(state.bytes)} read, {rate}{whole}")
-    for path in state.still_damaged():
+    for path in lost_paths(store):
         say(f"damaged: {path}: reading it is an error; adding its wheels again restores it")
 
 
@@ -134,11 +135,11 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
         if lease.environment:
             why = "only root gets the data path of the kernel"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
-    overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
+    overlays = {overlay.environment: overlay for overlay in iter_remembered_overlays(store)}  # a place may be about to move on to it
     for place in iter_places(store):
         host = hosts.get(place.host) if place.host else next(iter(hosts.values()), (None, None))
         if host is not None:
-            yield _show_place(place, *host, overlays.get(place.overlay))
+            yield _show_place(place, *host, overlays.get(place.environment) if place.overlay else None)
 
 
 def _show_place(place: Place, lease: Lease | None, reply: Reply | None, overlay: Overlay | None) -> _Shown:

@@ -11,8 +11,9 @@ from functools import partial
 
 from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
 from casfs.cli.changes import say_difference
-from casfs.cli.context import open_context, open_to_read, tell_daemons
+from casfs.cli.context import open_context, open_to_read
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
+from casfs.cli.showing import tell_daemons
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases

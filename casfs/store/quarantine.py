@@ -103,9 +103,17 @@ def read_losses(store: Store) -> Losses:
     return Losses(frozenset(lost), len(names))
 
 
-def note_missing_blob(store: Store, path: str) -> None:
-    """Note that a blob is gone by an empty file in the place of what would have been set aside."""
+def lost_paths(store: Store) -> list[str]:
+    """Where the blobs are missing that were damaged and set aside, or found missing, and that no pool has again."""
+    return [store.pool.path(digest) for digest in sorted(read_losses(store).lost)]
+
+
+def note_missing_blob(store: Store, path: str) -> bool:
+    """Note that a blob is gone by an empty file in the place of what would have been set aside. Answers whether that is news."""
     noted = store.path("quarantine", os.path.relpath(path, store.root))
     os.makedirs(os.path.dirname(noted), mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
+    try:
         os.close(os.open(noted, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    except FileExistsError:
+        return False
+    return True

@@ -4,7 +4,7 @@ First come the blobs of what is mounted: each is compared with its stamp (`blob_
 read from end to end, again and again. A damaged blob is set aside (`quarantine`): whoever opens it from then on gets an error. The records
 of the wheels that need it are withdrawn, so that adding such a wheel writes the blob anew. Blobs of shared pools are left to their stores.
 
-    stamps/scrub.json    rate, how far the reading is, and what was found (`ScrubState`)
+    stamps/scrub.json    rate, and how far the reading is (`ScrubState`)
 
 Whoever scrubs is told after each blob how much was read, and decides how long to rest. One process scrubs a store at a time.
 """
@@ -16,7 +16,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue
@@ -29,7 +29,6 @@ from casfs.store.store import Store
 DEFAULT_RATE = 10_000_000
 """Bytes per second: 100 GB in three hours, and a tenth or less of what any disk in use can read."""
 
-_MAX_NOTED = 1000
 _SHARDS = 256
 
 
@@ -42,11 +41,6 @@ class ScrubState:
     began: str = ""  # ISO 8601, UTC: the reading that is under way
     ended: str = ""  # the last whole reading
     bytes: int = 0  # read in all
-    damaged: list[str] = field(default_factory=list)  # paths of blobs that were found missing, or damaged and set aside
-
-    def still_damaged(self) -> list[str]:
-        """Those that nobody has brought back."""
-        return [path for path in self.damaged if not os.path.lexists(path)]
 
 
 def read_scrub_state(store: Store) -> ScrubState:
@@ -80,8 +74,8 @@ class Scrub:
                 yield 0
             elif facts is None and not os.path.lexists(path):
                 if own.find_shared(digest, size) is None:
-                    note_missing_blob(self._store, path)
-                    self._note_damage(path)
+                    is_news = note_missing_blob(self._store, path)
+                    self._note_damage(path, is_news=is_news)
                 yield 0
             else:
                 if (found := self._hash(path, digest)) is not None:
@@ -119,12 +113,10 @@ class Scrub:
             self._note_damage(path)
         return None
 
-    def _note_damage(self, path: str) -> None:
+    def _note_damage(self, path: str, *, is_news: bool = True) -> None:
         withdraw_wheels(self._store, path)
-        if path not in self.state.damaged:
-            self.state.damaged = [*self.state.still_damaged(), path][-_MAX_NOTED:]
+        if is_news:
             _log_damage(path)
-        self.save()
 
 
 def set_scrub_rate(store: Store, rate: int) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from casfs.digest import digest_bytes
 from casfs.mount.scrubber import Scrubber
+from casfs.store.quarantine import lost_paths
 from casfs.store.scrub import Scrub
 from casfs.store.store import open_store
 from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, Interpreter, kill_daemon, run_python, site_packages
@@ -311,7 +312,7 @@ def test_the_scrub_reads_the_whole_pool_and_leaves_good_blobs_alone(casfs: Casfs
     store = open_store(str(casfs.store))
     scrub = Scrub(store)
     assert sum(scrub.read_pool()) == scrub.state.bytes
-    assert scrub.state.still_damaged() == [str(damaged)]
+    assert lost_paths(store) == [str(damaged)]
     assert not damaged.exists()
     assert casfs.blob(digest_bytes(b"first")).read_bytes() == b"first"
     casfs.add(*(casfs.directory / "wheels").glob("*.whl"))
@@ -477,7 +478,7 @@ def test_reset_throws_away_what_tools_wrote(scene: Scene) -> None:
 
 def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_show_it(scene: Scene) -> None:
     mountpoint = scene.mount()
-    source = "import casfs.cli.context as context, os, casfs.cli.changes as changes; changes.tell_daemons = lambda one: os._exit(9)"
+    source = "import os, casfs.cli.changes as changes; changes.tell_daemons = lambda one: os._exit(9)"
     command = [sys.executable, "-c", f"{source}; from casfs.cli.main import main; main()", "add", str(scene.second)]
     assert subprocess.run(command, env=scene.casfs.environ, check=False, cwd=REPOSITORY).returncode == 9
     assert value_of(mountpoint) == "1"
