@@ -6,21 +6,21 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, make_reach, obtaining
-from casfs.cli.output import say, warn
+from casfs.cli.output import note, say, warn
 from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.obtain import origin_of
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.locks.locks import Choice, Locked, format_preferences, read_lock
+from casfs.venv.locks.locks import Choice, Locked, Reading, format_preferences, read_whole_lock
+from casfs.venv.locks.markers import decide_as_poetry, decide_as_uv
 from casfs.venv.locks.others import refuse_other_files
 from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
 from casfs.venv.locks.writing import format_pylock
@@ -39,7 +39,10 @@ def run_sync(arguments: argparse.Namespace) -> None:
     reach = make_reach(arguments)
     before = environment.current()
     with environment.store.batch() as scratch:
-        locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        reading = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        locked = reading.locked
+        for line in reading.left_out if arguments.show_left_out else ():
+            note(f"left out: {line}")
         wanted = [one for one in locked if not _is_built_already(before, one)]
         with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
             projects = frozenset(one.project for one in locked)
@@ -57,26 +60,28 @@ def _note_what_is_missing(environment: Environment) -> None:
         note_what_is_missing(environment)
 
 
-def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Sequence[Locked]:
+def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Reading:
     """What a lock of any kind names."""
     name = os.path.basename(path)
     python = interpreter.executable
     if name == "uv.lock":
-        return read_lock(reach.uv.export(python, path, choice, directory), interpreter)
+        return read_whole_lock(reach.uv.export(python, path, choice, directory), interpreter, decide=decide_as_uv, made_of=path)
     if name == "poetry.lock":
         from casfs.fetch.poetry import export_poetry_lock
 
-        return read_lock(export_poetry_lock(path, choice, directory, reach.uv.environ), interpreter)
+        made = export_poetry_lock(path, choice, directory, reach.uv.environ)
+        return read_whole_lock(made, interpreter, decide=decide_as_poetry, made_of=path)
     if name.endswith(".toml"):
-        return read_lock(path, interpreter, choice)
+        return read_whole_lock(path, interpreter, choice)
     if choice != Choice():
         raise LockRefused(path, "is a requirements file, which has neither extras nor groups")
     asked = read_asked((), [path])
     if not asked.hashes:
         warn(f"{path}: it has no hashes, so what an index offers now is believed")
-    locked = read_lock(reach.uv.compile(python, (), [path], format_preferences(()), directory, "--no-deps"), interpreter)
-    refuse_other_hashes(asked, locked)
-    return locked
+    made = reach.uv.compile(python, (), [path], format_preferences(()), directory, "--no-deps")
+    reading = read_whole_lock(made, interpreter, made_of=path)
+    refuse_other_hashes(asked, reading.locked)
+    return reading
 
 
 def _is_built_already(before: Generation | None, locked: Locked) -> bool:

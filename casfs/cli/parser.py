@@ -137,6 +137,7 @@ def _add_lock_commands(commands: Commands) -> None:
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
     sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
+    sync.add_argument("--show-left-out", action="store_true", help="name what the markers of the lock leave out, each with its marker")
     _add_shared_pool(sync)
     _add_manner(sync)
     add_index_options(sync)

@@ -78,8 +78,12 @@ def test_markers_extras_and_groups_decide(casfs: Casfs, index: PackageIndex) -> 
         entry(index, "five"),
         head='extras = ["more"]\ndependency-groups = ["usual", "test"]\ndefault-groups = ["usual"]',
     )
-    casfs.run("sync", lock)
+    assert "left out" not in casfs.run("sync", lock).stderr
     assert listed(casfs).keys() == {"three", "five"}
+    assert (
+        "left out: one 1.0: python_version < '3'\nleft out: two 1.0: 'more' in extras\n"
+        in casfs.run("sync", lock, "--show-left-out").stderr
+    )
     casfs.run("sync", lock, "--extra", "more", "--group", "test")
     assert listed(casfs).keys() == {"two", "three", "four", "five"}
     assert "extra 'none': is not in it" in casfs.run("sync", lock, "--extra", "none", code=1).stderr

@@ -15,6 +15,7 @@ from casfs.errors import InvalidValue, LockRefused
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
 from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.locks.markers import Decide, settle
 from casfs.venv.origins import Form, as_url
 
 if TYPE_CHECKING:
@@ -59,8 +60,23 @@ class Choice:
     groups: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a lock names for an interpreter, and what its markers leave out: a line for each."""
+
+    locked: list[Locked]
+    left_out: list[str]
+
+
 def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None) -> list[Locked]:
     """What the lock file at `path` names for the interpreter. Raises LockRefused, OSError."""
+    return read_whole_lock(path, interpreter, choice).locked
+
+
+def read_whole_lock(
+    path: str, interpreter: Interpreter, choice: Choice | None = None, *, decide: Decide | None = None, made_of: str = ""
+) -> Reading:
+    """The same, and what is left out. If a tool made it of its own lock, that one is named, and the tool's way to read markers counts."""
     import tomllib
 
     from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
@@ -68,12 +84,14 @@ def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None)
     try:
         with open(path, "rb") as file:
             data = tomllib.load(file)
-        lock = Pylock.from_dict(_with_hashes(data))
-        return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)))
+        settled = settle(data, dict(interpreter.markers), decide) if decide else data
+        lock = Pylock.from_dict(_with_hashes(settled))
+        markers = [one.get("marker", "") for one in data["packages"]]
+        return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)), markers)
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
-        raise LockRefused(path, " ".join(str(error).split())) from None
+        raise LockRefused(made_of or path, " ".join(str(error).split())) from None
     except (ValueError, RecursionError) as error:
-        raise LockRefused(path, f"is no lock file: {error}") from None
+        raise LockRefused(made_of or path, f"is no lock file: {error}") from None
 
 
 def _with_hashes(value: Any) -> Any:
@@ -83,7 +101,8 @@ def _with_hashes(value: Any) -> Any:
     return [_with_hashes(one) for one in value] if isinstance(value, list) else value
 
 
-def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str) -> list[Locked]:
+def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str, said: Sequence[str]) -> Reading:
+    """What is chosen; `said` are the markers as the lock has them, in its order."""
     from packaging.tags import Tag
 
     for kind, chosen, offered in (("extra", choice.extras, lock.extras), ("group", choice.groups, lock.dependency_groups)):
@@ -92,13 +111,20 @@ def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: s
     tags = [Tag(*tag.split("-", 2)) for tag in interpreter.tags]
     markers: Any = dict(interpreter.markers)
     groups = [*(lock.default_groups or ()), *choice.groups]
-    return [
+    try:
+        selected = list(lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups))
+    except KeyError as error:  # `extra`, which markers of other files may have
+        raise InvalidValue(f"marker {error}", "is none that a lock may have") from None
+    locked = [
         replace(
             _locked(package.name, str(package.version or ""), source, package.is_direct, directory),
             is_requested=_was_requested(package.tool),
         )
-        for package, source in lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups)
+        for package, source in selected
     ]
+    there = {id(package) for package, _ in selected}
+    pairs = [(package, marker) for package, marker in zip(lock.packages, said, strict=True) if id(package) not in there]
+    return Reading(locked, [f"{package.name} {package.version or ''}".rstrip() + f": {marker}" for package, marker in pairs])
 
 
 if TYPE_CHECKING:
