@@ -16,7 +16,7 @@ from casfs.store.ingest import KnownWheel, find_known
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
-from casfs.venv.origins import Form, split_digest, with_digest
+from casfs.venv.origins import Form, format_archive, parse_archive
 
 _IN_FILES = (Form.WHEEL, Form.SDIST)
 
@@ -71,7 +71,7 @@ def _plan(store: Store, locked: Locked, directory: str) -> _Plan:
 
 def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     locked = plan.locked
-    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
+    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form, revision=locked.revision)
     if not plan.path and locked.digest:
         return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
     if locked.form in _IN_FILES and (plan.download is None or locked.hashes):
@@ -93,11 +93,16 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
         from casfs.fetch.repository import check_out
 
         source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ)
+    shown = parse_archive(origin_of(locked)).place
+    if locked.subdirectory:
+        from casfs.fetch.unpack import unpack
+
+        source = unpack(source, locked.subdirectory, f"{means.directory}/unpacked-{number}", shown)
     try:
         return means.uv.build(means.python, source, directory)
     except BuildFailed as error:
         reason = f"can't be built: {error.subject} {'; '.join(error.reasons)}"
-        raise BuildFailed(split_digest(origin_of(locked))[0], reason, said=error.said) from None
+        raise BuildFailed(shown, reason, said=error.said) from None
 
 
 def _refuse_other(locked: Locked, filename: str) -> None:
@@ -124,7 +129,7 @@ def origin_of(locked: Locked) -> str:
     plain, login = split_login(locked.place) if locked.is_remote else (locked.place, None)
     if login and "ssh://" in plain:
         plain = plain.replace("://", f"://{login[0]}@", 1)
-    return with_digest(plain, locked.digest) if locked.form is Form.SDIST else plain
+    return format_archive(plain, locked.digest, locked.subdirectory) if locked.form is Form.SDIST else plain
 
 
 def _check_file(path: str, locked: Locked) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from casfs.digest import Digest
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
@@ -19,7 +20,7 @@ from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.origins import Form
+from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.reading import LayerReader
 from casfs.venv.rebuilt import as_before
 from casfs.venv.similar import did_you_mean
@@ -39,6 +40,7 @@ class Arrival:
     is_requested: bool = True  # and not only needed by another one
     is_direct: bool = True  # asked for by path or URL, and not found in an index
     form: Form = Form.WHEEL  # of what it came from
+    revision: str = ""  # a tag or branch: what was asked for of a repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,9 @@ def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
 def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpreter) -> MadeFiles:
     about = one.content.description
     scripts = iter_scripts(one.content, store.pool)
-    origin = arrival.origin if arrival.is_direct else None
-    is_requested, form = arrival.is_requested, arrival.form
-    files = build_installation(one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory)
+    place = format_direct_url(arrival.origin, Digest(about.wheel), arrival.form, arrival.revision) if arrival.is_direct else None
+    requested, directory = arrival.is_requested, base.directory
+    files = build_installation(one.content, scripts, direct_url=place, requested=requested, python_directory=directory)
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 

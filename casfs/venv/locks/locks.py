@@ -40,6 +40,8 @@ class Locked:
     is_direct: bool  # asked for by path or URL, and not found in an index
     is_requested: bool = True  # only a lock of casfs says that something is there since others need it
     hashes: tuple[tuple[str, str], ...] = ()  # algorithm and value, beside the SHA-256
+    subdirectory: str = ""  # of a source distribution
+    revision: str = ""  # a tag or branch: what was asked for of a repository
 
     @property
     def is_remote(self) -> bool:
@@ -139,9 +141,8 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
         _refuse_odd_repository(project, source)
         url = source.url or as_url(_path(source.path or "", directory))
         place = f"{source.type}+{url}@{source.commit_id}"
-        return Locked(project, version, Form.REPOSITORY, place + _fragment(source.subdirectory), "", None, 0, True)
-    if isinstance(source, PackageArchive) and source.subdirectory:
-        raise InvalidValue(project, f"is in the subdirectory {source.subdirectory!r} of an archive, and casfs builds only whole ones")
+        place += _fragment(source.subdirectory)
+        return Locked(project, version, Form.REPOSITORY, place, "", None, 0, True, revision=source.requested_revision or "")
     if isinstance(source, PackageDirectory):
         path = _path(posixpath.join(source.path, source.subdirectory or ""), directory)
         return Locked(project, version, Form.EDITABLE if source.editable else Form.DIRECTORY, path, "", None, 0, True)
@@ -152,13 +153,15 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
     if "/" in filename or path_problem(filename):
         raise InvalidValue(repr(filename), "is not a file name")
     form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
+    subdirectory = (source.subdirectory or "") if isinstance(source, PackageArchive) and form is Form.SDIST else ""
     digest, hashes = _read_hashes(project, source.hashes)
-    return Locked(project, version, form, place, filename, digest, source.size or 0, is_direct, hashes=hashes)
+    size = source.size or 0
+    return Locked(project, version, form, place, filename, digest, size, is_direct, hashes=hashes, subdirectory=subdirectory)
 
 
 def _refuse_odd_texts(project: str, source: _Source) -> None:
     """Raises InvalidValue for what is in no path or URL that anybody can use."""
-    for field in ("name", "path", "url", "subdirectory", "type", "commit_id"):
+    for field in ("name", "path", "url", "subdirectory", "type", "commit_id", "requested_revision"):
         if _CONTROL.search(getattr(source, field, None) or ""):  # it may hold a login, so it is not shown
             raise InvalidValue(project, f"its {field.replace('_', '-')} has a control character")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from casfs.errors import EnvironmentRefused
 from casfs.store.generations import Distribution, Generation
-from casfs.venv.origins import is_place, is_wheel_place, split_digest
+from casfs.venv.origins import is_place, is_wheel_place, parse_archive
 
 Source = Mapping[str, Any]
 """A package's entry beside its name and version: where it comes from."""
@@ -54,10 +54,10 @@ def _source(one: Distribution, direct_url: bytes | None) -> Source | _Unknown:
         return _Unknown(f"installed by {one.origin} in the mounted environment, and nobody knows from where; `casfs add` it")
     if is_wheel_place(one.origin):
         return {"wheels": [_archive(one.origin, one.wheel, one.wheel_size)]}
-    place, digest = split_digest(one.origin)
-    return (
-        {"sdist": _archive(place, digest)} if digest else _Unknown(f"built from {place}, whose SHA-256 is not known; `casfs add` it again")
-    )
+    source = parse_archive(one.origin)
+    if source.digest is None:
+        return _Unknown(f"built from {source.place}, whose SHA-256 is not known; `casfs add` it again")
+    return {"sdist": _archive(source.place, source.digest)}
 
 
 def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
@@ -67,7 +67,8 @@ def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
         subdirectory = {"subdirectory": str(data["subdirectory"])} if data.get("subdirectory") else {}
         if "vcs_info" in data:
             vcs = data["vcs_info"]
-            return {"vcs": {"type": str(vcs["vcs"]), "url": str(data["url"]), "commit-id": str(vcs["commit_id"]), **subdirectory}}
+            asked = {"requested-revision": str(vcs["requested_revision"])} if vcs.get("requested_revision") else {}
+            return {"vcs": {"type": str(vcs["vcs"]), "url": str(data["url"]), **asked, "commit-id": str(vcs["commit_id"]), **subdirectory}}
         if "dir_info" in data and "://" not in place:
             editable = {"editable": True} if data["dir_info"].get("editable") else {}
             return {"directory": {"path": place, **editable, **subdirectory}}
