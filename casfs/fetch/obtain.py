@@ -7,16 +7,20 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
-from casfs.fetch.download import Download, Report
+from casfs.fetch.download import Download
 from casfs.fetch.uv import Uv
 from casfs.store.ingest import KnownWheel, find_known
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
 from casfs.venv.origins import Form, format_archive, parse_archive
+
+if TYPE_CHECKING:
+    from casfs.fetch.downloads import ReportAll
 
 _IN_FILES = (Form.WHEEL, Form.SDIST)
 
@@ -29,7 +33,7 @@ class Means:
     python: str
     access: Access
     directory: str
-    report: Report
+    report: ReportAll
     tell: Callable[[str], None]  # called with what takes long, as it begins
 
 
