@@ -149,7 +149,7 @@ BAD = {
         _HEAD + 'archive = { url = "http://127.0.0.1/one-1.0-py3-none-any.whl", hashes = { sha256 = "abc" } }',
         "is not a SHA-256",
     ),
-    "other Python": ('lock-version = "1.0"\ncreated-by = "x"\nrequires-python = ">=4"\npackages = []', "does not satisfy"),
+    "other Python": ('lock-version = "1.0"\ncreated-by = "x"\nrequires-python = ">=4"\npackages = []', "requires Python >=4; this environment has "),
 }
 
 

@@ -14,7 +14,7 @@ from casfs.digest import Digest, is_collision_resistant, is_hash_algorithm, pars
 from casfs.errors import InvalidValue, LockRefused
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
-from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem
 from casfs.venv.locks.markers import Decide, settle
 from casfs.venv.origins import Form, as_url
 
@@ -88,6 +88,8 @@ def read_whole_lock(
             data = tomllib.load(file)
         settled = settle(data, dict(interpreter.markers), decide) if decide else data
         lock = Pylock.from_dict(_with_hashes(settled))
+        if problem := requires_python_problem(interpreter, str(lock.requires_python or "")):
+            raise LockRefused(made_of or path, f"{problem}; --python chooses the interpreter of a new one, and --env its name")
         markers = [one.get("marker", "") for one in data["packages"]]
         return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)), markers)
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
