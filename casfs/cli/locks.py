@@ -39,7 +39,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
     reach = make_reach(arguments)
     before = environment.current()
     with environment.store.batch() as scratch:
-        reading = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        reading = _read(path, reach, interpreter, _choice(arguments), scratch.directory)
         locked = reading.locked
         for line in reading.left_out if arguments.show_left_out else ():
             note(f"left out: {line}")
@@ -50,6 +50,20 @@ def run_sync(arguments: argparse.Namespace) -> None:
             command = f"sync {os.path.basename(path)}"
             change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
     _note_what_is_missing(environment)
+
+
+def _choice(arguments: argparse.Namespace) -> Choice:
+    extras, groups = arguments.extra or (), arguments.group or ()
+    return Choice(
+        extras,
+        groups,
+        arguments.no_extra or (),
+        arguments.no_group or (),
+        arguments.only_group or (),
+        arguments.all_extras,
+        arguments.all_groups,
+        not arguments.no_default_groups,
+    )
 
 
 def _note_what_is_missing(environment: Environment) -> None:

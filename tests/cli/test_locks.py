@@ -66,6 +66,15 @@ def test_empty_lock_empties_the_environment(casfs: Casfs) -> None:
     assert casfs.run("sync", write_lock(casfs, head="packages = []")).stdout == "- one 1.0\n"
 
 
+_PYLOCK_WAYS = {  # what is typed, and what is there then
+    "--no-group usual --no-dev": "five",
+    "--no-default-groups --group test": "four five",
+    "--all-groups": "three four five",
+    "--all-groups --all-extras --no-group test": "two three five",
+    "--all-extras --no-extra more": "three five",
+}
+
+
 def test_markers_extras_and_groups_decide(casfs: Casfs, index: PackageIndex) -> None:
     for name in ("one", "two", "three", "four", "five"):
         index.offer(name)
@@ -86,6 +95,10 @@ def test_markers_extras_and_groups_decide(casfs: Casfs, index: PackageIndex) -> 
     )
     casfs.run("sync", lock, "--extra", "more", "--group", "test")
     assert listed(casfs).keys() == {"two", "three", "four", "five"}
+    for words, expected in _PYLOCK_WAYS.items():
+        casfs.run("sync", lock, *words.split())
+        assert {*listed(casfs)} == {*expected.split()}, words
+    assert "group 'test': can't be had alone" in casfs.run("sync", lock, "--only-group", "test", code=1).stderr
     assert "extra 'none': is not in it" in casfs.run("sync", lock, "--extra", "none", code=1).stderr
 
 
@@ -149,7 +162,10 @@ BAD = {
         _HEAD + 'archive = { url = "http://127.0.0.1/one-1.0-py3-none-any.whl", hashes = { sha256 = "abc" } }',
         "is not a SHA-256",
     ),
-    "other Python": ('lock-version = "1.0"\ncreated-by = "x"\nrequires-python = ">=4"\npackages = []', "requires Python >=4; this environment has "),
+    "other Python": (
+        'lock-version = "1.0"\ncreated-by = "x"\nrequires-python = ">=4"\npackages = []',
+        "requires Python >=4; this environment has ",
+    ),
 }
 
 
@@ -222,19 +238,58 @@ def test_hashes_of_a_requirements_file_are_compared(casfs: Casfs, index: Package
 # --- locks of other tools
 
 
+_UV_WAYS = {  # what is typed, and what is there then
+    "": "one two four",
+    "--extra more --no-dev": "one two three",
+    "--all-extras --no-extra more --no-group dev --group lint": "one two five",
+    "--all-groups --all-extras": "one two three four five",
+    "--only-group lint": "five",
+    "--only-dev": "four",
+    "--no-default-groups --group dev": "one two four",
+    "--no-default-groups": "one two",
+}
+
+
 def test_uv_lock_is_read_by_uv(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one", needs="two")
     index.offer("two")
-    index.offer("three")
+    for name in ("three", "four", "five"):
+        index.offer(name)
     project = casfs.directory / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text(
-        '[project]\nname = "project"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["one"]\n'
+        '[project]\nname = "project"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["one; platform_version >= \'#\'"]\n'
         '[project.optional-dependencies]\nmore = ["three"]\n'
+        '[dependency-groups]\ndev = ["four"]\nlint = ["five"]\n'
     )
     subprocess.run([UV, "lock", "--project", project], env=casfs.environ, check=True, capture_output=True)
-    assert casfs.run("sync", project / "uv.lock").stdout == "+ one 1.0\n+ two 1.0\n"
-    assert casfs.run("sync", project / "uv.lock", "--extra", "more").stdout.startswith("+ three 1.0\n")
+    for words, expected in _UV_WAYS.items():
+        casfs.run("sync", project / "uv.lock", *words.split())
+        assert {*listed(casfs)} == {*expected.split()}, words
+    casfs.run("sync", project / "uv.lock", environ={"UV_NO_DEV": "1"})
+    assert {*listed(casfs)} == {"one", "two"}
+    assert "nope" in casfs.run("sync", project / "uv.lock", "--no-group", "nope", code=1).stderr
+
+
+_POETRY_PROJECT = """
+[project.optional-dependencies]
+more = []
+[dependency-groups]
+lint = []
+[tool.poetry.group.dev.dependencies]
+[tool.poetry.group.docs]
+optional = true
+"""
+
+_POETRY_WAYS = {  # what is typed, and what Poetry is asked for
+    "": "--with=dev --with=lint",
+    "--group docs --no-dev": "--with=lint --with=docs",
+    "--no-default-groups": "",
+    "--all-groups --no-group lint": "--with=dev --with=docs",
+    "--only-group docs --extra more": "--extras=more --only=docs",
+    "--all-extras --only-dev": "--extras=more --only=dev",
+    "--all-extras --no-extra more": "--with=dev --with=lint",
+}
 
 
 def test_poetry_lock_is_read_by_poetry_if_it_is_there(casfs: Casfs, index: PackageIndex) -> None:
@@ -242,14 +297,22 @@ def test_poetry_lock_is_read_by_poetry_if_it_is_there(casfs: Casfs, index: Packa
     index.offer("one")
     lock = casfs.directory / "poetry.lock"
     lock.write_text("# nobody but Poetry reads it\n")
+    (casfs.directory / "pyproject.toml").write_text(_POETRY_PROJECT)
     done = casfs.run("sync", lock, code=1, environ={"PATH": os.defpath})
     assert done.stderr == f"casfs: {lock}: only Poetry can read it, with its plugin `export`, and there is no `poetry` on the PATH\n"
     answer = write_lock(casfs, entry(index, "one"), name="answer.toml")
-    program = casfs.directory / "bin/poetry"
+    program, asked = casfs.directory / "bin/poetry", casfs.directory / "asked"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\n[ "$2" = {casfs.directory} ] && [ "$3 $4 $5 $6" = "export -f pylock.toml -o" ] && cp {answer} "$7"\n')
+    program.write_text(f'#!/bin/sh\ncp {answer} "$7"\nshift 7\necho "$*" >{asked}\n')
     program.chmod(0o755)
-    assert casfs.run("sync", lock, environ={"PATH": f"{program.parent}:{os.defpath}"}).stdout == "+ one 1.0\n"
+    path = {"PATH": f"{program.parent}:{os.defpath}"}
+    assert casfs.run("sync", lock, environ=path).stdout == "+ one 1.0\n"
+    for words, options in _POETRY_WAYS.items():
+        casfs.run("sync", lock, *words.split(), environ=path)
+        assert asked.read_text().strip() == options, words
+    (casfs.directory / "pyproject.toml").unlink()
+    said = casfs.run("sync", lock, environ=path, code=1).stderr
+    assert said == f"casfs: {lock}: its project can't be read: {casfs.directory}/pyproject.toml: no such file or directory\n"
 
 
 # --- casfs lock

@@ -43,7 +43,7 @@ CASES = {  # marker: whether pip, uv and Poetry take it for true on this kernel
     "platform_release ~= '6.1'": (False, False, False),
     "'fc' in platform_release": (True, True, True),
     "platform_version > '#2'": (False, True, False),
-    "sys_platform >= 'a'": (False, True, False),
+    "sys_platform >= 'a'": (False, False, False),
     "python_version >= '3.9'": (True, True, True),
     "python_version < '3.9' or (platform_release >= '5' and sys_platform == 'linux')": (False, True, True),
     """sys_platform != "platform_release >= '5'" """: (True, True, True),

@@ -56,10 +56,27 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which optional parts of a lock are wanted, beside its default groups."""
+    """Which parts of a lock are wanted, in the words of uv. Nothing said: no extra, and the groups that its tool installs by itself."""
 
     extras: Sequence[str] = ()
     groups: Sequence[str] = ()
+    without_extras: Sequence[str] = ()
+    without_groups: Sequence[str] = ()
+    only_groups: Sequence[str] = ()
+    has_all_extras: bool = False
+    has_all_groups: bool = False
+    has_default_groups: bool = True
+
+    def choose_extras(self, offered: Sequence[str]) -> list[str]:
+        """Those that are wanted of what a lock offers."""
+        wanted = dict.fromkeys([*(offered if self.has_all_extras else ()), *self.extras])
+        return [one for one in wanted if one not in self.without_extras]
+
+    def choose_groups(self, offered: Sequence[str], default: Sequence[str]) -> list[str]:
+        """Those that are wanted of what a lock offers, beside what is in no group; `default` are those that come by themselves."""
+        usual = default if self.has_default_groups else ()
+        wanted = dict.fromkeys([*usual, *(offered if self.has_all_groups else ()), *self.groups])
+        return [one for one in wanted if one not in self.without_groups]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +131,14 @@ def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: s
             raise InvalidValue(f"{kind} {unknown[0]!r}", "is not in it")
     tags = [Tag(*tag.split("-", 2)) for tag in interpreter.tags]
     markers: Any = dict(interpreter.markers)
-    groups = [*(lock.default_groups or ()), *choice.groups]
+    if choice.only_groups:
+        raise InvalidValue(
+            f"group {choice.only_groups[0]!r}", "can't be had alone: only a uv.lock or a poetry.lock says what is in no group"
+        )
+    extras = choice.choose_extras(lock.extras or ())
+    groups = choice.choose_groups(lock.dependency_groups or (), lock.default_groups or ())
     try:
-        selected = list(lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups))
+        selected = list(lock.select(environment=markers, tags=tags, extras=extras, dependency_groups=groups))
     except KeyError as error:  # `extra`, which markers of other files may have
         raise InvalidValue(f"marker {error}", "is none that a lock may have") from None
     locked = [

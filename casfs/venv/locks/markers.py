@@ -1,7 +1,7 @@
 """Markers that uv and Poetry read in another way than packaging, and so pip: what each of them would install is installed.
 
-packaging takes `platform_release` for a version, and nothing is true of one that is none, as the names of most kernels; it does not order
-other texts. uv orders all as texts, and Poetry takes the number at the beginning of `platform_release`.
+packaging takes `platform_release` for a version, and nothing is true of one that is none, as the names of most kernels; `platform_version`
+it does not order. uv orders both as texts, and Poetry takes the number at the beginning of `platform_release`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ Decide = Callable[[str, str, str, str], bool | None]
 
 _COMPARISON = re.compile(r"""\b([a-z]+(?:_[a-z]+)+)\s*(<=|>=|==|!=|<|>)\s*(?:'([^']*)'|"([^"]*)")|'[^']*'|"[^"]*\"""")
 _OPERATORS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">=": operator.ge, ">": operator.gt}
-_VERSIONS = {"python_version", "python_full_version", "implementation_version"}
 
 
 def decide_as_uv(name: str, here: str, relation: str, value: str) -> bool | None:
-    """All but the versions of Python are texts."""
-    return None if name in _VERSIONS else bool(_OPERATORS[relation](here, value))
+    """What the system says of itself is text."""
+    return bool(_OPERATORS[relation](here, value)) if name in {"platform_release", "platform_version"} else None
 
 
 def decide_as_poetry(name: str, here: str, relation: str, value: str) -> bool | None:
