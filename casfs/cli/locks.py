@@ -21,7 +21,7 @@ from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.locks import Choice, Locked, Reading, format_preferences, read_whole_lock
 from casfs.venv.locks.markers import decide_as_poetry, decide_as_uv
-from casfs.venv.locks.others import refuse_other_files
+from casfs.venv.locks.others import refuse_locks_of_other_names, refuse_other_files, refuse_other_name
 from casfs.venv.locks.requirements import read_asked, refuse_other_hashes
 from casfs.venv.locks.writing import format_pylock
 from casfs.venv.origins import Form
@@ -87,6 +87,7 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
         return read_whole_lock(made, interpreter, decide=decide_as_poetry, made_of=path)
     if name.endswith(".toml"):
         return read_whole_lock(path, interpreter, choice)
+    refuse_locks_of_other_names(path)
     if choice != Choice():
         raise LockRefused(path, "is a requirements file, which has neither extras nor groups")
     asked = read_asked((), [path])
@@ -112,12 +113,19 @@ def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> A
 
 def run_lock(arguments: argparse.Namespace) -> None:
     """casfs lock"""
+    path = arguments.output
+    is_file = path not in {None, "-"} and (os.path.isfile(path) or not os.path.exists(path))
+    if is_file:  # a pipe or a device may have any name
+        refuse_other_name(path)
     environment = open_to_read(arguments)
     text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
-    if arguments.output in {None, "-"}:
+    if path in {None, "-"}:
         say(text.rstrip("\n"))
+    elif is_file:
+        _write(Path(path), text, arguments.umask)
     else:
-        _write(Path(arguments.output), text, arguments.umask)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
     _note_what_is_missing(environment)
 
 

@@ -207,6 +207,15 @@ def test_what_is_no_lock_is_told_with_what_to_do_instead(casfs: Casfs, name: str
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("content", ["version = 1\n[[package]]\n", 'lock-version = "1.0"\n'], ids=["uv", "pylock"])
+def test_lock_of_another_name_is_not_taken_for_requirements(casfs: Casfs, content: str) -> None:
+    path = casfs.directory / "old.lock"
+    path.write_text(content)
+    said = casfs.run("sync", path, code=1).stderr
+    assert said.startswith(f"casfs: {path}: holds no requirements, and a lock is known by its name: uv.lock, ")
+    assert said.count("\n") == 1
+
+
 # --- requirements files
 
 
@@ -354,6 +363,35 @@ def test_uv_installs_what_was_locked(casfs: Casfs, index: PackageIndex) -> None:
         subprocess.run([UV, *words, path, "--python", plain], env=casfs.environ, check=True, capture_output=True, text=True)
     done = subprocess.run([UV, "pip", "freeze", "--python", plain], env=casfs.environ, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == [f"local @ file://{casfs.directory}/wheels/local-1.0-py3-none-any.whl", "one==1.0", "two==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("imp.pylock.toml", "pylock.imp.toml"),
+        ("pylock.a.b.toml", "pylock.a-b.toml"),
+        ("requirements.txt", "pylock.requirements-txt.toml"),
+        ("toml", "pylock.toml"),
+    ],
+)
+def test_lock_gets_no_name_by_which_nobody_knows_it(casfs: Casfs, name: str, better: str) -> None:
+    casfs.add(casfs.wheel("one"))
+    path = casfs.directory / name
+    said = casfs.run("lock", "--output", path, code=1).stderr
+    assert f"`casfs lock --output {casfs.directory}/{better}`" in said
+    assert said.count("\n") == 1
+    assert not path.exists()
+    casfs.run("lock", "--output", casfs.directory / better)
+
+
+def test_lock_is_written_into_a_pipe_of_any_name(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("one"))
+    pipe = casfs.directory / "pipe"
+    os.mkfifo(pipe)
+    with open(pipe, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+        casfs.run("lock", "--output", pipe)
+        assert file.read().decode() == casfs.run("lock").stdout
+    assert pipe.is_fifo()
 
 
 def test_lock_that_can_not_be_written_leaves_the_old_one(casfs: Casfs) -> None:

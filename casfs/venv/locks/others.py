@@ -1,8 +1,9 @@
-"""Files that people take for locks: what each of them is, and which command makes of it what can be synced."""
+"""Files that people take for locks, and locks that nobody takes for one: what each is, and the command or the name that helps."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from casfs.errors import LockRefused
 
@@ -28,3 +29,29 @@ def refuse_other_files(path: str) -> None:
         raise LockRefused(path, "is a wheel; `casfs add` adds it")
     if reason := _BY_NAME.get(os.path.basename(path)):
         raise LockRefused(path, reason.format(os.path.dirname(path) or "."))
+
+
+_NAMES = "pylock.toml or pylock.NAME.toml, with no dot in NAME"
+
+
+def refuse_other_name(path: str) -> None:
+    """Raises LockRefused, with a name that will do, for one by which no tool knows a lock (PEP 751)."""
+    directory, name = os.path.split(path)
+    if re.fullmatch(r"pylock(\.[^.]+)?\.toml", name):
+        return
+    words = [word for word in name.split(".") if word not in {"", "pylock", "toml"}]
+    better = os.path.join(directory, f"pylock.{'-'.join(words)}.toml" if words else "pylock.toml")
+    raise LockRefused(path, f"pip and uv know a lock by its name, which is {_NAMES}: `casfs lock --output {better}`")
+
+
+def refuse_locks_of_other_names(path: str) -> None:
+    """Raises LockRefused for a file that is a table of TOML, and so no requirements, whatever its name."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            is_table = bool(tomllib.load(file))
+    except (ValueError, RecursionError):
+        return
+    if is_table:
+        raise LockRefused(path, f"holds no requirements, and a lock is known by its name: uv.lock, poetry.lock, {_NAMES}")
