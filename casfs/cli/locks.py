@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def run_lock(arguments: argparse.Namespace) -> None:
     if is_file:  # a pipe or a device may have any name
         refuse_other_name(path)
     environment = open_to_read(arguments)
-    text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
+    text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one), _command(arguments))
     if path in {None, "-"}:
         say(text.rstrip("\n"))
     elif is_file:
@@ -127,6 +128,12 @@ def run_lock(arguments: argparse.Namespace) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     _note_what_is_missing(environment)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """How to begin another command for the same environment."""
+    places = (("--store", arguments.store), ("--env", arguments.env))
+    return shlex.join(["casfs", *(word for option, value in places if value for word in (option, value))])
 
 
 def _write(path: Path, text: str, umask: int) -> None:

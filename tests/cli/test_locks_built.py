@@ -98,6 +98,12 @@ def test_sync_of_that_lock_makes_the_same(casfs: Casfs, pylock: Path) -> None:
     assert leftovers(casfs) == []
 
 
+def test_sync_says_the_same_of_the_same_state(casfs: Casfs, pylock: Path) -> None:
+    """Whether what it names has to be built, or is there."""
+    said = [casfs.run("--env", name, "sync", "--no-compile", pylock).stderr for name in ("other", "other", "third")]
+    assert {one.partition("; new")[0] for one in said} == {"21 files, 1.2 kB"}, said
+
+
 def test_sync_builds_what_may_have_changed_and_nothing_else(casfs: Casfs, index: PackageIndex, pylock: Path) -> None:
     for name in ("directory", "vcs"):
         offer(casfs.directory / name, "plain", make_wheel(None, name, "2.0"))

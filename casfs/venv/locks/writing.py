@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,25 +19,40 @@ Source = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Unknown:
-    """Why nobody could install a distribution from a lock."""
+    """Why nobody could install a distribution from a lock; "": a tool installed it, and an index may have it."""
 
     reason: str
 
 
-def format_pylock(generation: Generation, read_direct_url: Callable[[Distribution], bytes | None]) -> str:
-    """The generation as a lock. Raises EnvironmentRefused with one reason for all that have it, for what can't be had again."""
+def format_pylock(generation: Generation, read_direct_url: Callable[[Distribution], bytes | None], casfs: str = "casfs") -> str:
+    """The generation as a lock. Raises EnvironmentRefused with one reason for all that have it, for what can't be had again.
+
+    `casfs` is how to begin a command for the environment.
+    """
     import tomli_w
 
     sources = [(one, _source(one, read_direct_url(one))) for one in sorted(generation.distributions, key=lambda one: one.project)]
-    unknown: dict[str, list[str]] = {}
+    unknown: dict[str, list[Distribution]] = {}
     for one, source in sources:
         if isinstance(source, _Unknown):
-            unknown.setdefault(source.reason, []).append(f"{one.name} {one.version}")
+            unknown.setdefault(source.reason, []).append(one)
     if unknown:
-        raise EnvironmentRefused("lock", *(f"{', '.join(names)}: {reason}" for reason, names in unknown.items()))
+        raise EnvironmentRefused(
+            "lock",
+            *(
+                f"{', '.join(f'{one.name} {one.version}' for one in which)}: {reason or _describe_installed(which, casfs)}"
+                for reason, which in unknown.items()
+            ),
+        )
     packages = [_format_package(one, source) for one, source in sources if not isinstance(source, _Unknown)]
     head = {"lock-version": "1.0", "requires-python": f">={generation.interpreter.directory.removeprefix('python').removesuffix('t')}"}
     return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
+
+
+def _describe_installed(which: Sequence[Distribution], casfs: str) -> str:
+    tools = " and ".join(sorted({one.origin for one in which}))
+    words = " ".join(shlex.quote(f"{one.project}=={one.version}") for one in which)
+    return f"installed by {tools} in the mounted environment, and nobody knows from where; `{casfs} add {words}` takes it from an index"
 
 
 def _format_package(one: Distribution, source: Source) -> dict[str, Any]:
@@ -51,7 +67,7 @@ def _source(one: Distribution, direct_url: bytes | None) -> Source | _Unknown:
     if direct_url is not None:
         return _direct_source(one, direct_url)
     if not is_place(one.origin):
-        return _Unknown(f"installed by {one.origin} in the mounted environment, and nobody knows from where; `casfs add` it")
+        return _Unknown("")
     if is_wheel_place(one.origin):
         return {"wheels": [_archive(one.origin, one.wheel, one.wheel_size)]}
     source = parse_archive(one.origin)
