@@ -13,7 +13,7 @@ from functools import cached_property
 from casfs.errors import FetchFailed
 from casfs.venv.locks.lines import Hash, Kind, Line, is_at
 from casfs.venv.locks.locks import Locked
-from casfs.venv.origins import split_digest
+from casfs.venv.origins import parse_archive
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Asked:
 
     def must_be_compared(self, project: str, origin: str) -> bool:
         """Whether a project that is there has to show that it is what was asked for."""
-        return any(line.groups for line in self._lines(project, "", split_digest(origin)[0]))
+        return any(line.groups for line in self._lines(project, "", parse_archive(origin).place))
 
     def prefers(self, project: str, version: str, place: str, hashes: Iterable[Hash]) -> bool:
         """Whether a file that an index offers has one of each set of hashes that are given for its project."""
