@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -136,7 +135,7 @@ def run_lock(arguments: argparse.Namespace) -> None:
     """casfs lock"""
     target = None if arguments.output in {None, "-"} else _find_target(arguments.output)
     environment = open_to_read(arguments)
-    text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one), _command(arguments))
+    text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
     if target is None:
         say(text.rstrip("\n"))
     else:
@@ -150,12 +149,6 @@ def _find_target(path: str) -> Path:
     if (target.is_file() or not target.exists()) and not path.startswith("/dev/"):  # a pipe or a device may have any name
         refuse_other_name(path)
     return target
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    """How to begin another command for the same environment."""
-    places = (("--store", arguments.store), ("--env", arguments.env))
-    return shlex.join(["casfs", *(word for option, value in places if value for word in (option, value))])
 
 
 @contextlib.contextmanager

@@ -394,6 +394,7 @@ def test_lock_is_written_into_a_pipe_of_any_name(casfs: Casfs) -> None:
         casfs.run("lock", "--output", pipe)
         assert file.read().decode() == casfs.run("lock").stdout
     assert pipe.is_fifo()
+    assert casfs.run("lock", "--output", "/dev/stdout").stdout == casfs.run("lock").stdout
 
 
 def test_lock_that_can_not_be_written_leaves_the_old_one(casfs: Casfs) -> None:

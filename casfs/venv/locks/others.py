@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 
 from casfs.errors import LockRefused
 
@@ -44,7 +45,7 @@ def refuse_other_name(path: str) -> None:
         return
     words = [word for word in name.split(".") if word not in {"", "pylock", "toml"}]
     better = os.path.join(directory, f"pylock.{'-'.join(words)}.toml" if words else "pylock.toml")
-    raise LockRefused(path, f"pip and uv know a lock by its name, which is {_NAMES}: `casfs lock --output {better}`")
+    raise LockRefused(path, f"pip and uv know a lock by its name, which is {_NAMES}: `casfs lock --output {shlex.quote(better)}`")
 
 
 def refuse_locks_of_other_names(path: str) -> None:

@@ -24,11 +24,8 @@ class _Unknown:
     reason: str
 
 
-def format_pylock(generation: Generation, read_direct_url: Callable[[Distribution], bytes | None], casfs: str = "casfs") -> str:
-    """The generation as a lock. Raises EnvironmentRefused with one reason for all that have it, for what can't be had again.
-
-    `casfs` is how to begin a command for the environment.
-    """
+def format_pylock(generation: Generation, read_direct_url: Callable[[Distribution], bytes | None]) -> str:
+    """The generation as a lock. Raises EnvironmentRefused with one reason for all that have it, for what can't be had again."""
     import tomli_w
 
     sources = [(one, _source(one, read_direct_url(one))) for one in sorted(generation.distributions, key=lambda one: one.project)]
@@ -40,7 +37,7 @@ def format_pylock(generation: Generation, read_direct_url: Callable[[Distributio
         raise EnvironmentRefused(
             "lock",
             *(
-                f"{', '.join(f'{one.name} {one.version}' for one in which)}: {reason or _describe_installed(which, casfs)}"
+                f"{', '.join(f'{one.name} {one.version}' for one in which)}: {reason or _describe_installed(which)}"
                 for reason, which in unknown.items()
             ),
         )
@@ -49,10 +46,10 @@ def format_pylock(generation: Generation, read_direct_url: Callable[[Distributio
     return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
 
 
-def _describe_installed(which: Sequence[Distribution], casfs: str) -> str:
+def _describe_installed(which: Sequence[Distribution]) -> str:
     tools = " and ".join(sorted({one.origin for one in which}))
     words = " ".join(shlex.quote(f"{one.project}=={one.version}") for one in which)
-    return f"installed by {tools} in the mounted environment, and nobody knows from where; `{casfs} add {words}` takes it from an index"
+    return f"installed by {tools} in the mounted environment, and nobody knows from where; `casfs add {words}` takes it from an index"
 
 
 def _format_package(one: Distribution, source: Source) -> dict[str, Any]:
