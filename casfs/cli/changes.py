@@ -12,11 +12,12 @@ from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.cli.showing import tell_daemons
-from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
+from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
-from casfs.store.manifests import Description
+from casfs.store.manifests import Description, read_manifest
+from casfs.store.store import Store
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import Made
@@ -31,6 +32,7 @@ from casfs.venv.changes import (
     roll_back,
 )
 from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.venv.upper.written import is_bytecode
 
 _ROLLBACK = "rollback to "
 
@@ -50,7 +52,7 @@ def change_and_show(
         with _naming_the_option():
             change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
         show_in_mounts(environment)
-    _say_added(change, is_brief=only is not None)
+    _say_added(environment.store, change, is_brief=only is not None)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
@@ -107,7 +109,8 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
         raise WheelRefused(path, *found)
 
 
-def _say_added(change: Change, *, is_brief: bool = False) -> None:
+def _say_added(store: Store, change: Change, *, is_brief: bool = False) -> None:
+    """What changed, and how much all of it is; with `is_brief` of the whole environment, of which some was there already."""
     changed = say_difference(change.before, change.after)
     for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
         if about.project not in changed and not is_brief:
@@ -121,7 +124,22 @@ def _say_added(change: Change, *, is_brief: bool = False) -> None:
         warn(f"{conflict}; {conflict.outcome}")
     files = sum(len(one.content.names) for one in change.ingested)
     size = sum(one.content.total_size for one in change.ingested)
+    if is_brief:
+        sizes = _sizes_beside(store, change)
+        files, size = files + len(sizes), size + sum(sizes)
     note(f"{format_count(files, 'file')}, {format_size(size)}; {describe_new(change.ingested)}")
+
+
+def _sizes_beside(store: Store, change: Change) -> list[int]:
+    """Sizes of all files, but bytecode, of what did not have to come."""
+    came = {one.content.description.project for one in change.ingested}
+    sizes: list[int] = []
+    for one in change.after.distributions:
+        if one.project not in came:
+            with contextlib.suppress(StoreDamaged):  # which is no reason to say that nothing has changed
+                manifest = read_manifest(store, one.files.manifest)
+                sizes += [file.size for file in manifest.iter_files() if not is_bytecode(file.path)]
+    return sizes
 
 
 def describe_new(ingested: Sequence[Ingested]) -> str:

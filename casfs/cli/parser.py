@@ -141,13 +141,37 @@ def _add_lock_commands(commands: Commands) -> None:
     sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
-    sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
-    sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
+    _add_choice(sync)
+    sync.add_argument("--show-left-out", action="store_true", help="name what the markers of the lock leave out, each with its marker")
     _add_shared_pool(sync)
     _add_manner(sync)
     add_index_options(sync)
     lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+_USUAL_PARTS = """Without these options no extra, and the groups that `uv sync` takes by itself, or
+`poetry install` (all that are not optional), or that a pylock.toml calls its
+default-groups. For a uv.lock the variables UV_NO_DEV, UV_NO_GROUP and
+UV_NO_DEFAULT_GROUPS count as they do in uv."""
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which parts of the lock", _USUAL_PARTS)
+    for option, what in (
+        ("--extra", "and this extra"),
+        ("--no-extra", "but not this extra, of all"),
+        ("--group", "and this dependency group"),
+        ("--no-group", "but not this dependency group"),
+        ("--only-group", "this dependency group alone, of a uv.lock or poetry.lock"),
+    ):
+        group.add_argument(option, action="append", metavar="NAME", help=f"{what} (repeatable)")
+    for option, meant in (("--dev", "--group"), ("--no-dev", "--no-group"), ("--only-dev", "--only-group")):
+        dest = meant[2:].replace("-", "_")
+        group.add_argument(option, action="append_const", const="dev", dest=dest, help=f"the same as {meant} dev")
+    group.add_argument("--all-extras", action="store_true", help="all extras")
+    group.add_argument("--all-groups", action="store_true", help="all dependency groups")
+    group.add_argument("--no-default-groups", action="store_true", help="no dependency group but those that are named")
 
 
 def _add_plain_commands(commands: Commands) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from casfs.digest import Digest, checksum_bytes, parse_digest
@@ -82,6 +82,10 @@ class Generation:
     interpreter: BaseInterpreter
     skeleton: Layer
     distributions: tuple[Distribution, ...]
+    _by_project: Mapping[str, Distribution] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_project", {one.project: one for one in self.distributions})
 
     @property
     def layers(self) -> list[Layer]:
@@ -90,7 +94,7 @@ class Generation:
 
     def find(self, project: str) -> Distribution | None:
         """The distribution of a project, by canonical name."""
-        return next((one for one in self.distributions if one.project == project), None)
+        return self._by_project.get(project)
 
 
 def outline_manifest(manifest: Manifest) -> Outline:

@@ -52,7 +52,10 @@ _WHOLE_SIZE = 32 << 20
 """Members up to this size are inflated whole in memory, and written only if the pool lacks them; larger ones are streamed."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the wheel's file name, bytes done and bytes in all."""
+"""Called with the wheel's file name, bytes done and bytes in all; and with `ALL_WHEELS`, or `INSTALLING`, wheels done and wheels in all."""
+
+ALL_WHEELS = "wheels"
+INSTALLING = "installing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,10 @@ class _Draft:
 def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
     """The wheels, by path or known, in their order: all of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
     with store.batch() as batch:
-        drafts = [
-            _recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request) for one in wheels
-        ]
+        drafts: list[_Draft] = []
+        for one in wheels:
+            drafts.append(_recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request))
+            request.progress(ALL_WHEELS, len(drafts), len(wheels))
         known = [draft.manifest is not None for draft in drafts]
         new = [(draft, draft.content) for draft in drafts if draft.manifest is None and draft.content is not None]
         for (draft, _), dated in zip(new, publish_dated(store, batch, [content for _, content in new]), strict=True):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from casfs.digest import Digest
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
-from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
+from casfs.store.ingest import INSTALLING, Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.records import now_utc
 from casfs.store.shared import relying
@@ -20,7 +21,7 @@ from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
 from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
-from casfs.venv.origins import Form
+from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.reading import LayerReader
 from casfs.venv.rebuilt import as_before
 from casfs.venv.similar import did_you_mean
@@ -41,6 +42,7 @@ class Arrival:
     is_requested: bool = True  # and not only needed by another one
     is_direct: bool = True  # asked for by path or URL, and not found in an index
     form: Form = Form.WHEEL  # of what it came from
+    revision: str = ""  # a tag or branch: what was asked for of a repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,11 @@ def add_wheels(
         before = environment.current()
         base = before or options.base or first_generation(environment, interpreter)
         present = {one.project: one for one in base.distributions}
+        gone = [project for project in present if options.only is not None and project not in options.only]
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
-        added = _install(environment.store, [*zip(ingested, arrivals, files, strict=True)], present, base.interpreter)
+        coming = [*zip(ingested, arrivals, files, strict=True)]
+        added = _install(environment.store, coming, present, base.interpreter, options.progress)
         changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
-        gone = [one.project for one in base.distributions if one not in kept]
         if before and not changed and not gone:
             refuse_changed_by_tools(environment, before, [one.project for one in added])
             return Change(before, before, tuple(ingested))
@@ -179,15 +182,23 @@ _Coming = tuple[Ingested, Arrival, Stored]
 """A wheel, what is to be remembered of it, and its files with what bytecode they have."""
 
 
-def _install(store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter) -> list[Distribution]:
+def _install(
+    store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter, progress: Progress
+) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
     coming = [(one, _still_requested(arrival, present.get(one.content.description.project)), files) for one, arrival, files in coming]
-    made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival, _ in coming])
+    made = ingest_files(store, _iter_made_files(store, coming, base, progress))
     found = [_distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)]
     return [
         one if arrival.form is Form.WHEEL else as_before(store, present.get(one.project), one)
         for one, (_, arrival, _) in zip(found, coming, strict=True)
     ]
+
+
+def _iter_made_files(store: Store, coming: Sequence[_Coming], base: BaseInterpreter, progress: Progress) -> Iterator[MadeFiles]:
+    for number, (one, arrival, _) in enumerate(coming, 1):
+        yield _made_files(store, one, arrival, base)
+        progress(INSTALLING, number, len(coming))
 
 
 def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
@@ -198,9 +209,9 @@ def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
 def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpreter) -> MadeFiles:
     about = one.content.description
     scripts = iter_scripts(one.content, store.pool)
-    origin = arrival.origin if arrival.is_direct else None
-    is_requested, form = arrival.is_requested, arrival.form
-    files = build_installation(one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory)
+    place = format_direct_url(arrival.origin, Digest(about.wheel), arrival.form, arrival.revision) if arrival.is_direct else None
+    requested, directory = arrival.is_requested, base.directory
+    files = build_installation(one.content, scripts, direct_url=place, requested=requested, python_directory=directory)
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 

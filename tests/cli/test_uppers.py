@@ -79,6 +79,15 @@ def test_lock_and_sync_say_what_of_the_mounts_is_not_in_it(casfs: Casfs, mounted
         assert said in casfs.run(*words).stderr.splitlines()[-1]
 
 
+def test_lock_names_the_command_that_takes_what_tools_installed_from_an_index(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    for name in ("fresh", "more"):
+        mounted.install(name, "3.0")
+    casfs.run("absorb")
+    assert "; `casfs add fresh==3.0 more==3.0` takes it from an index\n" in casfs.run("lock", code=1).stderr
+    said = casfs.run("--store", casfs.store, "lock", code=1).stderr
+    assert f"; `casfs --store {casfs.store} add fresh==3.0 more==3.0` takes it from an index\n" in said
+
+
 def test_list_says_that_tools_see_other_distributions_in_the_mounts(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("list")
     assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["demo", "other"]
