@@ -45,7 +45,7 @@ def _look_after(store: Store) -> None:
     has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_places:
         return
-    from casfs.mount.places import find_host, follow_places, locked_places
+    from casfs.mount.places import find_host, follow_places, forget_gone_places, locked_places
     from casfs.mount.placing import end_unused_overlays
 
     if has_places:
@@ -55,6 +55,7 @@ def _look_after(store: Store) -> None:
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)
             if os.geteuid() == 0:
+                forget_gone_places(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
         _start_beside(store)
         if count:

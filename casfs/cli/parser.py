@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from casfs import __version__
 from casfs.cli.commands import Commands, Parser, add_places
 from casfs.cli.index_options import add_index_options
+from casfs.cli.sizes import parse_size
 
 _DESCRIPTION = """Give a Python project its environment by writing a manifest.
 
@@ -309,16 +310,6 @@ def _positive(text: str) -> int:
     return number
 
 
-def _size(text: str) -> int:
-    """Bytes: 10M, 500k, 1G, or a plain number."""
-    units = {"k": 10**3, "m": 10**6, "g": 10**9}
-    unit = units.get(text[-1:].lower(), 1)
-    number = float(text[:-1] if unit > 1 else text)
-    if not 0 <= number < 10**9:
-        raise argparse.ArgumentTypeError("must be a number of bytes such as 10M")
-    return int(number * unit)
-
-
 def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
     _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is not a shared pool yet (repeatable)")
 
@@ -336,8 +327,8 @@ def _add_daemon_commands(commands: Commands) -> None:
     actions = Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
     start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
     start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
-    text = "read the pool again at so many bytes a second, now and later; 10M and the like, 0: only what is mounted and was changed"
-    start.add_argument("--scrub-rate", type=_size, metavar="BYTES", help=f"{text} (default: 10M)")
+    text = "read the pool again at so many bytes a second, now and later; 10M and the like, 0: not at all"
+    start.add_argument("--scrub-rate", type=parse_size, metavar="BYTES", help=f"{text} (default: CASFS_SCRUB_RATE, or 10M)")
     start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     start.add_argument("--after", default="", help=argparse.SUPPRESS)
     _add_status(actions, "show the daemons and what they serve", "casfs daemon status")

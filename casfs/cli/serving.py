@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from casfs.cli.ending import exit_code
 from casfs.cli.output import note
+from casfs.cli.sizes import parse_size
 from casfs.errors import MountRefused
 from casfs.store.leases import DEAD_LOG
+from casfs.store.scrub import set_scrub_rate
 from casfs.store.store import Store
 
 if TYPE_CHECKING:
@@ -86,6 +88,9 @@ def serve_here(
     import logging
 
     from casfs.mount.daemon import start_daemon
+
+    if rate := os.environ.get("CASFS_SCRUB_RATE"):
+        set_scrub_rate(store, parse_size(rate))
 
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
 

@@ -273,6 +273,7 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
             os.close(opened.mount_fd)
     except BaseException as error:
         end_anchor(store, token, anchor)
+        _end_unused_images(store, {uuid for name, _ in iter_anchors(store) if (uuid := image_of_token(name)) is not None})
         if isinstance(error, OSError):
             raise MountRefused(environment.name, explain(error)) from None
         raise

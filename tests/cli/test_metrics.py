@@ -14,7 +14,7 @@ from tests.fuse.harness import Casfs
 
 NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"'
-SAMPLE = re.compile(rf"({NAME})\{{((?:{LABEL},?)*)\}} (\S+)")
+SAMPLE = re.compile(rf"({NAME})(?:\{{((?:{LABEL},?)*)\}})? (\S+)")
 ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 Exposition = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -58,7 +58,7 @@ class Casfs:
         self.store = directory / "store"
         if template:
             shutil.copytree(template, self.store, symlinks=True)
-        self.environ = clean_environ(CASFS_STORE=str(self.store))
+        self.environ = clean_environ(CASFS_STORE=str(self.store), CASFS_SCRUB_RATE="0")  # a test that damages a blob says when it is found
         self._wheels = directory / "wheels"
         self._wheels.mkdir()
         self._count = 0

@@ -256,7 +256,7 @@ def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
 
 def scrub(casfs: Casfs) -> None:
     """What the daemon's scrub does when something was mounted."""
-    Scrubber(open_store(str(casfs.store))).look_at_mounts()
+    Scrubber(open_store(str(casfs.store))).look_at_mounts(1 << 40)
 
 
 def read_error(path: Path) -> int:
