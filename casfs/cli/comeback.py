@@ -45,6 +45,7 @@ def _look_after(store: Store) -> None:
     has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_places:
         return
+    from casfs.cli.hosts import start_beside
     from casfs.mount.places import find_host, follow_places, forget_gone_places, locked_places
     from casfs.mount.placing import end_unused_overlays
 
@@ -57,7 +58,7 @@ def _look_after(store: Store) -> None:
             if os.geteuid() == 0:
                 forget_gone_places(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
-        _start_beside(store)
+        start_beside(store)  # what looked after the mounts that no daemon need serve
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if has_places and (marks := find_unfinished(store)):
@@ -65,16 +66,6 @@ def _look_after(store: Store) -> None:
         for mark in marks:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mark)
-
-
-def _start_beside(store: Store) -> None:
-    """A host died that nothing needs to be served by, but which looked after what is mounted."""
-    from casfs.mount.places import iter_places
-
-    if any(True for _ in iter_places(store)):
-        from casfs.cli.hosts import start_beside
-
-        start_beside(store)
 
 
 def _finish_moves(store: Store) -> None:
