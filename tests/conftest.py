@@ -123,7 +123,7 @@ _MAKE_NAMESPACES = {
     "test_run_terminal",
     "test_strangers",
 }
-_WAIT_FOR_DISKS = {"test_file_systems", "test_full_disk", "test_mounted_twins", "test_power_cut", "test_twins"}
+_WAIT_FOR_DISKS = {"test_file_systems", "test_full_disk", "test_mounted_image", "test_power_cut"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -44,6 +44,8 @@ def _tell(done: Adoption) -> None:
     """How much was taken over, and a line for each thing that was left alone."""
     for refused in done.refused:
         warn(f"{refused.subject}: {'; '.join(refused.reasons)}; it was left alone")
+    for one in done.notes:
+        warn(one)
     for left in done.left:
         warn(f"{left}; it was left alone")
     distributions = done.after.distributions

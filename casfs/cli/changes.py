@@ -9,13 +9,15 @@ import os
 from collections.abc import Iterator, Sequence
 
 from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, tell_daemons
+from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
+from casfs.cli.showing import tell_daemons
+from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
-from casfs.store.manifests import Description
+from casfs.store.manifests import Description, read_manifest
+from casfs.store.store import Store
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import Made
@@ -30,6 +32,7 @@ from casfs.venv.changes import (
     roll_back,
 )
 from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.venv.upper.written import is_bytecode
 
 _ROLLBACK = "rollback to "
 
@@ -56,12 +59,13 @@ def change_and_show(
     changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
     coming = {one.content.description.project for one in change.ingested} - changed
     present = [one for one in change.after.distributions if one.project in coming] if only is None else []
+    counted = _count_files(environment.store, change, is_brief=only is not None)
     if arguments.json:
-        say_json(describe_change(environment, change.before, change.after) | _describe_added(change, made, [*present, *there]))
+        say_json(describe_change(environment, change.before, change.after) | _describe_added(change, made, [*present, *there], counted))
     else:
         say_difference(change.before, change.after)
         _say_present([*present, *there])
-    _tell_added(change)
+    _tell_added(change, counted)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
@@ -122,7 +126,7 @@ def tell_present(arguments: argparse.Namespace, environment: Environment, there:
     """Say that all that was asked for is there, so nothing changed."""
     if arguments.json:
         current = environment.require()
-        say_json(describe_change(environment, current, current) | _describe_added(Change(current, current), Made(), there))
+        say_json(describe_change(environment, current, current) | _describe_added(Change(current, current), Made(), there, (0, 0)))
     else:
         _say_present(there)
 
@@ -132,19 +136,20 @@ def _say_present(there: Sequence[Distribution]) -> None:
         say(f"= {one.name} {one.version}")
 
 
-def _describe_added(change: Change, made: Made, present: Sequence[Distribution]) -> dict[str, object]:
+def _describe_added(change: Change, made: Made, present: Sequence[Distribution], counted: tuple[int, int]) -> dict[str, object]:
     """For programs: what a change of distributions brought beside them."""
     return {
         "unchanged": [{"name": one.name, "version": one.version} for one in present],
-        "file_count": sum(len(one.content.names) for one in change.ingested),
-        "bytes": sum(one.content.total_size for one in change.ingested),
+        "file_count": counted[0],
+        "bytes": counted[1],
         "new_file_count": sum(one.new_files for one in change.ingested),
         "new_bytes": sum(one.new_bytes for one in change.ingested),
         "bytecode": describe_bytecode(made),
     }
 
 
-def _tell_added(change: Change) -> None:
+def _tell_added(change: Change, counted: tuple[int, int]) -> None:
+    """What should be known of the wheels, and how much all of it is."""
     for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
@@ -153,9 +158,27 @@ def _tell_added(change: Change) -> None:
             warn(f"{one.content.description.name} {one.content.description.version}: {'; '.join(one.remarks)}")
     for conflict in change.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
+    note(f"{format_count(counted[0], 'file')}, {format_size(counted[1])}; {describe_new(change.ingested)}")
+
+
+def _count_files(store: Store, change: Change, *, is_brief: bool) -> tuple[int, int]:
+    """Files and bytes of what came; with `is_brief` of the whole environment, of which some was there already."""
     files = sum(len(one.content.names) for one in change.ingested)
     size = sum(one.content.total_size for one in change.ingested)
-    note(f"{format_count(files, 'file')}, {format_size(size)}; {describe_new(change.ingested)}")
+    sizes = _sizes_beside(store, change) if is_brief else []
+    return files + len(sizes), size + sum(sizes)
+
+
+def _sizes_beside(store: Store, change: Change) -> list[int]:
+    """Sizes of all files, but bytecode, of what did not have to come."""
+    came = {one.content.description.project for one in change.ingested}
+    sizes: list[int] = []
+    for one in change.after.distributions:
+        if one.project not in came:
+            with contextlib.suppress(StoreDamaged):  # which is no reason to say that nothing has changed
+                manifest = read_manifest(store, one.files.manifest)
+                sizes += [file.size for file in manifest.iter_files() if not is_bytecode(file.path)]
+    return sizes
 
 
 def describe_new(ingested: Sequence[Ingested]) -> str:
@@ -212,6 +235,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
         change = roll_back(environment, arguments.generation)
         show_in_mounts(environment)
     say_change(arguments, environment, change.before, change.after)
+    warn_of_dead_interpreter(environment, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
 
 

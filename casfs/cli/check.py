@@ -6,11 +6,13 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator, Sequence
 
 from casfs.cli.context import store_directory
-from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.errors import CasfsError
+from casfs.mount.scrubber import refresh_mounts
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
 from casfs.store.fsck.repair import Repaired, repair
@@ -18,7 +20,6 @@ from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode
-from casfs.venv.twins.check import check_twins
 
 _FOUND_DAMAGE = 3
 
@@ -36,7 +37,7 @@ def run_fsck(arguments: argparse.Namespace) -> int:
         for damage in () if arguments.json else report.damages:
             say(_describe(damage))
         _note_report(store, report, is_fast=arguments.fast, is_repaired=arguments.repair)
-        repaired = repair(store, report) if report.damages and arguments.repair else ()
+        repaired = _repair(store, report) if report.damages and arguments.repair else ()
     if arguments.json:
         say_json(_json(report, repaired, is_fast=arguments.fast))
     elif not report.damages:
@@ -49,7 +50,7 @@ def run_fsck(arguments: argparse.Namespace) -> int:
 def _check(store: Store, *, is_fast: bool) -> Report:
     with progress_of_wheels() as progress:
         shown = functools.partial(progress, "blobs")
-        return check_store(store, is_fast=is_fast, progress=shown, check_twins=check_twins, check_bytecode=check_bytecode)
+        return check_store(store, is_fast=is_fast, progress=shown, check_bytecode=check_bytecode)
 
 
 def _note_report(store: Store, report: Report, *, is_fast: bool, is_repaired: bool) -> None:
@@ -94,10 +95,7 @@ def _note_totals(totals: Totals) -> None:
         f"{format_count(totals.generations, 'generation')} of {format_count(totals.environments, 'environment')}",
     )
     compiled = (format_count(totals.sources, "compiled source"),) if totals.sources else ()
-    twins = (format_count(totals.twins.twins, "twin"),) if totals.twins.twins else ()
-    note(f"checked {', '.join([*checked, *compiled, *twins])}")
-    if totals.twins.unused:
-        note(f"{format_count(totals.twins.unused, 'twin')} that nothing uses: no damage, and `casfs collect` removes them")
+    note(f"checked {', '.join([*checked, *compiled])}")
     orphans = totals.orphan_blobs + totals.orphan_manifests
     if orphans:
         note(f"{format_count(orphans, 'file')} that nothing refers to: no damage, and `casfs collect` removes them")
@@ -106,6 +104,13 @@ def _note_totals(totals: Totals) -> None:
         note(f"{relied}, of which only the size was compared: `casfs --store {root} fsck` reads them" if count else relied)
     if totals.leftovers:
         note(f"{format_count(totals.leftovers, 'leftover')} in tmp/: the next `casfs add` sweeps what dead processes left")
+
+
+def _repair(store: Store, report: Report) -> Sequence[Repaired]:
+    done = repair(store, report)
+    if os.geteuid() == 0:
+        refresh_mounts(store, warn)
+    return done
 
 
 def _say_repaired(done: Sequence[Repaired]) -> None:
@@ -132,8 +137,6 @@ def _json(report: Report, repaired: Sequence[Repaired], *, is_fast: bool) -> dic
         "generation_count": totals.generations,
         "environment_count": totals.environments,
         "source_count": totals.sources,
-        "twin_count": totals.twins.twins,
-        "unused_twin_count": totals.twins.unused,
         "orphan_blob_count": totals.orphan_blobs,
         "orphan_manifest_count": totals.orphan_manifests,
         "leftover_count": totals.leftovers,

@@ -6,11 +6,10 @@ import argparse
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, say, say_json
-from casfs.mount.removal import holding_seen
+from casfs.mount.removal import holding_seen, remove_old_layers
 from casfs.store.collect.collect import Collected, Wish, collect
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
-from casfs.venv.twins.unneeded import UnneededTwins
 
 
 def run_collect(arguments: argparse.Namespace) -> None:
@@ -18,7 +17,8 @@ def run_collect(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     wish = Wish(arguments.unused_wheels, arguments.keep, arguments.dry_run)
-    collected = collect(store, wish, UnneededTwins(store), lambda: holding_seen(store))
+    collected = collect(store, wish, lambda: holding_seen(store))
+    collected.size += remove_old_layers(store, is_dry=wish.is_dry)
     for name in collected.kept:
         note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
     if arguments.json:
@@ -35,13 +35,14 @@ def _describe(collected: Collected, *, is_dry: bool) -> str:
         "generation": collected.generations,
         "wheel": collected.wheels,
         "manifest": collected.manifests,
-        "twin": collected.twins,
         "blob": collected.blobs,
         "unfinished download": collected.downloads,
     }
     what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
     verb = "would free" if is_dry else "freed"
-    return f"{verb} {format_size(collected.size)}: {what}" if what else "nothing to collect"
+    if what or collected.size:
+        return f"{verb} {format_size(collected.size)}: {what or 'what an older casfs had made'}"
+    return "nothing to collect"
 
 
 def _json(collected: Collected, *, is_dry: bool) -> dict[str, object]:
@@ -51,7 +52,6 @@ def _json(collected: Collected, *, is_dry: bool) -> dict[str, object]:
         "generation_count": collected.generations,
         "wheel_count": collected.wheels,
         "manifest_count": collected.manifests,
-        "twin_count": collected.twins,
         "blob_count": collected.blobs,
         "download_count": collected.downloads,
         "spare_wheel_count": collected.spare_wheels,

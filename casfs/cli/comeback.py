@@ -45,7 +45,8 @@ def _look_after(store: Store) -> None:
     has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_places:
         return
-    from casfs.mount.places import find_host, follow_places, locked_places
+    from casfs.cli.hosts import start_beside
+    from casfs.mount.places import find_host, follow_places, forget_gone_places, locked_places
     from casfs.mount.placing import end_unused_overlays
 
     if has_places:
@@ -55,7 +56,9 @@ def _look_after(store: Store) -> None:
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)
             if os.geteuid() == 0:
+                forget_gone_places(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
+        start_beside(store)  # what looked after the mounts that no daemon need serve
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if has_places and (marks := find_unfinished(store)):
@@ -67,14 +70,15 @@ def _look_after(store: Store) -> None:
 
 def _finish_moves(store: Store) -> None:
     """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
+    from casfs.cli.hosts import host_on_demand
     from casfs.mount.overlays import heal_overlays
-    from casfs.mount.places import find_host, locked_places
+    from casfs.mount.places import locked_places
     from casfs.mount.placing import find_late, move_places
 
     use_what_is_there(store, warn)
-    with locked_places(store):
-        for environment in find_late(store, host) if (host := find_host(store)) else ():
-            for place, reason in move_places(store, environment):
+    with locked_places(store), host_on_demand(store) as require_host:
+        for environment in find_late(store):
+            for place, reason in move_places(store, require_host, environment):
                 warn(f"{place.path}: {reason}; it may still show the generation before")
         heal_overlays(store)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
-from casfs.errors import CasfsError, EnvironmentRefused, StoreRefused, describe_failure
+from casfs.errors import CasfsError, EnvironmentRefused, InterpreterRefused, StoreRefused, reason_of
 from casfs.store.environments import Environment
 from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 
 if TYPE_CHECKING:  # most commands look at no daemon
-    from casfs.store.leases import Lease
+    from casfs.store.generations import Generation
     from casfs.venv.interpreters.interpreter import Interpreter
 
 
@@ -59,10 +59,31 @@ def choose_interpreter(environment: Environment, request: str | None) -> Interpr
     current = environment.current()
     if current is None:
         return know_interpreter(environment.store, find_python(environment.store, request))
-    interpreter = know_base(environment.store, current.interpreter)
-    if request is not None and (wanted := find_python(environment.store, request)) != interpreter.executable:
-        raise EnvironmentRefused(environment.name, f"is an environment of {interpreter.executable} and can't be changed to {wanted}")
+    try:
+        interpreter = know_base(environment.store, current.interpreter)
+    except CasfsError as error:
+        raise InterpreterRefused(environment.name, _dead_interpreter(environment, str(error))) from None
+    if request is not None:
+        wanted = find_python(environment.store, request)
+        if os.path.realpath(wanted) != os.path.realpath(interpreter.executable):
+            reason = f"is an environment of {interpreter.executable} and can't be changed to {wanted} so"
+            hint = f"`casfs env set-python {environment.name} {request}` does it for another one of the same release"
+            raise EnvironmentRefused(environment.name, f"{reason}; {hint}")
     return interpreter
+
+
+def _dead_interpreter(environment: Environment, problem: str) -> str:
+    return f"its interpreter {problem}; `casfs env set-python {environment.name} PYTHON` gives it another"
+
+
+def warn_of_dead_interpreter(environment: Environment, generation: Generation) -> None:
+    """Say so if the interpreter of an environment is gone. It is not started."""
+    executable = generation.interpreter.executable
+    try:
+        os.stat(executable)
+    except OSError as error:
+        problem = f"{executable}: {reason_of(error)}"
+        warn(f"{environment.name}: {_dead_interpreter(environment, problem)}")
 
 
 def find_python(store: Store, request: str | None) -> str:
@@ -72,63 +93,3 @@ def find_python(store: Store, request: str | None) -> str:
 
     environ = {"HOME": os.path.expanduser("~"), **os.environ}
     return find_interpreter(request, environ, recall=lambda path: recall_base(store, path))
-
-
-def tell_daemons(environment: Environment) -> None:
-    """Let every mount of the environment show its current generation and upper layer before the command returns."""
-    from casfs.store.leases import iter_leases
-
-    if os.geteuid() == 0:
-        _lay_out_twins(environment)
-    leases = [lease for lease in iter_leases(environment.store) if lease.environment in (environment.name, "")]
-    if leases:
-        _move_places(environment)
-    for lease in leases:  # the daemon of one mount, or the host of many
-        from casfs.mount.control import switch_generation
-
-        try:
-            switch_generation(environment.store, lease, environment.name)
-        except CasfsError as error:
-            for path in _places_of(environment, lease):
-                _warn_of_old(path, "; ".join(error.reasons))
-
-
-def _lay_out_twins(environment: Environment) -> None:
-    """Make what lets the kernel show the current generation without asking a daemon. Without it everything works, but slower."""
-    from casfs.venv.twins.twins import build_stack
-
-    try:
-        build_stack(environment.store, environment.require())
-    except OSError as error:
-        warn(f"mounts will be slower: {describe_failure(error)}")
-
-
-def _move_places(environment: Environment) -> None:
-    """What the kernel shows without asking a daemon is mounted anew."""
-    if os.geteuid() != 0:
-        return
-    from casfs.mount.places import locked_places
-    from casfs.mount.placing import move_places
-
-    try:
-        with locked_places(environment.store):
-            failed = move_places(environment.store, environment.name)
-    except CasfsError as error:
-        warn(f"{error}; its mounts may still show the generation before")
-        return
-    for place, reason in failed:
-        _warn_of_old(place.path, reason)
-
-
-def _warn_of_old(path: str, reason: str) -> None:
-    warn(f"{path}: {reason}; it may still show the generation before")
-
-
-def _places_of(environment: Environment, lease: Lease) -> list[str]:
-    """Where a daemon shows the environment: the mounts of the kernel are what a user knows, not the private one of a host."""
-    if lease.environment:
-        return [lease.mountpoint]
-    from casfs.mount.places import iter_places
-
-    places = [place for place in iter_places(environment.store) if place.host == lease.id]
-    return [place.path for place in places if place.environment == environment.name]

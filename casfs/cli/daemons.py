@@ -18,6 +18,7 @@ from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.places import find_host, locked_places
 from casfs.mount.placing import end_unused_overlays, new_host_mountpoint
 from casfs.store.leases import DEAD_LOG, Lease, iter_leases
+from casfs.store.scrub import set_scrub_rate
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
 
@@ -30,6 +31,8 @@ def run_start(arguments: argparse.Namespace) -> None:
     if os.geteuid() != 0:
         raise MountRefused("daemon", "only root can serve a whole store with one daemon; `casfs mount` needs none")
     use_shared_pools(store)
+    if arguments.scrub_rate is not None:
+        set_scrub_rate(store, arguments.scrub_rate)
     if arguments.foreground:
         if arguments.ready_fd is None and (host := find_host(store)) is not None:
             raise MountRefused(store.root, f"is served already, by process {host.pid}")

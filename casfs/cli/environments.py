@@ -1,4 +1,4 @@
-"""env: the environments of a store, listed and removed."""
+"""env: the environments of a store: listed, removed, given another interpreter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.cli.context import store_directory
+from casfs.cli.changes import show_in_mounts
+from casfs.cli.context import find_python, store_directory
 from casfs.cli.hints import environment_name, hint_at
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
@@ -17,8 +18,9 @@ from casfs.store.generations import Generation
 from casfs.store.leases import iter_private_leases
 from casfs.store.private import own_environment
 from casfs.store.reliance import iter_environments
-from casfs.store.shared import use_what_is_there
+from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
+from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.upper.written import Writings, WrittenKind
 
@@ -116,6 +118,24 @@ def run_remove(arguments: argparse.Namespace) -> None:
             _refuse_loss(environment)
         remove_environment(environment)
         say(f"- {name}")
+
+
+def run_set_python(arguments: argparse.Namespace) -> None:
+    """casfs env set-python"""
+    from casfs.venv.changes import set_interpreter
+    from casfs.venv.interpreters.known import know_interpreter
+
+    store = open_store(store_directory(arguments))
+    use_shared_pools(store)
+    environment = Environment(store, arguments.name)
+    interpreter = know_interpreter(store, find_python(store, arguments.python))
+    with changing(store):
+        change = set_interpreter(environment, interpreter)
+        show_in_mounts(environment)
+    if change.after is change.before:
+        note(f"{environment.name} is an environment of {interpreter.executable} already")
+    else:
+        say(f"{environment.name}: Python {interpreter.version}, {interpreter.executable}")
 
 
 def _refuse_loss(environment: Environment) -> None:

@@ -1,27 +1,69 @@
-"""export: the environment as a plain virtual environment."""
+"""export: the environment as a plain virtual environment, in a directory or in a tar archive."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import note_what_is_missing
+from casfs.errors import EnvironmentRefused
 from casfs.store.following import resolve_path
 from casfs.store.reliance import require_present
 from casfs.store.shared import relying
-from casfs.venv.plain.exported import export_generation, require_place
+from casfs.venv.plain.exported import Exported, export_generation, require_place
+from casfs.venv.plain.tarred import write_tar
 
 
 def run_export(arguments: argparse.Namespace) -> None:
     """casfs export"""
     environment = open_context(arguments)
-    directory = resolve_path(arguments.directory)
-    with relying(environment.store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
+    store, target = environment.store, arguments.tar or resolve_path(arguments.directory)
+    with relying(store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
         generation = environment.require()
         require_present(environment, generation)
-        require_place(environment.store, directory)
-        note_what_is_missing(environment)
-        done = export_generation(environment.store, generation, directory, lambda size, total: progress(directory, size, total))
+
+        def show(size: int, total: int) -> None:
+            progress(target, size, total)
+
+        if arguments.tar:
+            with writing_file(arguments.tar) as file:
+                note_what_is_missing(environment)
+                done = write_tar(store, generation, file, show)
+        else:
+            require_place(store, target)
+            note_what_is_missing(environment)
+            done = export_generation(store, generation, target, show)
+    note(f"{target}: generation {generation.number}, {_describe(done)}")
+
+
+def _describe(done: Exported) -> str:
     shared = f", {format_size(done.shared)} of it shared with the pool" if done.shared else ""
-    note(f"{directory}: generation {generation.number}, {format_count(done.files, 'file')}, {format_size(done.size)}{shared}")
+    return f"{format_count(done.files, 'file')}, {format_size(done.size)}{shared}"
+
+
+@contextlib.contextmanager
+def writing_file(path: str) -> Iterator[BinaryIO]:
+    """A file to write, which appears at `path` when the block has ended; or standard output for "-". Raises EnvironmentRefused, OSError."""
+    if path == "-":
+        if sys.stdout.isatty():
+            raise EnvironmentRefused("-", "is a terminal; name a file, or send standard output to a command")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.isdir(path):
+        raise EnvironmentRefused(path, "is a directory; name a file")
+    temporary = f"{path}.{os.getpid()}.part"
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 
 from casfs.cli.output import warn
-from casfs.cli.serving import Starting, serve_here
+from casfs.cli.serving import Starting, serve_here, write_to_dead_log
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.places import find_host, forget_gone_places, iter_places, locked_places
+from casfs.mount.overlay_layers import RequireHost
+from casfs.mount.places import find_host, forget_gone_places, here, iter_places, locked_places
 from casfs.mount.placing import end_unused_overlays, new_host_mountpoint, revive_places
 from casfs.store.leases import Lease
 from casfs.store.store import Store
@@ -40,6 +41,36 @@ def required_host(store: Store, after: str = "") -> Iterator[Lease]:
         yield host
         if code := process.wait_for_step():
             sys.exit(code)
+
+
+@contextlib.contextmanager
+def host_on_demand(store: Store) -> Iterator[RequireHost]:
+    """A function that gives the store's host, which is started when it is first called: most mounts need none."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(required_host(store)))
+
+
+def start_beside(store: Store) -> None:
+    """Let a host start that nothing waits for: the kernel shows what is mounted, and the host looks after it.
+
+    In another mount namespace than that of the mounts it could not.
+    """
+    if find_host(store) is None and _has_places_here(store):
+        Starting(functools.partial(_serve_beside, store)).close()
+
+
+def _has_places_here(store: Store) -> bool:
+    at_home = here()
+    return any(place.home == at_home for place in iter_places(store))
+
+
+def _serve_beside(store: Store, ready_fd: int) -> None:
+    """Serve, unless another host is there, or nothing is mounted any more. What it has to say, nobody may be there to read."""
+    write_to_dead_log(store)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked_places(store))
+        if find_host(store) is None and _has_places_here(store):
+            serve_here(store, "", new_host_mountpoint(store), ready_fd, when_known=stack.close)
 
 
 def _serve_places(store: Store, after: str, ready_fd: int) -> None:

@@ -37,7 +37,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
         return
     if is_ours_in(arguments.into, path):  # a dead one
         unmount_from(arguments.into, path, is_lazy=True)
-    require_generation(environment, arguments.python)
+    require_generation(environment, arguments.python, arguments.pip)
     mount_on_host(environment, path, arguments, namespace, arguments.into)
 
 

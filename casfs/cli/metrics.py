@@ -11,7 +11,9 @@ from casfs.cli.output import say
 from casfs.cli.status import ask_daemons
 from casfs.mount.control import Reply
 from casfs.store.leases import Lease
-from casfs.store.store import open_store
+from casfs.store.quarantine import lost_paths
+from casfs.store.scrub import read_scrub_state
+from casfs.store.store import Store, open_store
 
 _Labels = Mapping[str, str]
 _Sample = tuple[_Labels, float]
@@ -62,8 +64,19 @@ _FAMILIES = (
 
 def run_metrics(arguments: argparse.Namespace) -> None:
     """casfs metrics"""
-    for line in format_metrics(ask_daemons(open_store(store_directory(arguments)))):
+    store = open_store(store_directory(arguments))
+    for line in (*format_metrics(ask_daemons(store)), *_format_scrub(store)):
         say(line)
+
+
+def _format_scrub(store: Store) -> Iterator[str]:
+    """What the scrub of the store says of itself."""
+    for name, kind, text, value in (
+        ("casfs_scrub_read_bytes_total", "counter", "Bytes of the pool that were read again.", read_scrub_state(store).bytes),
+        ("casfs_scrub_damaged_blobs", "gauge", "Blobs that are missing, or were damaged and set aside.", len(lost_paths(store))),
+    ):
+        yield from _format_head(name, kind, text)
+        yield _format_sample(name, {}, value)
 
 
 def format_metrics(daemons: Sequence[tuple[Lease, Reply | None]]) -> Iterator[str]:
@@ -90,7 +103,7 @@ def _format_head(name: str, type_: str, text: str) -> Iterator[str]:
 
 def _format_sample(name: str, labels: _Labels, value: float) -> str:
     pairs = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
-    return f"{name}{{{pairs}}} {float(value):.15g}"
+    return f"{name}{{{pairs}}} {float(value):.15g}" if pairs else f"{name} {float(value):.15g}"
 
 
 def _escape(text: str) -> str:

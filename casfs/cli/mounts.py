@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import choose_interpreter, open_context, store_directory
+from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_of_dead_interpreter
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
-from casfs.cli.hosts import END_WAIT_S, end_idle_host, required_host
+from casfs.cli.hosts import END_WAIT_S, end_idle_host, host_on_demand, start_beside
 from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
@@ -37,6 +37,8 @@ from casfs.store.leases import iter_leases
 from casfs.store.records import now_utc
 from casfs.store.reliance import iter_environments, require_present
 from casfs.store.store import Store, open_store
+from casfs.store.unfinished import changing
+from casfs.store.uppers import current_upper
 from casfs.venv.similar import find_slip
 
 
@@ -55,9 +57,13 @@ def run_mount(arguments: argparse.Namespace) -> None:
         raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
     with _unmaking(mountpoint):
         prepare_mountpoint(mountpoint)
-        require_generation(environment, arguments.python)
+        is_young = environment.current_number() in {None, 1}
+        is_first = current_upper(environment) is None  # the kernel's data path makes one
+        require_generation(environment, arguments.python, arguments.pip)
         if not arguments.foreground:
-            _mount(environment, mountpoint, arguments)
+            made = _mount(environment, mountpoint, arguments)
+            if is_first and (is_young or (made is not None and made.overlay)):
+                _note_how_to_install(environment, is_writable=made is not None and bool(made.overlay) and not made.is_read_only)
             return
     serve_here(environment.store, environment.name, mountpoint, arguments.ready_fd, arguments.after)
 
@@ -78,13 +84,14 @@ def _unmaking(path: str) -> Iterator[None]:
         raise
 
 
-def _mount(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> None:
+def _mount(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> Place | None:
+    """The place where root's host shows it; None: a daemon of this user serves it alone."""
     if os.geteuid() == 0:
-        mount_on_host(environment, mountpoint, arguments)
-    else:
-        serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
-        if code := start_process(serve):
-            sys.exit(code)
+        return mount_on_host(environment, mountpoint, arguments)
+    serve = functools.partial(serve_here, environment.store, environment.name, mountpoint, after=arguments.after)
+    if code := start_process(serve):
+        sys.exit(code)
+    return None
 
 
 def open_to_mount(arguments: argparse.Namespace) -> Environment:
@@ -102,17 +109,39 @@ def open_to_mount(arguments: argparse.Namespace) -> Environment:
     return environment
 
 
-def require_generation(environment: Environment, python: str | None) -> None:
-    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter."""
+def require_generation(environment: Environment, python: str | None, with_pip: bool | None = None) -> None:
+    """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter.
+
+    `with_pip`: whether bin has something that stands in for pip from now on; None leaves that as it is.
+    """
     if (current := environment.current()) is not None:
         if python is not None:
             choose_interpreter(environment, python)
         require_present(environment, current)
+        warn_of_dead_interpreter(environment, current)
     else:
         from casfs.venv.changes import create_environment
 
         made = create_environment(environment, choose_interpreter(environment, python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
+    if with_pip is not None:
+        from casfs.cli.changes import show_in_mounts
+        from casfs.venv.changes import has_stand_in, set_interpreter
+
+        if has_stand_in(environment.require()) != with_pip:
+            with changing(environment.store):
+                set_interpreter(environment, choose_interpreter(environment, None), with_pip=with_pip)
+                show_in_mounts(environment)
+
+
+def _note_how_to_install(environment: Environment, *, is_writable: bool) -> None:
+    """Said at the first mount, as far as one can know."""
+    from casfs.venv.changes import has_stand_in
+
+    generation = environment.require()
+    has_pip = has_stand_in(generation) or generation.find("pip") is not None
+    pip = ", and `pip install NAME` in it" if is_writable and has_pip else ""
+    note(f"`casfs add --env {environment.name} NAME` installs into it{pip}")
 
 
 def _is_mounted_already(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> bool:
@@ -149,7 +178,7 @@ def _shown_at(store: Store, mountpoint: str) -> str | None:
     return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> None:
+def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> Place:
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     try:
@@ -158,20 +187,22 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
         with contextlib.suppress(CasfsError, OSError):  # why it failed is what matters
             end_idle_host(store, is_lazy=False)  # it was started for this
         raise
+    start_beside(store)
     if not made.overlay and not arguments.data_path:
         note(f"{mountpoint} is read-only: the kernel's data path can't be used ({made.why})")
     if arguments.owner is not None and not namespace:
         warn_of_useless_mount(arguments.owner, made.uid, made.gid, mountpoint, environment.require().interpreter.executable)
+    return made
 
 
 def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
     store = environment.store
-    with locked_places(store), required_host(store) as host:
+    with locked_places(store), host_on_demand(store) as require_host:
         uid, gid = owner_ids(environment, arguments.owner)
         started = now_utc()
         wish, is_read_only = arguments.data_path or "", arguments.read_only
-        place = Place(mountpoint, environment.name, uid, gid, host.id, started, namespace, pid, data_path=wish, is_read_only=is_read_only)
-        return make_place(store, host, place)
+        place = Place(mountpoint, environment.name, uid, gid, "", started, namespace, pid, data_path=wish, is_read_only=is_read_only)
+        return make_place(store, require_host, place)
 
 
 def run_umount(arguments: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ from casfs.venv.locks.hashes import Asked
 from casfs.venv.locks.lines import Kind
 from casfs.venv.locks.locks import Locked
 from casfs.venv.locks.requirements import Reader, Requirements
-from casfs.venv.origins import split_digest
+from casfs.venv.origins import parse_archive
 
 _READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY_HASHES", "UV_VERIFY_HASHES")
 """Variables of uv that are no business of the uv that we run: it would read the files, and forget their hashes."""
@@ -194,7 +194,7 @@ def _is_there(store: Store, before: Generation | None, locked: Locked, is_reques
     present = before.find(locked.project) if before else None
     if present is None or locked.is_direct or present.version != locked.version or (is_requested and not present.wheel_size):
         return False
-    if locked.checks is not None and (locked.checks or locked.digest not in {present.wheel, split_digest(present.origin)[1]}):
+    if locked.checks is not None and (locked.checks or locked.digest not in {present.wheel, parse_archive(present.origin).digest}):
         return False  # of the file that it came from nobody knows whether it has the hash that was asked for
     return (present.requested or not is_requested or present.wheel != locked.digest) and _is_whole(store, present)
 

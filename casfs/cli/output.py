@@ -23,6 +23,10 @@ _SLOW_BYTES = 50 << 20
 """A wheel that unpacks to less takes under a second: a bar for it would only flash."""
 
 _SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
+_SLOW_WHEELS = 500  # the same of wheels, however small
+
+_COUNTED = ("wheels", "installing")
+"""What is told with a number of wheels in place of bytes."""
 
 
 _quiet: list[bool] = []
@@ -174,40 +178,41 @@ def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
     with contextlib.ExitStack() as stack:
 
         def show(name: str, done: int, total: int) -> None:
-            if total >= (_SLOW_SOURCES if name == "bytecode" else _SLOW_BYTES):
+            if total >= (_SLOW_WHEELS if name in _COUNTED else _SLOW_SOURCES if name == "bytecode" else _SLOW_BYTES):
                 if name not in bars:
                     stack.close()  # one bar at a time: two would write over each other
                     bars.clear()
-                    bars[name] = stack.enter_context(_bar(name, total))
+                    bars[name] = stack.enter_context(_bar(name, total, is_count=name in _COUNTED))
                 bars[name](done)
 
         yield show
 
 
 @contextlib.contextmanager
-def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[..., None]]:
+    """Something to call with what is done, and, if that changed, `description` and `total`."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn() if is_count else DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, **more: progress.update(task, completed=done, **more)
 
 
 @contextlib.contextmanager
-def progress_of_downloads() -> Iterator[Callable[[int, int], None]]:
-    """Something to call with bytes done and bytes in all; on a terminal it shows a bar."""
+def progress_of_downloads() -> Iterator[Callable[[int, int, int, int], None]]:
+    """Something to call with bytes done, bytes in all, files done and files in all; on a terminal it shows a bar."""
     if _quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, files, every: None
         return
     with contextlib.ExitStack() as stack:
-        bars: list[Callable[[int], None]] = []
+        bars: list[Callable[..., None]] = []
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, files: int, every: int) -> None:
             if not bars and total > done:
                 bars.append(stack.enter_context(_bar("downloading", total)))
             for update in bars:
-                update(done)
+                update(done, total=total, description="downloading" if every == 1 else f"downloading {files:,}/{every:,}")
 
         yield show

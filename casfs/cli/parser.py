@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from casfs import __version__
 from casfs.cli.commands import Commands, Parser, add_places
 from casfs.cli.index_options import add_index_options
+from casfs.cli.sizes import parse_size
 
 _DESCRIPTION = """Give a Python project its environment by writing a manifest.
 
@@ -68,6 +69,7 @@ def _builders() -> dict[str, Callable[[Commands], None]]:
         "lock": _add_lock_commands,
         "adopt": _add_plain_commands,
         "export": _add_plain_commands,
+        "image": _add_plain_commands,
         "remove": _add_earlier_commands,
         "rollback": _add_earlier_commands,
         "diff": _add_upper_commands,
@@ -143,14 +145,38 @@ def _add_lock_commands(commands: Commands) -> None:
     sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
-    sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
-    sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
+    _add_choice(sync)
+    sync.add_argument("--show-left-out", action="store_true", help="name what the markers of the lock leave out, each with its marker")
     _add_shared_pool(sync)
     _add_manner(sync)
     _add_json(sync)
     add_index_options(sync)
     lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+_USUAL_PARTS = """Without these options no extra, and the groups that `uv sync` takes by itself, or
+`poetry install` (all that are not optional), or that a pylock.toml calls its
+default-groups. For a uv.lock the variables UV_NO_DEV, UV_NO_GROUP and
+UV_NO_DEFAULT_GROUPS count as they do in uv."""
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which parts of the lock", _USUAL_PARTS)
+    for option, what in (
+        ("--extra", "and this extra"),
+        ("--no-extra", "but not this extra, of all"),
+        ("--group", "and this dependency group"),
+        ("--no-group", "but not this dependency group"),
+        ("--only-group", "this dependency group alone, of a uv.lock or poetry.lock"),
+    ):
+        group.add_argument(option, action="append", metavar="NAME", help=f"{what} (repeatable)")
+    for option, meant in (("--dev", "--group"), ("--no-dev", "--no-group"), ("--only-dev", "--only-group")):
+        dest = meant[2:].replace("-", "_")
+        group.add_argument(option, action="append_const", const="dev", dest=dest, help=f"the same as {meant} dev")
+    group.add_argument("--all-extras", action="store_true", help="all extras")
+    group.add_argument("--all-groups", action="store_true", help="all dependency groups")
+    group.add_argument("--no-default-groups", action="store_true", help="no dependency group but those that are named")
 
 
 def _add_plain_commands(commands: Commands) -> None:
@@ -163,7 +189,14 @@ def _add_plain_commands(commands: Commands) -> None:
     _add_json(adopt)
     text = "write the environment as a plain virtual environment, which works without casfs"
     export = commands.add("export", "export:run_export", text, "casfs export ~/project/.venv")
-    export.add_argument("directory", metavar="DIR", help="where: nothing, or an empty directory; it appears when all of it is there")
+    where = export.add_mutually_exclusive_group(required=True)
+    text = "where: nothing, or an empty directory; it appears when all of it is there"
+    where.add_argument("directory", nargs="?", metavar="DIR", help=text)
+    where.add_argument("--tar", metavar="FILE", help="write a tar archive, the same for all who do (-: standard output)")
+    text = "write the environment's metadata image (EROFS), which an overlay shows with the pool's files"
+    image = commands.add("image", "image:run_image", text, "casfs image -o project.erofs")
+    image.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it (-: standard output)")
+    image.add_argument("--composefs", action="store_true", help="as composefs takes it, with the store's blobs/ as its object store")
 
 
 def _add_manner(parser: argparse.ArgumentParser) -> None:
@@ -186,10 +219,11 @@ def _add_upper_commands(commands: Commands) -> None:
     diff = commands.add("diff", "uppers:run_diff", "show what was written into the mounts of the environment", "casfs diff --json")
     _add_json(diff)
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
-    absorb = commands.add("absorb", "uppers:run_absorb", text, "casfs absorb")
-    _add_no_compile(absorb)
+    _add_no_compile(absorb := commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
     _add_json(absorb)
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
+    text = "a project of which alone what was done to it is thrown away (default: all that was written)"
+    reset.add_argument("names", nargs="*", metavar="NAME", help=text)
     reset.add_argument("--yes", action="store_true", help="without asking")
 
 
@@ -231,7 +265,7 @@ def _add_collect_command(commands: Commands) -> None:
 
 
 def _add_environment_commands(commands: Commands) -> None:
-    environments = commands.add("env", "", "list or remove the environments of the store", "casfs env list")
+    environments = commands.add("env", "", "list, change or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
     text = "list the environments: what they are for, what they hold, and where they are mounted"
     _add_json(actions.add("list", "environments:run_list", text, "casfs env list --json"))
@@ -239,6 +273,10 @@ def _add_environment_commands(commands: Commands) -> None:
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
     remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
+    text = "give an environment another interpreter of the same release, such as a newer patch release; its mounts show it at once"
+    set_python = actions.add("set-python", "environments:run_set_python", text, "casfs env set-python tests 3.11")
+    set_python.add_argument("name", metavar="NAME", help="name of an environment")
+    set_python.add_argument("python", metavar="PYTHON", help="an interpreter: a path, or a version such as 3.11")
 
 
 def _add_pool_commands(commands: Commands) -> None:
@@ -301,6 +339,8 @@ def _add_daemon_commands(commands: Commands) -> None:
     actions = Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
     start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
     start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
+    text = "read the pool again at so many bytes a second, now and later; 10M and the like, 0: not at all"
+    start.add_argument("--scrub-rate", type=parse_size, metavar="BYTES", help=f"{text} (default: CASFS_SCRUB_RATE, or 10M)")
     start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     start.add_argument("--after", default="", help=argparse.SUPPRESS)
     _add_status(actions, "show the daemons and what they serve", "casfs daemon status")
@@ -327,6 +367,8 @@ def _add_mount_commands(commands: Commands) -> None:
         "--into", type=_positive, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)"
     )
     mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
+    mount.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
     mount.add_argument(
         "--data-path",
         choices=("kernel", "fuse"),

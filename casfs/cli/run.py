@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from casfs.cli.add import must_have_hashes
-from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
@@ -101,6 +101,7 @@ def _require_generation(environment: Environment, python: str | None) -> int:
 
         current = create_environment(environment, interpreter)
     require_present(environment, current)
+    warn_of_dead_interpreter(environment, current)
     return current.number
 
 
@@ -132,7 +133,7 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
     """Start the daemon and the command, which mounts before it begins."""
     store, directory = environment.store, lease.lease.mountpoint
     upper = current_upper(environment)
-    pools = [pool.directory for pool in (store.pool, *store.pool.shared)]
+    pools = store.pool.directories
     scene = Scene(directory, [upper.files] if upper else [], pools)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
@@ -147,11 +148,16 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
         return Foreground(Start(prepare, command, _environ(environment, directory), umask))
 
 
+_LEADS_ELSEWHERE = {"PYTHONHOME", "CONDA_DEFAULT_ENV", "PDM_IGNORE_ACTIVE_VENV", "PIPENV_IGNORE_VIRTUALENVS", "UV_SYSTEM_PYTHON"}
+"""With one of these Python, or a tool, would use something else than the active environment: Poetry and PDM with conda's base, for one."""
+
+
 def _environ(environment: Environment, directory: str) -> Mapping[str, str]:
-    """As after `activate`."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    """As after `activate`, and so that tools which have an environment for each project take this one."""
+    kept = {name: value for name, value in os.environ.items() if name not in _LEADS_ELSEWHERE}
     path = os.pathsep.join((f"{directory}/bin", kept.get("PATH", os.defpath)))
-    return {**kept, "PATH": path, "VIRTUAL_ENV": directory, "VIRTUAL_ENV_PROMPT": environment.name}
+    told = {"UV_PROJECT_ENVIRONMENT": directory, "PDM_IGNORE_SAVED_PYTHON": "1", "PDM_USE_VENV": "1"}  # Poetry takes the active one
+    return {"UV_LINK_MODE": "copy", **kept, **told, "PATH": path, "VIRTUAL_ENV": directory, "VIRTUAL_ENV_PROMPT": environment.name}
 
 
 def _start_daemon(store: Store, lease: HeldLease, line: socket.socket) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from casfs.cli.ending import exit_code
 from casfs.cli.output import note
+from casfs.cli.sizes import parse_size
 from casfs.errors import MountRefused
 from casfs.store.leases import DEAD_LOG
+from casfs.store.scrub import set_scrub_rate
 from casfs.store.store import Store
 
 if TYPE_CHECKING:
@@ -70,18 +72,30 @@ def _live(serve: Callable[[], None], ready_fd: int) -> NoReturn:
         os._exit(code)
 
 
-def serve_here(store: Store, environment: str, mountpoint: str, ready_fd: int | None, after: str = "") -> None:
+def serve_here(
+    store: Store,
+    environment: str,
+    mountpoint: str,
+    ready_fd: int | None,
+    after: str = "",
+    *,
+    when_known: Callable[[], None] = lambda: None,
+) -> None:
     """Serve a mount in this process until it ends. One that should not have ended is made again, unless we are in the foreground.
 
-    `ready_fd` is where somebody waits for us to be ready, if we are not in the foreground.
+    `ready_fd` is where somebody waits for us to be ready, if we are not in the foreground. `when_known` is called once others find us.
     """
     import logging
 
     from casfs.mount.daemon import start_daemon
 
+    if rate := os.environ.get("CASFS_SCRUB_RATE"):
+        set_scrub_rate(store, parse_size(rate))
+
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
 
     def when_mounted(lease_id: str) -> None:
+        when_known()
         if ready_fd is not None:
             log_to_file(store.path("leases", f"{lease_id}.log"))
             _say_step(ready_fd)
@@ -109,12 +123,18 @@ def _say_step(ready_fd: int) -> None:
 
 def mount_again(store: Store, lost: Lost) -> NoReturn:
     """Let a command take the place of this process that mounts what was lost. What it has to say is kept with the dead one's log."""
-    with contextlib.suppress(OSError):
-        log = os.open(store.path("leases", DEAD_LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.dup2(log, _STANDARD_ERROR)
+    write_to_dead_log(store)
     where = ["--env", lost.environment, "mount", f"--after={lost.reason}", "--", lost.mountpoint]
     command = where if lost.environment else ["daemon", "start", f"--after={lost.reason}"]
     os.execv(sys.executable, [sys.executable, "-m", "casfs", "--store", store.root, *command])
+
+
+def write_to_dead_log(store: Store) -> None:
+    """From here on what is told on the standard error is kept with the log of the last daemon that died."""
+    with contextlib.suppress(OSError):
+        log = os.open(store.path("leases", DEAD_LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.dup2(log, _STANDARD_ERROR)
+        os.close(log)
 
 
 def log_to_file(path: str) -> None:

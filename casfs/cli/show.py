@@ -18,6 +18,7 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.leases import iter_leases
 from casfs.store.manifests import ManifestFile, read_manifest
 from casfs.store.plain import OPEN_FLAGS
+from casfs.store.records import format_utc
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import parse_project
@@ -85,6 +86,7 @@ def _describe_distribution(environment: Environment, generation: Generation, one
         "origin": one.origin,
         "wheel": one.wheel or None,
         "tags": list(about.tags),
+        "entered_store": format_utc(one.files.time) if one.files.time else None,
         "is_requested": one.requested,
         "added": added.created if added else None,
         "generation": added.number if added else None,
@@ -115,7 +117,8 @@ def _say_page(facts: dict[str, Any]) -> None:
     lines += [("size", format_size(facts["bytes"])), ("files", f"{facts['file_count']:,}"), ("from", facts["origin"])]
     lines += [("wheel", facts["wheel"]), ("tags", ", ".join(facts["tags"]) or None)]
     when = f"{local_time(facts['added'])}, by generation {facts['generation']}: {facts['command']}" if facts["added"] else None
-    lines += [("added", when), *(("RECORD", each) for each in facts["record_mismatches"])]
+    entered = local_time(facts["entered_store"]) if facts["entered_store"] else None
+    lines += [("added", when), ("in the store since", entered), *(("RECORD", each) for each in facts["record_mismatches"])]
     for label, value in lines:
         if value is not None:
             say(f"{label}: {value}")

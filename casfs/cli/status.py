@@ -17,11 +17,13 @@ from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
+from casfs.mount.overlay_layers import FUSE
 from casfs.mount.overlays import Overlay, iter_remembered_overlays
 from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
-from casfs.mount.stacking import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.publish import naming
+from casfs.store.quarantine import lost_paths
+from casfs.store.scrub import read_scrub_state
 from casfs.store.store import Store, open_store
 
 _WATCH_EVERY_S = 1.0
@@ -38,7 +40,7 @@ class _Shown:
     path: str
     environment: str
     started: str
-    lease: Lease
+    lease: Lease | None  # None: there is none, and the kernel alone shows it
     reply: Reply | None  # None: it does not answer
     into: int = 0  # a process in whose mount namespace the path is, if that is not ours
     overlay: Overlay | None = None  # None: it shows our own file system
@@ -84,7 +86,8 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     if is_json:
         listed = [_daemon_json(lease, reply) for lease, reply in daemons]
         runs = [_with_nulls(dataclasses.asdict(lease)) for lease in iter_private_leases(store)]
-        say_json({"store": store.root, "daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs})
+        facts = {"daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs, "scrub": _scrub_json(store)}
+        say_json({"store": store.root, **facts})
         return
     say(f"store {store.root}")
     if mounts:
@@ -98,6 +101,22 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     for lease, reply in daemons:
         if reply:
             _say_daemon(lease, reply)
+    _say_scrub(store)
+
+
+def _scrub_json(store: Store) -> dict[str, object]:
+    return {**_with_nulls(dataclasses.asdict(read_scrub_state(store))), "damaged": lost_paths(store)}
+
+
+def _say_scrub(store: Store) -> None:
+    """How far the pool was read again, and what was found."""
+    state = read_scrub_state(store)
+    if state.began or state.ended:
+        rate = f"at {format_size(state.rate)} a second" if state.rate else "stopped (--scrub-rate 0)"
+        whole = f", last read whole {state.ended}" if state.ended else ""
+        say(f"scrub: {format_size(state.bytes)} read, {rate}{whole}")
+    for path in lost_paths(store):
+        say(f"damaged: {path}: reading it is an error; adding its wheels again restores it")
 
 
 def ask_daemons(store: Store) -> list[tuple[Lease, Reply | None]]:
@@ -114,18 +133,19 @@ def _ask(store: Store, lease: Lease) -> Reply | None:
 
 
 def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iterator[_Shown]:
-    hosts = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
+    hosts: dict[str, tuple[Lease | None, Reply | None]] = {lease.id: (lease, reply) for lease, reply in daemons if not lease.environment}
     for lease, reply in daemons:
         if lease.environment:
             why = "only root gets the data path of the kernel"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
-    overlays = {overlay.id: overlay for overlay in iter_remembered_overlays(store)}
+    overlays = {overlay.environment: overlay for overlay in iter_remembered_overlays(store)}  # a place may be about to move on to it
     for place in iter_places(store):
-        if place.host in hosts:
-            yield _show_place(place, *hosts[place.host], overlays.get(place.overlay))
+        host = hosts.get(place.host) if place.host else next(iter(hosts.values()), (None, None))
+        if host is not None:
+            yield _show_place(place, *host, overlays.get(place.environment) if place.overlay else None)
 
 
-def _show_place(place: Place, lease: Lease, reply: Reply | None, overlay: Overlay | None) -> _Shown:
+def _show_place(place: Place, lease: Lease | None, reply: Reply | None, overlay: Overlay | None) -> _Shown:
     why = place.why if overlay is None else overlay.why
     is_writable = overlay is not None and not place.is_read_only
     return _Shown(place.path, place.environment, place.started, lease, reply, place.pid, overlay, is_writable, why)
@@ -146,7 +166,7 @@ def _mount_json(one: _Shown) -> dict[str, object]:
     }
     facts |= {"writable": one.is_writable, "data_path": one.data_path, "why": one.why}
     facts["metadata"] = one.overlay.metadata if one.overlay else FUSE
-    return {**_daemon_json(one.lease, one.reply), **_with_nulls(facts)}
+    return {**(_daemon_json(one.lease, one.reply) if one.lease else {}), **_with_nulls(facts)}
 
 
 def _with_nulls(facts: Mapping[str, object]) -> dict[str, object]:
@@ -155,10 +175,10 @@ def _with_nulls(facts: Mapping[str, object]) -> dict[str, object]:
 
 
 def _mount_row(one: _Shown) -> tuple[str, ...]:
-    process = str(one.lease.pid) if one.reply is None else str(one.reply.supervisor)
+    process = str(one.reply.supervisor) if one.reply else str(one.lease.pid) if one.lease else "kernel"
     path = f"{one.path} (in process {one.into})" if one.into else one.path
     mode = "writable" if one.is_writable else "read-only"
-    return (path, one.environment, str(one.generation) if one.reply else "does not answer", mode, one.data_path, process)
+    return (path, one.environment, "does not answer" if one.generation is None else str(one.generation), mode, one.data_path, process)
 
 
 def _explain_path(one: _Shown) -> str:

@@ -6,24 +6,27 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
 from casfs.cli.changes import say_change
-from casfs.cli.context import open_context, open_to_read, tell_daemons
+from casfs.cli.context import open_context, open_to_read
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
+from casfs.cli.showing import tell_daemons
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper, make_current, next_upper
 from casfs.venv.bytecode.bytecode import leave_as_they_are
+from casfs.venv.changes import parse_project
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 from casfs.venv.upper.absorb import absorb_upper, prepare_absorption
 from casfs.venv.upper.merged import MergedView
 from casfs.venv.upper.summary import ProjectSummary, Summary, WrittenFile, summarise
+from casfs.venv.upper.undoing import undo_projects
 from casfs.venv.upper.written import Writings
 
 _MAX_LINES = 20
@@ -86,6 +89,8 @@ def run_absorb(arguments: argparse.Namespace) -> None:
     say_change(arguments, environment, done.before, done.after)
     for refused in done.refused:
         warn(f"{refused}; it stays in the upper layer")
+    for one in done.notes:
+        warn(one)
     for conflict in done.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
     if maker:
@@ -108,14 +113,28 @@ def run_reset(arguments: argparse.Namespace) -> None:
     if summary is None:
         note(f"nothing was written into a mount of {environment.name}")
         return
+    projects = [*dict.fromkeys(map(parse_project, arguments.names))]
     if not arguments.yes:
-        _ask(environment, summary)
+        _ask(environment, _only(summary, projects))
     with changing(environment.store), _frozen(environment):
-        with environment.locked():
-            make_current(environment, next_upper(environment))
+        if projects:
+            undo_projects(environment, projects)
+        else:
+            with environment.locked():
+                make_current(environment, next_upper(environment))
         tell_daemons(environment)
     _sweep(environment)
-    note(f"{environment.name} shows generation {environment.current_number()} alone again")
+    what = f"{', '.join(projects)} as generation {environment.current_number()} has it" if projects else ""
+    note(f"{environment.name} shows {what or f'generation {environment.current_number()} alone'} again")
+
+
+def _only(summary: Summary, projects: Sequence[str]) -> Summary:
+    """What a summary says of these projects; all of it if none are named."""
+    if not projects:
+        return summary
+    found = {name: one for name, one in summary.projects.items() if name in projects}
+    size = sum(one.size + sum(file.size for file in one.edited) for one in found.values())
+    return Summary(found, [], [], 0, 0, size)
 
 
 def _ask(environment: Environment, summary: Summary) -> None:

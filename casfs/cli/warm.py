@@ -161,13 +161,9 @@ class _Warmth:
 
 
 def _prepare(store: Store, interpreter: Interpreter, ingested: Sequence[Ingested], *, is_compiled: bool) -> None:
-    """Bytecode, and for root what lets the kernel show the files."""
+    """Make the bytecode of what was fetched."""
     stored = [(one.manifest, one.content, one.number) for one in ingested]
     with progress_of_wheels() as progress:
         maker = new_maker(store, interpreter, progress)
-        files = way_to_make(maker, is_compiled=is_compiled)(stored)
+        way_to_make(maker, is_compiled=is_compiled)(stored)
     note_bytecode(maker.made)
-    if os.geteuid() == 0:
-        from casfs.venv.twins.twins import build_twins
-
-        build_twins(store, [digest for digest, _, _ in files], interpreter.python_directory)

@@ -21,9 +21,6 @@ from casfs.fetch.uv import Uv
 _USUAL_SYSTEM = {"requires": ["setuptools>=64", "wheel"], "build-backend": "setuptools.build_meta:__legacy__"}
 """For a project that says nothing (PEP 517); setuptools can build editable wheels from 64 on."""
 
-_EARLIEST = "315532800"
-"""1980, where the times of a ZIP begin: a wheel that is built again of the same project is the same wheel."""
-
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
@@ -123,7 +120,7 @@ class _Backend:
     def _run(self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         environ = {name: value for name, value in self.environ.items() if name not in _NOT_PASSED_ON}
         environ |= {"PATH": f"{self.home}/bin:{environ.get('PATH', os.defpath)}", "VIRTUAL_ENV": self.home, "PYTHONNOUSERSITE": "1"}
-        environ = {"SOURCE_DATE_EPOCH": _EARLIEST, **environ, **(extra_environ or {})}
+        environ |= extra_environ or {}
         with open(self.said, "wb") as said:
             subprocess.run(cmd, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=True)
 

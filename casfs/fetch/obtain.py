@@ -7,17 +7,21 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
-from casfs.fetch.download import Download, Report
+from casfs.fetch.download import Download
 from casfs.fetch.uv import Uv
 from casfs.store.ingest import KnownWheel, find_known
 from casfs.store.kept import take_kept
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
-from casfs.venv.origins import Form, split_digest, with_digest
+from casfs.venv.origins import Form, format_archive, parse_archive
+
+if TYPE_CHECKING:
+    from casfs.fetch.downloads import ReportAll
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Means:
     python: str
     access: Access
     directory: str
-    report: Report
+    report: ReportAll
     tell: Callable[[str], None]  # called with what takes long, as it begins
 
 
@@ -75,7 +79,7 @@ def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
 
 def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     locked = plan.locked
-    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
+    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form, revision=locked.revision)
     if not plan.path and locked.digest:
         return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
     if locked.is_file and (plan.download is None or locked.hashes or locked.checks):
@@ -97,11 +101,16 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
         from casfs.fetch.repository import check_out
 
         source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ, means.access.limits)
+    shown = parse_archive(origin_of(locked)).place
+    if locked.subdirectory:
+        from casfs.fetch.unpack import unpack
+
+        source = unpack(source, locked.subdirectory, f"{means.directory}/unpacked-{number}", shown)
     try:
         return means.uv.build(means.python, source, directory)
     except BuildFailed as error:
         reason = f"can't be built: {error.subject} {'; '.join(error.reasons)}"
-        raise BuildFailed(split_digest(origin_of(locked))[0], reason, said=error.said) from None
+        raise BuildFailed(shown, reason, said=error.said) from None
 
 
 def _refuse_other(locked: Locked, filename: str) -> None:
@@ -128,7 +137,7 @@ def origin_of(locked: Locked) -> str:
     plain, login = split_login(locked.place) if locked.is_remote else (locked.place, None)
     if login and "ssh://" in plain:
         plain = plain.replace("://", f"://{login[0]}@", 1)
-    return with_digest(plain, locked.digest) if locked.form is Form.SDIST else plain
+    return format_archive(plain, locked.digest, locked.subdirectory) if locked.form is Form.SDIST else plain
 
 
 def _check_file(path: str, locked: Locked) -> None:

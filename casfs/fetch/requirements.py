@@ -35,7 +35,7 @@ def _fetch(url: str, access: Access) -> bytes:
     if access.is_offline:
         raise FetchFailed(shown, "was not fetched since you asked to stay offline")
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, *_: int) -> None:
         if max(done, total) > _MOST_BYTES:
             raise FetchFailed(shown, f"is larger than {_MOST_BYTES} bytes, and no requirements file is")
 

@@ -1,6 +1,6 @@
 """Anchors: where mounts are attached in private.
 
-A file in leases/ says of each overlay's anchor that it is there, whoever is killed before the overlay is remembered.
+A file in leases/ says of each that it is there, whoever is killed before the overlay, or the image, that it is for is remembered.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from casfs.mount.kernel import mount_identity
-from casfs.mount.mounts import detach
+from casfs.mount.kernel import mount_identity, unmount
 from casfs.store.publish import naming
 from casfs.store.store import Store
 
@@ -19,13 +18,15 @@ _PRIVATE = "/run/casfs"
 
 
 def make_anchor(store: Store, token: str) -> str:
-    """A private directory for an overlay."""
-    path = _private_path(store, token)
+    """A private directory for a mount. Raises FileExistsError if there is one of this token."""
+    path = _private_path(store, os.urandom(6).hex())
     record = store.path("leases", _PREFIX + token)
     try:
         with naming(record), open(record, "x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(path)
         os.mkdir(path, 0o700)
+    except FileExistsError:
+        raise
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(record)
@@ -44,30 +45,29 @@ def is_attached(anchor: str) -> bool:
 
 def end_anchor(store: Store, token: str, anchor: str) -> None:
     """Take away what is attached there; it lives on for as long as somebody uses it."""
-    with contextlib.suppress(OSError):
-        detach(anchor)
-    if not is_attached(anchor):
-        _clear(anchor)
+    while True:
+        with contextlib.suppress(OSError):
+            unmount(anchor, is_lazy=True)
+            if is_attached(anchor):  # a command was killed that had attached something on top (see `overlay`)
+                continue
+        break
     for remove, path in ((os.rmdir, anchor), (os.unlink, store.path("leases", _PREFIX + token))):
         with contextlib.suppress(OSError):
             remove(path)
 
 
-def _clear(directory: str) -> None:
-    """Take away inner overlays that were left when the one of which they are parts was made (see `overlay`)."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            with contextlib.suppress(OSError):
-                detach(f"{directory}/{name}")
-            os.rmdir(f"{directory}/{name}")
+def find_anchor(store: Store, token: str) -> str | None:
+    """The private directory that was made for a token."""
+    with contextlib.suppress(OSError), open(store.path("leases", _PREFIX + token), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+    return None
 
 
 def iter_anchors(store: Store) -> Iterator[tuple[str, str]]:
-    """(token, private directory) of every overlay that was made and not ended."""
+    """(token, private directory) of every mount that was made and not ended."""
     for name in os.listdir(store.path("leases")):
-        if (token := name.removeprefix(_PREFIX)) != name:
-            with contextlib.suppress(OSError), open(store.path("leases", name), encoding="utf-8", errors="surrogateescape") as file:
-                yield token, file.read()
+        if (token := name.removeprefix(_PREFIX)) != name and (path := find_anchor(store, token)) is not None:
+            yield token, path
 
 
 def make_private_directory(store: Store, name: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from casfs.mount.control import socket_path
 from casfs.mount.host import Host
 from casfs.mount.mounts import prepare_mountpoint
+from casfs.mount.scrubber import ScrubberProcess
 from casfs.mount.session import can_resend, end_session, mount_session
 from casfs.mount.shown import ShownGenerations
 from casfs.mount.supervisor import Life, Session, Supervisor
@@ -89,14 +90,20 @@ class Daemon:
             replace = functools.partial(self._command, os.getpid(), life.restarts)
             serve(Post(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
 
+        scrubber = ScrubberProcess(self._store, inherited)
+
         def upgrade(worker: int, lived: int) -> None:
+            if not lease.generation:
+                scrubber.end()
             for fd in inherited:
                 os.set_inheritable(fd, True)
             os.execv(sys.executable, self._command(worker, lived))
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
         session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
-        if not (loss := Supervisor(session, serve_life, when_serving, upgrade).run()):
+        with contextlib.nullcontext() if lease.generation else scrubber:  # a private mount ends soon
+            loss = Supervisor(session, serve_life, when_serving, upgrade).run()
+        if not loss:
             return None
         keep_log(self._store, lease, f"{loss}: what was shown is mounted again")
         return Lost(lease.environment, lease.mountpoint, loss)

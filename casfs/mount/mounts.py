@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from casfs.errors import MountRefused, reason_of
@@ -186,63 +187,34 @@ def _find_mount_of(fd: int) -> Mount | None:
 
 def iter_users(path: str) -> Iterator[tuple[int, str]]:
     """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look."""
-    for entry in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
-        if any(_is_below(used, path) for used in _iter_used(f"/proc/{entry}")):
-            with contextlib.suppress(OSError), open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as file:
-                yield int(entry), file.read().strip()
+    yield from _iter_processes(path, lambda process: itertools.chain(_iter_open(process), _iter_mapped(process)))
 
 
 def _iter_mapping(path: str) -> Iterator[tuple[int, str]]:
-    """(process, its name) of those that have a file of the mount in memory. Of an overlay in another the kernel shows paths within it."""
-    if not is_ours(mount := find_mount(path)) or mount is None or mount.type != "overlay":
-        return
-    shown: dict[str, int] = {}  # inode numbers of what the mount has at a path
-    others = [one.path for one in iter_mounts() if is_ours(one) and one.path != path]
+    """Those that have a file of the mount in memory."""
+    yield from _iter_processes(path, _iter_mapped)
+
+
+def _iter_processes(path: str, iter_used: Callable[[str], Iterable[str]]) -> Iterator[tuple[int, str]]:
     for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
-        files = {used for used in _iter_mapped(f"/proc/{pid}") if _is_shown(path, used, shown)}
-        if files and (any(_is_below(used, path) for _, used in files) or not _names_another(pid, path, others)):
+        if any(_is_below(used, path) for used in iter_used(f"/proc/{pid}")):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
                 yield pid, file.read().strip()
 
 
-def _iter_mapped(process: str) -> Iterator[tuple[int, str]]:
-    """(inode number, path) of the files that a process has in memory (proc_pid_maps(5))."""
-    with contextlib.suppress(OSError), open(f"{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            words = line.rstrip("\n").split(None, 5)
-            if len(words) > 5 and words[5].startswith("/"):
-                yield int(words[4]), words[5]
-
-
-def _is_shown(mountpoint: str, used: tuple[int, str], shown: dict[str, int]) -> bool:
-    inode, path = used
-    if _is_below(path, mountpoint):
-        return True
-    if path not in shown:
-        shown[path] = 0
-        with contextlib.suppress(OSError):
-            shown[path] = os.lstat(f"{mountpoint}{path}").st_ino
-    return shown[path] == inode
-
-
-def _names_another(pid: int, path: str, others: Sequence[str]) -> bool:
-    """Whether a process was started with the path of another of our mounts, and not with this one."""
-    said = b""
-    for name in ("cmdline", "environ"):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
-            said += file.read()
-    return os.fsencode(f"{path}/") not in said and any(os.fsencode(f"{other}/") in said for other in others)
-
-
-def _iter_used(process: str) -> Iterator[str]:
+def _iter_open(process: str) -> Iterator[str]:
     with contextlib.suppress(OSError):
         links = [f"{process}/{name}" for name in ("cwd", "root", "exe")] + [f"{process}/fd/{fd}" for fd in os.listdir(f"{process}/fd")]
         for link in links:
             with contextlib.suppress(OSError):
                 yield os.readlink(link)
+
+
+def _iter_mapped(process: str) -> Iterator[str]:
+    """Paths of the files that a process has in memory (proc_pid_maps(5))."""
     with contextlib.suppress(OSError), open(f"{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            yield line.rstrip("\n").partition("/")[1] + line.rstrip("\n").partition("/")[2]
+            yield "".join(line.rstrip("\n").partition("/")[1:])
 
 
 def _is_below(used: str, path: str) -> bool:

@@ -29,7 +29,7 @@ from casfs.mount.unread import Unread
 from casfs.mount.view import TRUSTED, USER, Node, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
-from casfs.venv.tree import DirectoryNode, FileNode, time_from_content
+from casfs.venv.tree import DirectoryNode, FileNode
 
 log = logging.getLogger("casfs")
 
@@ -113,12 +113,10 @@ class Operations(pyfuse3.Operations):
         entry.st_blksize = _BLOCK
         if isinstance(node, DirectoryNode):
             entry.st_mode, entry.st_size, entry.st_nlink = pyfuse3.ModeT(stat.S_IFDIR | 0o755), _BLOCK, 1 if node.parts else 0
-            changed_ns = node.mtime_ns
         else:
             entry.st_mode, entry.st_size = pyfuse3.ModeT(_MODES[node.kind]), node.size
-            changed_ns = time_from_content(node.digest)
         entry.st_blocks = -(-entry.st_size // _BLOCK) * (_BLOCK // 512)
-        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = changed_ns
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = node.mtime_ns
         return entry
 
     @_guarded

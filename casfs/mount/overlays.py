@@ -1,8 +1,8 @@
 """Overlays: one for each environment that is mounted on the kernel data path. All places of the environment show it.
 
 An overlay is attached in private and remembered in a file in leases/. It shows one generation and one upper layer, and never changes: when
-either is another, a new overlay takes its place, and the places move over to it one by one (see `places`). The old one ends with its last
-user. Call all of this with the places locked.
+either is another, or a damaged blob was set aside that it may have opened, a new overlay takes its place, and the places move over to it
+one by one (see `places`). The old one ends with its last user. Call all of this with the places locked.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from dataclasses import asdict, dataclass, replace
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount import kernel
 from casfs.mount.anchors import end_anchor, is_attached, iter_anchors, make_anchor
+from casfs.mount.images import end_image, image_of_token
 from casfs.mount.overlay import is_work_in_use
-from casfs.mount.stacking import FUSE, TWINS, Recipe, explain, open_best
+from casfs.mount.overlay_layers import FUSE, IMAGE, OverlaySpec, RequireHost, explain, open_fastest
 from casfs.store.environments import Environment
 from casfs.store.fields import read_fields
-from casfs.store.leases import Lease, iter_private_leases
+from casfs.store.leases import iter_leases, iter_private_leases
 from casfs.store.locking import LockBusy, holding
+from casfs.store.quarantine import read_losses
 from casfs.store.records import write_record
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, require_upper, sweep_uppers
 
 _PREFIX = "overlay-"
+
+OLD_METADATA = "twins"
+"""What an earlier casfs says that an overlay stands on: directories of files without bytes, on disk."""
 
 _MOST_OLDER = 8
 """So many replaced overlays on one upper layer can be written to still; each costs the kernel some memory."""
@@ -43,10 +48,12 @@ class Overlay:
     gid: int
     generation: int
     upper: int  # number of the upper layer
-    metadata: str  # who says what there is: "twins" on disk, or "fuse", our own file system
-    why: str  # why it is not twins
-    host: str  # id of the lease of the host that answers if it is "fuse"
+    metadata: str  # what says what there is: IMAGE, FUSE (our own file system), or OLD_METADATA
+    why: str  # why it is not the fastest way
+    host: str  # id of the lease of the host that answers if it is FUSE
     anchor: str  # where it is attached in private
+    image: str = ""  # UUID of the image
+    losses: str = ""  # which blobs had been lost when it was made (see `casfs.store.quarantine.Losses`)
     older: tuple[tuple[str, str], ...] = ()  # ids and anchors of those that it replaced and that have the same upper layer
 
     @property
@@ -93,31 +100,35 @@ def _read(path: str) -> Overlay | None:
     return None
 
 
-def is_current(store: Store, overlay: Overlay, host: str) -> bool:
-    """Whether the overlay shows what it should: the current generation, the current upper layer, and nothing of a host that is gone."""
+def is_current(store: Store, overlay: Overlay) -> bool:
+    """Whether the overlay shows what it should: the current generation and upper layer, no damaged blob, and nothing of a dead host."""
     environment = Environment(store, overlay.environment)
     upper = current_upper(environment)
-    shown = (overlay.generation, overlay.upper)
-    return shown == (environment.current_number(), upper and upper.number) and (overlay.metadata != FUSE or overlay.host == host)
+    shown = (overlay.generation, overlay.upper, overlay.losses)
+    if shown != (environment.current_number(), upper and upper.number, read_losses(store).state):
+        return False
+    return overlay.metadata == IMAGE or (overlay.metadata == FUSE and any(lease.id == overlay.host for lease in iter_leases(store)))
 
 
-def require_overlay(store: Store, host: Lease, environment: Environment, owner: tuple[int, int]) -> Overlay:
+def require_overlay(store: Store, require_host: RequireHost, environment: Environment, owner: tuple[int, int]) -> Overlay:
     """An overlay that shows the environment as it is now; one that does not is replaced. Raises MountRefused if the kernel can't."""
     found = find_overlay(store, environment.name)
-    if found is not None and found.owner == owner and is_current(store, found, host.id):
+    if found is not None and found.owner == owner and is_current(store, found):
         return found
-    overlay = _make(store, host, environment, owner, found)
+    overlay = _make(store, require_host, environment, owner)
     _touch(environment, overlay)
-    older = found.anchors if found is not None and found.upper == overlay.upper else []
+    older = found.anchors if found is not None and found.upper == overlay.upper and found.metadata != OLD_METADATA else []
     overlay = replace(overlay, older=tuple(older[:_MOST_OLDER]))
     try:
         _remember(store, overlay)
     except BaseException:
         end_anchor(store, overlay.id, overlay.anchor)
         raise
-    for token, anchor in found.anchors if found is not None else ():
-        if (token, anchor) not in overlay.older:
-            _retire(store, token, anchor)
+    if found is not None:
+        for token, anchor in found.anchors:
+            if (token, anchor) not in overlay.older:
+                _retire(store, token, anchor)
+        _end_unused_images(store, {found.image} - {overlay.image})
     return overlay
 
 
@@ -213,9 +224,17 @@ def heal_overlays(store: Store) -> None:
 def _end_lost(store: Store) -> None:
     """End overlays that were made but not remembered, or not ended when they were forgotten."""
     known = {token for overlay in iter_remembered_overlays(store) for token, _ in overlay.anchors}
-    for token, anchor in list(iter_anchors(store)):
-        if token not in known:
+    anchors = list(iter_anchors(store))
+    for token, anchor in anchors:
+        if token not in known and image_of_token(token) is None:
             end_anchor(store, token, anchor)
+    _end_unused_images(store, {uuid for token, _ in anchors if (uuid := image_of_token(token)) is not None})
+
+
+def _end_unused_images(store: Store, uuids: set[str]) -> None:
+    """Let those of the images go that no overlay has."""
+    for uuid in (uuids - {""}) - {overlay.image for overlay in iter_remembered_overlays(store)} if uuids - {""} else ():
+        end_image(store, uuid)
 
 
 def end_overlay(store: Store, overlay: Overlay) -> None:
@@ -224,6 +243,7 @@ def end_overlay(store: Store, overlay: Overlay) -> None:
         os.unlink(_record_path(store, overlay.environment))
     for token, anchor in overlay.anchors:
         _retire(store, token, anchor)
+    _end_unused_images(store, {overlay.image})
     with contextlib.suppress(CasfsError):  # what is damaged there is told by who needs it
         sweep_work(Environment(store, overlay.environment))
 
@@ -238,26 +258,39 @@ def sweep_work(environment: Environment) -> None:
         sweep_uppers(environment, lambda path: is_shown_privately if path.endswith("/files") else is_work_in_use(path, spare))
 
 
-def _make(store: Store, host: Lease, environment: Environment, owner: tuple[int, int], before: Overlay | None) -> Overlay:
-    generation, upper = environment.require(), require_upper(environment)
-    checked = environment.read(before.generation) if before and before.metadata == TWINS else None
+def _make(store: Store, require_host: RequireHost, environment: Environment, owner: tuple[int, int]) -> Overlay:
+    generation, upper, losses = environment.require(), require_upper(environment), read_losses(store)
     token = os.urandom(6).hex()
     anchor = make_anchor(store, token)
     try:
         found = os.stat(upper.files)
         if (found.st_uid, found.st_gid) != owner:
             os.chown(upper.files, *owner)
-        mount_fd, metadata, why = open_best(store, host, Recipe(environment, generation, upper, owner, anchor), checked)
+        opened = open_fastest(store, require_host, OverlaySpec(environment, generation, losses.lost, upper, owner, anchor))
         try:
-            kernel.attach_mount(mount_fd, anchor)
+            kernel.attach_mount(opened.mount_fd, anchor)
         finally:
-            os.close(mount_fd)
+            os.close(opened.mount_fd)
     except BaseException as error:
         end_anchor(store, token, anchor)
+        _end_unused_images(store, {uuid for name, _ in iter_anchors(store) if (uuid := image_of_token(name)) is not None})
         if isinstance(error, OSError):
             raise MountRefused(environment.name, explain(error)) from None
         raise
-    return Overlay(token, environment.name, *owner, generation.number, upper.number, metadata, why, host.id, anchor)
+    return Overlay(
+        id=token,
+        environment=environment.name,
+        uid=owner[0],
+        gid=owner[1],
+        generation=generation.number,
+        upper=upper.number,
+        metadata=opened.metadata,
+        why=opened.why,
+        host=opened.host,
+        anchor=anchor,
+        image=opened.image,
+        losses=losses.state,
+    )
 
 
 def _remember(store: Store, overlay: Overlay) -> None:

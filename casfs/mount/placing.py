@@ -20,18 +20,18 @@ from casfs.mount.anchors import make_private_directory
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
+from casfs.mount.overlay_layers import RequireHost, explain
 from casfs.mount.overlays import end_overlay, find_overlay, is_current, iter_overlays, iter_remembered_overlays, require_overlay
-from casfs.mount.places import KERNEL, PLAIN, Place, find_host, forget_place, here, iter_places, remember_place
-from casfs.mount.stacking import FUSE, explain
+from casfs.mount.places import KERNEL, PLAIN, Place, forget_place, here, iter_places, remember_place
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 
 
-def make_place(store: Store, host: Lease, place: Place) -> Place:
+def make_place(store: Store, require_host: RequireHost, place: Place) -> Place:
     """Let the environment appear at the place, and remember it; the place as it came to be. Raises MountRefused."""
-    mount_fd, made = _open_mount(store, host, place)
+    mount_fd, made = _open_mount(store, require_host, place)
     try:
         if place.namespace:
             mount_into(place.pid, place.path, mount_fd)
@@ -49,25 +49,26 @@ def make_place(store: Store, host: Lease, place: Place) -> Place:
     return made
 
 
-def _open_mount(store: Store, host: Lease, place: Place) -> tuple[int, Place]:
+def _open_mount(store: Store, require_host: RequireHost, place: Place) -> tuple[int, Place]:
     """A detached mount to attach at the place, and the place as it will be. Raises MountRefused."""
     why = "it was asked for"
     if place.data_path != PLAIN:
         refuse_other_owner(store, place)
         try:
-            overlay = require_overlay(store, host, Environment(store, place.environment), (place.uid, place.gid))
+            overlay = require_overlay(store, require_host, Environment(store, place.environment), (place.uid, place.gid))
             mount_fd = kernel.clone_mount(overlay.anchor)
             if place.is_read_only:
                 kernel.set_read_only(f"/proc/self/fd/{mount_fd}", is_read_only=True)
-            return mount_fd, replace(place, overlay=overlay.id, why="")
+            return mount_fd, replace(place, host=overlay.host, overlay=overlay.id, why="")
         except (MountRefused, OSError) as error:
             why = explain(error) if isinstance(error, OSError) else "; ".join(error.reasons)
             if place.data_path == KERNEL:
                 raise MountRefused(place.path, f"the kernel's data path can't be used: {why}") from None
             refuse_to_hide(store, place, why)
+    host = require_host()
     reply = ask_daemon(store, host, Request("show", place.environment, place.uid, place.gid))
     raise_problem(host, reply)
-    return kernel.clone_mount(f"{host.mountpoint}/{reply.slot}"), replace(place, overlay="", why=why)
+    return kernel.clone_mount(f"{host.mountpoint}/{reply.slot}"), replace(place, host=host.id, overlay="", why=why)
 
 
 def refuse_other_owner(store: Store, place: Place) -> None:
@@ -91,38 +92,37 @@ def refuse_to_hide(store: Store, place: Place, why: str) -> None:
         )
 
 
-def move_places(store: Store, environment: str) -> list[tuple[Place, str]]:
+def move_places(store: Store, require_host: RequireHost, environment: str) -> list[tuple[Place, str]]:
     """Let every place on the environment's overlay show the generation and upper layer that are current. Answers what failed, and why."""
     places = [place for place in iter_places(store) if place.environment == environment and place.overlay]
-    host = find_host(store)
-    if not places or host is None:
+    if not places:
         return []
-    overlay = require_overlay(store, host, Environment(store, environment), (places[0].uid, places[0].gid))
+    overlay = require_overlay(store, require_host, Environment(store, environment), (places[0].uid, places[0].gid))
     failed = []
     for place in places:
         if place.overlay != overlay.id:
             try:
-                _move(store, host, place)
+                _move(store, require_host, place)
             except (MountRefused, OSError) as error:
                 failed.append((place, explain(error) if isinstance(error, OSError) else "; ".join(error.reasons)))
     return failed
 
 
-def find_late(store: Store, host: Lease) -> set[str]:
+def find_late(store: Store) -> set[str]:
     """Environments of which some place shows what is not current. No place need be locked."""
     overlays = {overlay.environment: overlay for overlay in iter_overlays(store)}
-    late = {overlay.environment for overlay in overlays.values() if not is_current(store, overlay, host.id)}
+    late = {overlay.environment for overlay in overlays.values() if not is_current(store, overlay)}
     for place in iter_places(store):
         if place.overlay and (overlay := overlays.get(place.environment)) is not None and place.overlay != overlay.id:
             late.add(place.environment)
     return late
 
 
-def _move(store: Store, host: Lease, place: Place) -> None:
+def _move(store: Store, require_host: RequireHost, place: Place) -> None:
     found = place.locate()
     if found is None or not (found.namespace or found.home == here()):
         raise MountRefused(place.path, "is a mount of another mount namespace")
-    mount_fd, made = _open_mount(store, host, found)
+    mount_fd, made = _open_mount(store, require_host, found)
     try:
         if found.namespace:
             move_into(found.pid, found.path, mount_fd)
@@ -130,7 +130,7 @@ def _move(store: Store, host: Lease, place: Place) -> None:
             _swap(found.path, mount_fd)
     finally:
         os.close(mount_fd)
-    remember_place(store, replace(made, host=host.id))
+    remember_place(store, made)
 
 
 def _swap(path: str, mount_fd: int) -> None:
@@ -163,13 +163,13 @@ def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
 
 
 def find_lost_places(store: Store, host_id: str) -> list[Place]:
-    """The places of other hosts than this one, which are gone, as far as we can look.
+    """The places of other hosts than this one, which are gone, as far as we can look. Those that the kernel alone shows have none.
 
     Those that are no mounts of a dead host are forgotten: somebody unmounted them, or the machine was started anew.
     """
     at_home = here()
     lost = []
-    for place in [place for place in iter_places(store) if place.host != host_id]:
+    for place in [place for place in iter_places(store) if place.host not in ("", host_id)]:
         if place.namespace or place.home in (at_home, ""):
             found = place.locate()
             if found is not None and _is_lost(found):
@@ -188,7 +188,7 @@ def revive_places(store: Store, host: Lease) -> list[Place]:
                 _revive_on_overlay(store, host, place)
             else:
                 _detach(place)
-                make_place(store, host, replace(place, host=host.id))
+                make_place(store, lambda: host, place)
         except (MountRefused, OSError):
             forget_place(store, place)
             failed.append(place)
@@ -196,12 +196,12 @@ def revive_places(store: Store, host: Lease) -> list[Place]:
 
 
 def _revive_on_overlay(store: Store, host: Lease, place: Place) -> None:
-    """An overlay that asks no daemon has not noticed that there was none; one that does gives way to a new one."""
+    """An overlay that asked the daemon gives way to a new one."""
     overlay = next((one for one in iter_overlays(store) if one.id == place.overlay), None)
-    if overlay is not None and overlay.metadata != FUSE and is_current(store, overlay, host.id):
-        remember_place(store, replace(place, host=host.id))
+    if overlay is not None and is_current(store, overlay):
+        remember_place(store, replace(place, host=overlay.host))
     else:
-        _move(store, host, place)
+        _move(store, lambda: host, place)
 
 
 def _is_lost(place: Place) -> bool:

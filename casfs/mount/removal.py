@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay import is_work_in_use
+from casfs.mount.overlays import OLD_METADATA, find_overlay
 from casfs.mount.places import find_host, iter_gone_places, iter_places, locked_places
 from casfs.mount.placing import end_unused_overlays
 from casfs.mount.shown import ShownGenerations
+from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases, iter_private_leases, iter_withdrawn_leases
 from casfs.store.reliance import iter_environments
@@ -72,13 +74,18 @@ def _refuse_used(environment: Environment) -> None:
 
 def _is_used(environment: Environment) -> bool:
     """Whether an overlay of the environment lives, though it may be mounted nowhere any more. Only root can tell."""
+    return _count_overlays(environment) > 0
+
+
+def _count_overlays(environment: Environment) -> int:
+    """How many overlays of the environment live."""
     works = [work for upper in iter_uppers(environment) for work in upper.works()]
     if not works:
-        return False
+        return 0
     import tempfile
 
     with tempfile.TemporaryDirectory(dir=environment.store.path("tmp")) as spare:
-        return any(is_work_in_use(work, spare) for work in works)
+        return sum(is_work_in_use(work, spare) for work in works)
 
 
 @contextlib.contextmanager
@@ -106,6 +113,28 @@ def _may_be_used(environment: Environment) -> bool:
     """The same as `_is_used`; also if that can't be told, as on a disk that is full or read-only."""
     try:
         return _is_used(environment)
+    except OSError:
+        return True
+
+
+def remove_old_layers(store: Store, *, is_dry: bool) -> int:
+    """Remove the directories that an earlier casfs mounted, unless some overlay has them still. Bytes that it frees."""
+    if os.geteuid() != 0 or not os.path.isdir(store.path("twins")):
+        return 0
+    with locked_places(store):
+        if any(_has_unknown_overlay(environment) for environment in iter_environments(store)):
+            return 0
+        remover = Remover(store.root, is_dry=is_dry)
+        remover.remove_directories(store.root, ["twins"])
+        return remover.size
+
+
+def _has_unknown_overlay(environment: Environment) -> bool:
+    """Whether more overlays of an environment live than are known to stand on images."""
+    overlay = find_overlay(environment.store, environment.name)
+    known = len(overlay.anchors) if overlay is not None and overlay.metadata != OLD_METADATA else 0
+    try:
+        return _count_overlays(environment) > known
     except OSError:
         return True
 

@@ -7,14 +7,11 @@ to be right. A file that differs is hashed again: it may have been restored, or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.mount.unread import Unread
 from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
-from casfs.store.generations import Generation
-from casfs.store.manifests import Kind, Manifest, read_manifest
 from casfs.store.numbers import read_number
 from casfs.store.store import Store
 from casfs.venv.tree import FileNode
@@ -64,11 +61,6 @@ class Soundness:
             return True
         raise Unread(lambda: self._hash(known, row, node.digest, path))
 
-    def write(self) -> None:
-        """Keep what was learnt."""
-        for known in self._known.values():
-            known.write(self._store)
-
     def _read(self, number: int) -> None:
         self._known.setdefault(number, _read_known(self._store, number))
 
@@ -115,41 +107,3 @@ def _read_known(store: Store, number: int) -> _Known:
     own = read_blob_stamps(store.root, record.manifest) or new_stamps()
     shared = [stamps for root in store.shared if (stamps := read_blob_stamps(root, record.manifest))]
     return _Known(record.manifest, own, shared)
-
-
-def check_generation(store: Store, generation: Generation, checked: Generation | None) -> None:
-    """Raises StoreDamaged for the first blob that is not sound. Hashes those of which nothing is known.
-
-    Layers of the generation `checked` are left out: their blobs are handed out already.
-    """
-    soundness = Soundness(store)
-    handed_out = {layer.manifest for layer in checked.layers} if checked else set()
-    for layer in generation.layers:
-        if layer.manifest not in handed_out:
-            manifest = read_manifest(store, layer.manifest)
-            for row in _iter_doubtful(store, manifest, read_blob_stamps(store.root, layer.manifest) or new_stamps()):
-                node = FileNode((layer.number, row), manifest.digest(row), manifest.sizes[row], Kind.FILE)
-                _ask_here(soundness, node)
-    soundness.write()
-
-
-def _iter_doubtful(store: Store, manifest: Manifest, stamps: BlobStamps) -> Iterator[int]:
-    """The rows whose blobs in the private pool are not just as they were: of thousands, mostly none. So this is a bare loop."""
-    directory, digests, sizes = store.pool.directory, manifest.digests, manifest.sizes
-    for row in range(len(manifest.names)):
-        digest = digests[64 * row : 64 * row + 64]
-        facts = blob_facts(f"{directory}/{digest[:2]}/{digest[2:]}")
-        if facts is None or facts[2] != sizes[row] or facts != stamps.facts(row):
-            yield row
-
-
-def _ask_here(soundness: Soundness, node: FileNode) -> None:
-    """Raises StoreDamaged if the blob is not sound. What that needs is read here and now."""
-    while True:
-        try:
-            if not soundness.is_first_sound(node):
-                soundness.require(node)
-                raise StoreDamaged(node.digest, "a pool has a damaged copy of the blob")
-            return
-        except Unread as unread:
-            unread.read()

@@ -264,7 +264,7 @@ class View:
         manifest = self._manifest(number)
         if row >= len(manifest.names):
             raise StoreDamaged(self._store.root, f"manifest {number:06x} has no row {row}")
-        return build_file((number, row), manifest.row(row, manifest.directory_of(row)))
+        return build_file((number, row), manifest, row)
 
     def _recover_directory(self, ino: int) -> DirectoryNode:
         """The directory of that number; an empty one where the current tree has none there, as for one that was removed under a process."""

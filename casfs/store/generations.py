@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from casfs.digest import Digest, checksum_bytes, parse_digest
@@ -44,6 +44,7 @@ class Layer:
     number: int
     outline: Outline
     size: int  # bytes of its files
+    time: int  # of the manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ class Generation:
     interpreter: BaseInterpreter
     skeleton: Layer
     distributions: tuple[Distribution, ...]
+    _by_project: Mapping[str, Distribution] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_project", {one.project: one for one in self.distributions})
 
     @property
     def layers(self) -> list[Layer]:
@@ -89,7 +94,7 @@ class Generation:
 
     def find(self, project: str) -> Distribution | None:
         """The distribution of a project, by canonical name."""
-        return next((one for one in self.distributions if one.project == project), None)
+        return self._by_project.get(project)
 
 
 def outline_manifest(manifest: Manifest) -> Outline:
@@ -174,7 +179,7 @@ def _parse_layer(data: Mapping[str, Any], read: ReadManifest) -> Layer:
 
 def build_layer(digest: Digest, number: int, manifest: Manifest) -> Layer:
     """The manifest's place in a generation."""
-    return Layer(digest, number, outline_manifest(manifest), manifest.total_size)
+    return Layer(digest, number, outline_manifest(manifest), manifest.total_size, manifest.time)
 
 
 def _parse_package(data: Mapping[str, Any], read: ReadManifest) -> Distribution:
@@ -196,6 +201,9 @@ def _parse_wheel(text: str) -> Digest:
     return parse_digest(text) if text else Digest("")
 
 
+_INDEX, _OLD_INDEX = "casfs index 2", "casfs index 1"  # the old one says no times, since no manifest had any
+
+
 def format_index(generation: Generation, lock: bytes) -> bytes:
     """The index that belongs to the lock file `lock`."""
     data = {name: getattr(generation, name) for name in _SCALARS}
@@ -203,13 +211,13 @@ def format_index(generation: Generation, lock: bytes) -> bytes:
     data["skeleton"] = _dump_layer(generation.skeleton)
     data["distributions"] = [_dump_distribution(one) for one in generation.distributions]
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-    return f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}\n".encode() + body
+    return f"{_INDEX} {checksum_bytes(lock)} {checksum_bytes(body)}\n".encode() + body
 
 
 def parse_index(content: bytes, lock: bytes) -> Generation | None:
     """The generation in an index, or None if the index is damaged, of another format, or of another lock file."""
     head, _, body = content.partition(b"\n")
-    if head != f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(body)}".encode():
+    if head not in {f"{form} {checksum_bytes(lock)} {checksum_bytes(body)}".encode() for form in (_INDEX, _OLD_INDEX)}:
         return None
     data = json.loads(body)
     distributions = tuple(_load_distribution(*one) for one in data["distributions"])
@@ -235,10 +243,13 @@ def _load_distribution(  # noqa: PLR0917 - the columns that `_dump_distribution`
 def _dump_layer(layer: Layer) -> list[Any]:
     outline = layer.outline
     shared = [(path, row, *outline.directories[row]) for path, row in outline.paths.items()]
-    return [layer.manifest, layer.number, layer.size, shared]
+    return [layer.manifest, layer.number, layer.size, shared, layer.time]
+
+
+_LAYER_FACTS = 5
 
 
 def _load_layer(data: list[Any]) -> Layer:
-    manifest, number, size, shared = data
+    manifest, number, size, shared, time = data if len(data) == _LAYER_FACTS else (*data, 0)
     directories = {row: (directories, files) for _, row, directories, files in shared}
-    return Layer(manifest, number, Outline(directories, {path: row for path, row, _, _ in shared}), size)
+    return Layer(manifest, number, Outline(directories, {path: row for path, row, _, _ in shared}), size, time)

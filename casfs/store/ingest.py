@@ -28,13 +28,13 @@ from casfs.store.manifests import (
     build_manifest,
     is_whole,
     read_manifest,
-    stage_manifest,
 )
 from casfs.store.numbers import assign_numbers
 from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch, naming, room_problem, write_all
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
+from casfs.store.times import publish_dated
 from casfs.wheels.source import MAX_WHEEL_SIZE, FileSource, too_large
 
 if TYPE_CHECKING:  # a wheel that is known is never opened, and then all of casfs.wheels would be loaded for nothing
@@ -52,7 +52,10 @@ _WHOLE_SIZE = 32 << 20
 """Members up to this size are inflated whole in memory, and written only if the pool lacks them; larger ones are streamed."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the wheel's file name, bytes done and bytes in all."""
+"""Called with the wheel's file name, bytes done and bytes in all; and with `ALL_WHEELS`, or `INSTALLING`, wheels done and wheels in all."""
+
+ALL_WHEELS = "wheels"
+INSTALLING = "installing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +113,14 @@ class _Draft:
 def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
     """The wheels, by path or known, in their order: all of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
     with store.batch() as batch:
-        drafts = [
-            _recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request) for one in wheels
-        ]
+        drafts: list[_Draft] = []
+        for one in wheels:
+            drafts.append(_recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request))
+            request.progress(ALL_WHEELS, len(drafts), len(wheels))
         known = [draft.manifest is not None for draft in drafts]
-        for draft in drafts:
-            if draft.manifest is None and draft.content is not None:
-                draft.manifest = stage_manifest(store, batch, draft.content)
-        batch.commit()
+        new = [(draft, draft.content) for draft in drafts if draft.manifest is None and draft.content is not None]
+        for (draft, _), dated in zip(new, publish_dated(store, batch, [content for _, content in new]), strict=True):
+            draft.manifest, draft.content, _ = dated
     numbers = assign_numbers(store, [_finished(draft) for draft in drafts])
     ingested = [_record(draft, number, was_known) for draft, number, was_known in zip(drafts, numbers, known, strict=True)]
     _publish_wheels(store, ingested)
@@ -366,16 +369,13 @@ class MadeFiles:
 
 def ingest_files(store: Store, groups: Iterable[MadeFiles]) -> list[tuple[Digest, Manifest, int]]:
     """For each group the digest, the content and the number of its manifest. All of it is published."""
-    staged = []
     new: set[Digest] = set()
     with store.batch() as batch:
-        for group in groups:
-            manifest = build_manifest(group.about, [_stage_file(store, batch, file, new) for file in group.files], group.directories)
-            staged.append((stage_manifest(store, batch, manifest), manifest))
-        batch.commit()
-    for digest, manifest in staged:
+        rows = ((group, [_stage_file(store, batch, file, new) for file in group.files]) for group in groups)
+        made = publish_dated(store, batch, [build_manifest(group.about, files, group.directories) for group, files in rows])
+    for digest, manifest, _ in made:
         stamp_new_blobs(store, digest, manifest, new)
-    return [(*one, number) for one, number in zip(staged, assign_numbers(store, staged), strict=True)]
+    return made
 
 
 def _stage_file(store: Store, batch: Batch, file: NewFile, new: set[Digest]) -> ManifestFile:

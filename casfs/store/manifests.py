@@ -10,7 +10,10 @@ Files are rows; the rows of a directory lie side by side, sorted by name, so tha
     kinds        "100..."                   one digit a file, see Kind
     digests      "ab12..."                  64 hexadecimal digits a file, SHA-256
     checksums    "0f3c..."                  32 hexadecimal digits a file, XXH3-128
+    time         1796097600                 when the manifest entered its store, in seconds since the epoch (see `times`)
+    times        [1796097600, ...]          the time that each file shows; 0: one that is made from its content
 
+A manifest of format 1, which the version before made, has neither `time` nor `times`, and all its times are made from content.
 A JSON array of 10,000 names and sizes decodes in 2 ms, and anyone can read it.
 """
 
@@ -22,7 +25,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
@@ -32,7 +35,12 @@ from casfs.store.pools import try_each
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 
-_FORMAT = 1
+_UNDATED, _DATED = 1, 2
+"""Formats: without times, and with them."""
+
+
+FIRST_TIME = 1_420_070_400  # 2015-01-01: later than all that is made from content
+LAST_TIME = 4_102_444_800  # 2100-01-01: bytecode has 32 bits for a time (until 2106), a zip file knows years until 2107
 
 
 class Kind(enum.IntEnum):
@@ -61,6 +69,7 @@ class ManifestFile:
     checksum: str
     size: int
     kind: Kind
+    time: int = 0  # seconds since the epoch; 0: made from its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,8 @@ class Manifest:
     kinds: str
     digests: str
     checksums: str
+    times: list[int]
+    time: int = 0  # 0: nobody has dated it
     _children: dict[int, list[tuple[str, int]]] = field(default_factory=dict, repr=False, compare=False)
 
     def row(self, index: int, directory: int) -> ManifestFile:
@@ -101,6 +112,7 @@ class Manifest:
             self.checksums[32 * index : 32 * index + 32],
             self.sizes[index],
             Kind(int(self.kinds[index])),
+            self.times[index],
         )
 
     def digest(self, index: int) -> Digest:
@@ -143,30 +155,37 @@ class Manifest:
         return sum(self.sizes)
 
 
-def build_manifest(description: Description, files: Iterable[ManifestFile], empty_directories: Iterable[str] = ()) -> Manifest:
-    """The manifest of `files`. Their paths must be checked and differ."""
+def undated(manifest: Manifest) -> Manifest:
+    """The same without times: what makes two manifests the same but for when they entered a store."""
+    return replace(manifest, time=0, times=[0] * len(manifest.names))
+
+
+def build_manifest(description: Description, files: Iterable[ManifestFile], directories: Iterable[str] = (), time: int = 0) -> Manifest:
+    """The manifest of `files`. Their paths must be checked and differ. `directories` are there even if they are empty."""
     by_directory: dict[str, list[ManifestFile]] = {"": []}
     for file in files:
         by_directory.setdefault(file.path.rpartition("/")[0], []).append(file)
-    for path in [*by_directory, *empty_directories]:
+    for path in [*by_directory, *directories]:
         while path not in by_directory or path:
             by_directory.setdefault(path, [])
             path = path.rpartition("/")[0]
-    directories = sorted(by_directory)
+    paths = sorted(by_directory)
     rows: list[ManifestFile] = []
     starts = [0]
-    for directory in directories:
+    for directory in paths:
         rows += sorted(by_directory[directory], key=lambda file: file.path)
         starts.append(len(rows))
     return Manifest(
         description,
-        directories,
+        paths,
         starts,
         [file.path.rpartition("/")[2] for file in rows],
         [file.size for file in rows],
         "".join(str(int(file.kind)) for file in rows),
         "".join(file.digest for file in rows),
         "".join(file.checksum for file in rows),
+        [file.time for file in rows],
+        time,
     )
 
 
@@ -179,7 +198,9 @@ def format_manifest(manifest: Manifest) -> bytes:
     """The manifest's bytes; equal manifests have equal bytes."""
     about = {name: getattr(manifest.description, name) for name in Description.__slots__}
     fields = {name: getattr(manifest, name) for name in (*_LISTS, *_TEXTS)}
-    return json.dumps({"casfs-manifest": _FORMAT, **about, **fields}, ensure_ascii=False, separators=(",", ":")).encode()
+    times = {"time": manifest.time, "times": manifest.times} if manifest.time else {}
+    data = {"casfs-manifest": _DATED if times else _UNDATED, **about, **fields, **times}
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def parse_manifest(content: bytes) -> Manifest:
@@ -188,15 +209,18 @@ def parse_manifest(content: bytes) -> Manifest:
         data = json.loads(content)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    if not isinstance(data, dict) or data.pop("casfs-manifest", None) != _FORMAT:
+    if not isinstance(data, dict) or (form := data.pop("casfs-manifest", None)) not in (_UNDATED, _DATED):
         raise ValueError("is not a manifest that this casfs knows")
     try:
         rows = {name: data.pop(name) for name in (*_LISTS, *_TEXTS)}
+        rows |= {"time": data.pop("time"), "times": data.pop("times")} if form == _DATED else {"times": [0] * len(rows["names"])}
         entry_points = tuple((name, module, attribute) for name, module, attribute in data.pop("entry_points"))
         data |= {name: tuple(data[name]) for name in _TUPLES}
         manifest = Manifest(Description(**data, entry_points=entry_points), **rows)
     except (KeyError, TypeError) as error:
         raise ValueError(f"lacks a field or has a strange one: {error}") from None
+    if form == _DATED and not manifest.time:
+        raise ValueError("has no time")
     if problem := _shape_problem(manifest):
         raise ValueError(problem)
     return manifest
@@ -204,12 +228,12 @@ def parse_manifest(content: bytes) -> Manifest:
 
 def _shape_problem(manifest: Manifest) -> str | None:
     """Why the columns of a manifest don't belong together; cheap, since a manifest is read far more often than written."""
-    for names, kind in ((_LISTS, list), (_TEXTS, str)):
+    for names, kind in (((*_LISTS, "times"), list), (_TEXTS, str)):
         if strange := next((name for name in names if not isinstance(getattr(manifest, name), kind)), None):
             return f"has {strange} of a strange type"
     count = len(manifest.names)
     is_whole = len(manifest.digests) == 64 * count and len(manifest.checksums) == 32 * count
-    if not is_whole or not len(manifest.sizes) == len(manifest.kinds) == count:
+    if not is_whole or not len(manifest.sizes) == len(manifest.kinds) == len(manifest.times) == count:
         return "has columns of different lengths"
     if len(manifest.starts) != len(manifest.directories) + 1 or manifest.starts[0] != 0 or manifest.starts[-1] != count:
         return "has directories that do not cover its files"
@@ -245,6 +269,8 @@ def _iter_strange_columns(manifest: Manifest) -> Iterator[str]:
             yield f"its {name} have a strange type"
         elif kind is int and min(values, default=0) < 0:
             yield f"its {name} are negative"
+    if not all(type(time) is int and (time == 0 or FIRST_TIME <= time <= LAST_TIME) for time in (manifest.time, *manifest.times)):
+        yield "its times are none that casfs gives"
     for name, strange in (("kinds", _STRANGE_KINDS), ("digests", _STRANGE_HEX), ("checksums", _STRANGE_HEX)):
         if strange.search(getattr(manifest, name)):
             yield f"its {name} have strange characters"

@@ -28,6 +28,11 @@ class Pools(LocalPool):
         super().__init__(directory)
         self.shared: Sequence[LocalPool] = ()
 
+    @property
+    def directories(self) -> list[str]:
+        """Where blobs are, in the order in which pools are asked."""
+        return [self.directory, *(pool.directory for pool in self.shared)]
+
     def find_shared(self, digest: Digest, size: int) -> LocalPool | None:
         """The first shared pool that has the blob, readable."""
         for pool in self.shared:

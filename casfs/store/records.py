@@ -16,8 +16,13 @@ from casfs.store.publish import naming
 
 
 def now_utc() -> str:
-    """This second, as records and generations tell it (ISO 8601, UTC)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    """This second, as records and generations tell it."""
+    return format_utc(time.time())
+
+
+def format_utc(seconds: float) -> str:
+    """A time since the epoch (ISO 8601, UTC)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))
 
 
 def write_record(path: str, value: object) -> None:

@@ -6,15 +6,17 @@
     wheels/<wheel sha256>           holds the digest of the wheel's manifest: "have I seen this wheel?" is one open()
     stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
     stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
+    stamps/<manifest>.inodes        its share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
+    stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
                                     upper/, if somebody may write into its mounts (see `uppers`)
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
-    twins/                          manifests laid out as directories for overlays (derived, see `casfs.venv.twins.twins`); made when needed
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
     locks/                          empty files, of whoever changes something (see `locking`); made when needed
     downloads/<file sha256>         what was fetched for a command that then ended too early (see `kept`); made when needed
+    clock                           the newest time that something in the store has (see `clock` and `times`)
     tmp/                            staging; leftovers are not damage
     identity                        device and inode of the directory that this is: in a copy leases/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent

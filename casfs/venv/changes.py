@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from casfs.digest import Digest
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
-from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
+from casfs.store.ingest import INSTALLING, Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.records import now_utc
 from casfs.store.shared import relying
 from casfs.store.store import Store
+from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
 from casfs.venv.installation import build_installation, iter_scripts
-from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.origins import Form
+from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.reading import LayerReader
 from casfs.venv.rebuilt import as_before
 from casfs.venv.similar import did_you_mean
@@ -40,6 +42,7 @@ class Arrival:
     is_requested: bool = True  # and not only needed by another one
     is_direct: bool = True  # asked for by path or URL, and not found in an index
     form: Form = Form.WHEEL  # of what it came from
+    revision: str = ""  # a tag or branch: what was asked for of a repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,41 @@ def create_environment(environment: Environment, interpreter: Interpreter) -> Ge
         return generation
 
 
+def set_interpreter(environment: Environment, interpreter: Interpreter, *, with_pip: bool | None = None) -> Change:
+    """Publish a generation of the same distributions for another interpreter, which must be of the same release unless there are none.
+
+    `with_pip` says whether something stands in for a pip of its own; None leaves that as it is. Raises EnvironmentRefused.
+    """
+    environment.require()  # an environment that does not exist gets no lock, and so no directory
+    with relying(environment.store), environment.locked():
+        before = environment.require()
+        _refuse_misfit(environment, before, interpreter)
+        base = first_generation(environment, interpreter, with_pip=has_stand_in(before) if with_pip is None else with_pip)
+        if (base.interpreter, base.skeleton.manifest) == (before.interpreter, before.skeleton.manifest):
+            return Change(before, before)
+        what = f"set-python {interpreter.executable}" if with_pip is None else f"mount {'--pip' if with_pip else '--no-pip'}"
+        after = next_generation(environment, base, what, before.distributions)
+        environment.publish(after)
+    return Change(before, after)
+
+
+def _refuse_misfit(environment: Environment, before: Generation, interpreter: Interpreter) -> None:
+    """Raises EnvironmentRefused if an interpreter can't use what is in an environment."""
+    was = before.interpreter
+    if (interpreter.python_directory, interpreter.cache_tag) != (was.directory, was.cache_tag):
+        upper = current_upper(environment)
+        if before.distributions or (upper is not None and not upper.is_empty):
+            reason = f"holds what was installed for {was.directory}, and {interpreter.executable} is {interpreter.python_directory}"
+            raise EnvironmentRefused(environment.name, f"{reason}; add the same to another environment, with --env and --python")
+    problems = []
+    for one in before.distributions:
+        about = read_manifest(environment.store, one.files.manifest).description
+        found = [about.tags and tags_problem(interpreter, about.tags), requires_python_problem(interpreter, about.requires_python)]
+        problems += [f"{one.name} {one.version} {problem}" for problem in found if problem]
+    if problems:
+        raise EnvironmentRefused(environment.name, *problems)
+
+
 def add_wheels(
     environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], check: Check, options: AddOptions
 ) -> Change:
@@ -92,10 +130,11 @@ def add_wheels(
         before = environment.current()
         base = before or options.base or first_generation(environment, interpreter)
         present = {one.project: one for one in base.distributions}
+        gone = [project for project in present if options.only is not None and project not in options.only]
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
-        added = _install(environment.store, [*zip(ingested, arrivals, files, strict=True)], present, base.interpreter)
+        coming = [*zip(ingested, arrivals, files, strict=True)]
+        added = _install(environment.store, coming, present, base.interpreter, options.progress)
         changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
-        gone = [one.project for one in base.distributions if one not in kept]
         if before and not changed and not gone:
             refuse_changed_by_tools(environment, before, [one.project for one in added])
             return Change(before, before, tuple(ingested))
@@ -143,15 +182,23 @@ _Coming = tuple[Ingested, Arrival, Stored]
 """A wheel, what is to be remembered of it, and its files with what bytecode they have."""
 
 
-def _install(store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter) -> list[Distribution]:
+def _install(
+    store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter, progress: Progress
+) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
     coming = [(one, _still_requested(arrival, present.get(one.content.description.project)), files) for one, arrival, files in coming]
-    made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival, _ in coming])
+    made = ingest_files(store, _iter_made_files(store, coming, base, progress))
     found = [_distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)]
     return [
         one if arrival.form is Form.WHEEL else as_before(store, present.get(one.project), one)
         for one, (_, arrival, _) in zip(found, coming, strict=True)
     ]
+
+
+def _iter_made_files(store: Store, coming: Sequence[_Coming], base: BaseInterpreter, progress: Progress) -> Iterator[MadeFiles]:
+    for number, (one, arrival, _) in enumerate(coming, 1):
+        yield _made_files(store, one, arrival, base)
+        progress(INSTALLING, number, len(coming))
 
 
 def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
@@ -162,9 +209,9 @@ def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
 def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpreter) -> MadeFiles:
     about = one.content.description
     scripts = iter_scripts(one.content, store.pool)
-    origin = arrival.origin if arrival.is_direct else None
-    is_requested, form = arrival.is_requested, arrival.form
-    files = build_installation(one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory)
+    place = format_direct_url(arrival.origin, Digest(about.wheel), arrival.form, arrival.revision) if arrival.is_direct else None
+    requested, directory = arrival.is_requested, base.directory
+    files = build_installation(one.content, scripts, direct_url=place, requested=requested, python_directory=directory)
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 
@@ -264,9 +311,15 @@ def next_generation(environment: Environment, base: Generation, command: str, di
     return dataclasses.replace(base, number=environment.next_number(), created=now_utc(), command=command, distributions=distributions)
 
 
-def first_generation(environment: Environment, interpreter: Interpreter) -> Generation:
+def has_stand_in(generation: Generation) -> bool:
+    """Whether something stands in for a pip that the environment does not have."""
+    outline = generation.skeleton.outline
+    return "pip" in outline.directories[outline.paths["bin"]][1]
+
+
+def first_generation(environment: Environment, interpreter: Interpreter, *, with_pip: bool = True) -> Generation:
     """What the first generation is made from: a skeleton and nothing else."""
-    files, directories = build_skeleton(interpreter)
+    files, directories = build_skeleton(interpreter, with_pip=with_pip)
     about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)
     [(digest, manifest, number)] = ingest_files(environment.store, [MadeFiles(about, files, directories)])
     skeleton = build_layer(digest, number, manifest)

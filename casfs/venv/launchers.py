@@ -20,7 +20,11 @@ runs and Python takes for comments; what the wheel or pip would have after the f
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shlex
+from dataclasses import dataclass
 
 from casfs.errors import InvalidValue
 
@@ -59,6 +63,59 @@ _WANTS_PYTHON = b"#!python"  # also `#!pythonw`: binary distribution format, "Re
 _ENCODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
 
 
+_EXEC = re.compile(rb"#!/bin/sh\n(?:# coding: ([-\w.]+)\n)?'''exec' ([^\n]+) \"\$0\" \"\$@\"\n' '''\n")
+_FIRST_LINE = re.compile(rb"#![ \t]*(/[^\n]*?|\"[^\n]*?)[ \t]*\r?\n")
+_BESIDE = re.compile(rb'"\$\(dirname -- "\$\(realpath -- "\$0"\)"\)"/')
+_OCTAL = re.compile(rb"\"\$\(printf %b((?: '\\'0[0-7]{3})+)\)\"")
+_PYTHON = re.compile(r"(?P<prefix>/.*?)/bin/python[\d.]*t?w?(?P<options>(?: +[-\w.=]+)*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignScript:
+    """A script that another installer made, or a wheel brought so: what its first lines name, and what follows them."""
+
+    prefix: str | None  # directory above the interpreter's `bin`; None: it is found beside the script
+    options: str  # " -E": what the interpreter is given besides the script
+    encoding: bytes  # of the script, if the first lines declare it
+    rest: bytes
+
+    def make_relocatable(self) -> bytes:
+        """The script, made to find its interpreter beside itself."""
+        return _preamble(self.encoding or _declared_encoding(self.rest), self.options) + self.rest
+
+
+def parse_script(content: bytes) -> ForeignScript | None:
+    """A script that names a Python by its path, in any form that is in use; None if it does not.
+
+    An interpreter in the first line, with or without quotes and options, is what pip (also where the path has a space), uv, setuptools,
+    distlib and installer write. Where the kernel can't read that, they have `/bin/sh` execute it: distlib with double quotes or none,
+    installer and uv with single ones, uv in octal if the script declares an encoding, and beside itself in an environment that moves.
+    """
+    if found := _EXEC.match(content):
+        encoding, word = found[1] or b"", found[2]
+        if _BESIDE.match(word):
+            return ForeignScript(None, "", encoding, content[found.end() :])
+        if octal := _OCTAL.fullmatch(word):
+            word = bytes(int(one, 8) for one in re.findall(rb"0[0-7]{3}", octal[1]))
+    elif found := _FIRST_LINE.match(content):
+        encoding, word = b"", found[1]
+    else:
+        return None
+    named = _PYTHON.fullmatch(_unquote(word))
+    return ForeignScript(named["prefix"], named["options"], encoding, content[found.end() :]) if named else None
+
+
+def _unquote(word: bytes) -> str:
+    """A path, and what may follow it, without the shell's quotes."""
+    text = os.fsdecode(word)
+    if text.startswith('"'):
+        return text.replace('"', "")  # nobody who writes these escapes what is between them
+    if text.startswith("'"):
+        with contextlib.suppress(ValueError):
+            return " ".join(shlex.split(text))
+    return text
+
+
 def build_launcher(name: str, module: str, attribute: str, python_directory: str = "") -> bytes:
     """The script `name` that calls the entry point `module:attribute`, for any Python, or for "python3.8".
 
@@ -93,7 +150,7 @@ def _declared_encoding(rest: bytes) -> bytes:
     return declaration[1] if declaration else b""
 
 
-def _preamble(encoding: bytes = b"") -> bytes:
-    shell = "; ".join(["\f# >/dev/null 2>&1", *_SHELL]).encode()
+def _preamble(encoding: bytes = b"", options: str = "") -> bytes:
+    shell = "; ".join(["\f# >/dev/null 2>&1", *_SHELL]).replace('/python"', f'/python"{options}').encode()
     comment = b" # -*- coding: " + encoding + b" -*-" if encoding else b""
     return b"#!/bin/sh -\n" + shell + comment + b"\n"

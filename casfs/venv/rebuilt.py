@@ -9,6 +9,7 @@ from casfs.errors import StoreDamaged
 from casfs.store.generations import Distribution
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.store import Store
+from casfs.venv.upper.written import is_bytecode
 
 
 def as_before(store: Store, present: Distribution | None, built: Distribution) -> Distribution:
@@ -25,6 +26,7 @@ def _facts(one: Distribution) -> object:
     return one.version, one.origin, one.requested, one.installation.manifest
 
 
-def _files(manifest: Manifest) -> Manifest:
-    """A manifest that names no wheel."""
-    return replace(manifest, description=replace(manifest.description, wheel=""))
+def _files(manifest: Manifest) -> object:
+    """What a manifest brings, in whatever wheel and whenever. Bytecode says when its source entered: that it is there must do."""
+    files = {(file.path, "" if is_bytecode(file.path) else file.digest, file.kind) for file in manifest.iter_files()}
+    return replace(manifest.description, wheel=""), manifest.directories, files

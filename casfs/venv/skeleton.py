@@ -7,8 +7,10 @@ import os
 from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Kind, NewFile
 from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.tree import STAND_INS
 
 _ACTIVATE = os.path.join(os.path.dirname(__file__), "activate")
+_PIP = os.path.join(os.path.dirname(__file__), "pip.sh")
 
 _CACHE_TAG = b"""\
 Signature: 8a477f597d28d172789f06886806bc55
@@ -19,20 +21,21 @@ Signature: 8a477f597d28d172789f06886806bc55
 _GITIGNORE = b"# An environment mounted by casfs is no source.\n*\n"
 
 
-def build_skeleton(interpreter: Interpreter) -> tuple[list[NewFile], list[str]]:
+def build_skeleton(interpreter: Interpreter, *, with_pip: bool = True) -> tuple[list[NewFile], list[str]]:
     """Files of an empty environment, sorted by path, and the directories that it has even while they are empty."""
     files = [
         NewFile(".gitignore", _GITIGNORE),
         NewFile("CACHEDIR.TAG", _CACHE_TAG),
         NewFile("pyvenv.cfg", format_pyvenv_cfg(interpreter)),
         *_build_links(interpreter),
-        *(NewFile(f"bin/{name}", _read_activate(name)) for name in os.listdir(_ACTIVATE)),
+        *(NewFile(f"bin/{name}", _read(f"{_ACTIVATE}/{name}")) for name in os.listdir(_ACTIVATE)),
+        *(NewFile(path, _read(_PIP), Kind.EXECUTABLE) for path in STAND_INS if with_pip),
     ]
     return sorted(files, key=lambda file: file.path), ["bin", "include", SITE_PACKAGES]
 
 
-def _read_activate(name: str) -> bytes:
-    with open(os.path.join(_ACTIVATE, name), "rb") as file:
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
         return file.read()
 
 

@@ -2,8 +2,9 @@
 
 A tree never changes. It is a stack of layers, each a manifest: at the bottom the skeleton, then for each distribution its files and what
 installing adds to them. A directory is the list of its parts, that is of the layers that have it; where two layers claim one file, the
-later one wins, but none wins against the skeleton. What the distributions hold in the directories that all of them share comes from the
-generation's outlines, so nothing is read of a distribution until somebody enters one of its own directories or asks about one of its files.
+later one wins, but none wins against the skeleton, what stands in for pip aside. What the distributions hold in the directories that all
+of them share comes from the generation's outlines, so nothing is read of a distribution until somebody enters one of its own directories or
+asks about one of its files.
 
 This module knows no kernel, no disk and no event loop. Reading is given to it: `unread_*` say which layers must be read before a question
 can be answered, and `add_content` takes what was read.
@@ -11,18 +12,25 @@ can be answered, and `add_content` takes what was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from casfs.digest import Digest, checksum_bytes
 from casfs.paths import PYTHON_COMPONENT
 from casfs.store.generations import Distribution, Generation, Layer, Names
-from casfs.store.manifests import Kind, Manifest, ManifestFile
+from casfs.store.manifests import Kind, Manifest
 
 _PYTHON_PARENTS = ("lib", "include/site")  # only here the component {python} stands for pythonX.Y
 
+FILE_MODES, DIRECTORY_MODE = {Kind.FILE: 0o644, Kind.EXECUTABLE: 0o755}, 0o755
+"""Permissions."""
+
 Identity = tuple[int, int]
 """(number of a manifest, row): names a file or a directory for ever; inode numbers are made of it."""
+
+
+STAND_INS = frozenset(("bin/pip", "bin/pip3"))
+"""What a skeleton has where there is no pip; else `pip install` would go to another Python without a word."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -69,6 +77,7 @@ class FileNode:
     digest: Digest
     size: int
     kind: Kind
+    mtime_ns: int
 
 
 @dataclass(slots=True)
@@ -107,9 +116,9 @@ class Tree:
 
     def _directory(self, path: str, parts: list[Part]) -> DirectoryNode:
         first = parts[0]
-        seed = "".join(f"{self.layers[part.layer].layer.manifest}{part.row:x}," for part in parts)
-        mtime_ns = time_from_content(checksum_bytes(seed.encode()))
-        return DirectoryNode(path, tuple(parts), (self.layers[first.layer].layer.number, first.row), mtime_ns)
+        layers = [self.layers[part.layer].layer for part in parts]
+        mtime_ns = directory_time_ns([(layer.manifest, layer.time, part.row) for layer, part in zip(layers, parts, strict=True)])
+        return DirectoryNode(path, tuple(parts), (layers[0].number, first.row), mtime_ns)
 
     def add_content(self, layer: int, content: Content) -> None:
         """Remember what was read of a layer."""
@@ -137,6 +146,7 @@ class Tree:
     def _build_entries(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
         parts_of: dict[str, list[Part]] = {}
         entries: dict[str, DirectoryNode | FileEntry] = {}
+        prefix = f"{directory.path}/" if directory.path else ""
         for part in _skeleton_last(directory.parts):
             directories, files = self.layers[part.layer].names(part.row)
             for name, row in directories.items():
@@ -144,9 +154,10 @@ class Tree:
                 parts_of.setdefault(shown, []).append(Part(part.layer, row))
                 entries.pop(shown, None)
             for name, row in files.items():
+                if part.layer == 0 and f"{prefix}{name}" in STAND_INS and name in {*entries, *parts_of}:
+                    continue
                 entries[name] = FileEntry(part.layer, row, part.row)
                 parts_of.pop(name, None)
-        prefix = f"{directory.path}/" if directory.path else ""
         for name, parts in parts_of.items():
             entries[name] = self._directory(prefix + name, sorted(parts, key=lambda part: part.layer))
         return entries
@@ -163,9 +174,8 @@ class Tree:
         layer = self.layers[entry.layer]
         if (node := layer.files.get(entry.row)) is None:
             content = layer.require()
-            row = content.manifest.row(entry.row, entry.directory)
             identity = content.inherited.get(entry.row, (layer.layer.number, entry.row))
-            node = layer.files[entry.row] = build_file(identity, row)
+            node = layer.files[entry.row] = build_file(identity, content.manifest, entry.row)
         return node
 
     def distribution(self, entry: FileEntry) -> Distribution | None:
@@ -186,9 +196,10 @@ def show_path(path: str, python_directory: str) -> str:
     return path
 
 
-def build_file(identity: Identity, row: ManifestFile) -> FileNode:
+def build_file(identity: Identity, manifest: Manifest, row: int) -> FileNode:
     """The node of a manifest's row."""
-    return FileNode(identity, row.digest, row.size, row.kind)
+    kind = Kind(int(manifest.kinds[row]))
+    return FileNode(identity, manifest.digest(row), manifest.sizes[row], kind, file_time_ns(manifest, row))
 
 
 def _skeleton_last(parts: tuple[Part, ...]) -> Iterator[Part]:
@@ -197,13 +208,40 @@ def _skeleton_last(parts: tuple[Part, ...]) -> Iterator[Part]:
     yield from (part for part in parts if not part.layer)
 
 
+_NS = 1_000_000_000
+
 _FIRST_SECOND = 315_532_800  # 1980-01-01, the first date that a zip file can hold
+_MARGIN_S = 2 * 24 * 3600  # what is later than this after it is in 1980 in every time zone
 
 
-def time_from_content(digest: str) -> int:
-    """A modification time in nanoseconds, between 1980 and 2014, that differs when the content does: bytecode, make and rsync compare it.
+def file_time_ns(manifest: Manifest, row: int) -> int:
+    """The time of a manifest's row, in nanoseconds since the epoch: the only source of the times of files.
 
-    Whole seconds alone have 30 bits, since bytecode keeps no more (PEP 552).
+    `casfs.store.times` says how it is given. A row without one, which the version before made, has a time made from its content.
     """
+    return shown_time_ns(manifest.times[row], manifest.digest(row))
+
+
+def shown_time_ns(time: int, digest: Digest) -> int:
+    """What a row's time is shown as (see `file_time_ns`)."""
+    return time * _NS or _time_from_content(digest)
+
+
+def directory_time_ns(parts: Sequence[tuple[Digest, int, int]]) -> int:
+    """The time of a directory in nanoseconds: the second of its newest part, and within it one of its content.
+
+    A part is a manifest's digest, its time, and the row of the directory in it.
+
+    So it differs when a part does, which importlib looks at. After something was removed, or rolled back, it may be earlier than before.
+    """
+    content = checksum_bytes("".join(f"{manifest}{row:x}," for manifest, _, row in parts).encode())
+    newest = max(time for _, time, _ in parts)
+    return newest * _NS + int(content[:15], 16) % _NS if newest else _time_from_content(content)
+
+
+def _time_from_content(digest: str) -> int:
+    """A time between 1980 and 2014 that differs when the content does. Whole seconds alone have 30 bits."""
     bits = int(digest[:15], 16)  # 60 bits
-    return (_FIRST_SECOND + (bits >> 30)) * 1_000_000_000 + (bits & 0x3FFFFFFF) % 1_000_000_000
+    seconds = bits >> 30
+    seconds += 1 << 30 if seconds < _MARGIN_S else 0
+    return (_FIRST_SECOND + seconds) * _NS + (bits & 0x3FFFFFFF) % _NS

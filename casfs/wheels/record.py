@@ -47,8 +47,11 @@ def record_problem(entry: RecordEntry, size: int, record_hash: bytes) -> str | N
     return None
 
 
-def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str, RecordEntry | None]:
-    """Rows by path; None for a row that claims nothing that could be checked. What is wrong goes to `problems`."""
+def parse_record(content: bytes, dist_info: str, problems: Problems, *, is_installed: bool = False) -> dict[str, RecordEntry | None]:
+    """Rows by path; None for a row that claims nothing that could be checked. What is wrong goes to `problems`.
+
+    Where something is installed a path that begins with "/" is one of the machine; in a wheel it can only be a slip.
+    """
     own = f"{dist_info}/RECORD"
     rows: dict[str, RecordEntry | None] = {}
     try:
@@ -57,9 +60,8 @@ def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str
                 problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             if not row:
                 continue  # an empty line
-            if path := _LEADING.sub("", row[0], count=1) if row[0].startswith(("/", "./")) else "":
-                if path != row[0]:
-                    problems.remark("RECORD has paths that begin with / or ./")
+            if not is_installed and (path := _LEADING.sub("", row[0], count=1)) not in {"", row[0]}:
+                problems.remark("RECORD has paths that begin with / or ./")
                 row[0] = path
             if row[0] in rows:
                 problems.add_record(row[0], "is listed in RECORD twice")

@@ -11,7 +11,7 @@ from scripts.bench.table import format_digits, format_value
 _WORKS = ("web", "science", "small")
 """A headline is about the first of these that the run has."""
 
-_OURS = ("casfs, daemon runs", "casfs", "casfs, twins", "casfs, FUSE metadata", "casfs, plain FUSE")
+_OURS = ("casfs, daemon runs", "casfs", "casfs, image", "casfs, FUSE metadata", "casfs, plain FUSE")
 """By what casfs is represented in a figure: the first one that it has."""
 
 _OTHERS = {

@@ -17,15 +17,17 @@ from pathlib import Path
 
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon
+from casfs.mount.images import require_image
 from casfs.mount.mounts import unmount
-from casfs.mount.overlay import Layers, make_nested_overlay, make_overlay
+from casfs.mount.overlay import Layers, make_overlay
+from casfs.mount.overlay_layers import force_way
 from casfs.mount.places import Place, find_host, forget_place, locked_places
 from casfs.mount.placing import end_unused_overlays, make_place, move_places
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease
 from casfs.store.store import Store, open_store
 from casfs.venv.changes import roll_back
-from casfs.venv.twins.twins import find_stack
+from casfs.venv.image.image import ImageSpec
 
 
 class Clock:
@@ -50,25 +52,27 @@ def main(root: str, name: str, folder: str, cycles: str) -> None:
         sys.exit("there is no host")
     environment = Environment(store, name)
     clock = Clock()
+    way = os.environ["CASFS_TEST_WAY"]
+    force_way(way)
     for _ in range(int(cycles)):
         _take_places(clock, store, host, environment, folder)
-        _take_kernel(clock, store, host, environment, folder)
+        _take_kernel(clock, store, host, environment, folder, is_image=way == "image")
     sys.stdout.write(json.dumps(clock.seconds))
 
 
 def _take_places(clock: Clock, store: Store, host: Lease, environment: Environment, folder: str) -> None:
-    first = Place(_directory(folder, "first"), environment.name, 0, 0, host.id, "")
+    first = Place(_directory(folder, "first"), environment.name, 0, 0, "", "")
     second = replace(first, path=_directory(folder, "second"))
     with locked_places(store), clock.step("mount"):
-        make_place(store, host, first)
+        make_place(store, lambda: host, first)
     with locked_places(store), clock.step("mount at a second place"):
-        make_place(store, host, second)
+        make_place(store, lambda: host, second)
     with locked_places(store):
         unmount(second.path)
         forget_place(store, second)
     roll_back(environment, None)
     with locked_places(store), clock.step("swap"):
-        failed = move_places(store, environment.name)
+        failed = move_places(store, lambda: host, environment.name)
     if failed:
         sys.exit(f"{first.path}: {failed[0][1]}")
     with locked_places(store), clock.step("umount"):
@@ -77,9 +81,9 @@ def _take_places(clock: Clock, store: Store, host: Lease, environment: Environme
         end_unused_overlays(store)
 
 
-def _take_kernel(clock: Clock, store: Store, host: Lease, environment: Environment, folder: str) -> None:
+def _take_kernel(clock: Clock, store: Store, host: Lease, environment: Environment, folder: str, *, is_image: bool) -> None:
     """The same with layers that are known, and an upper layer of our own."""
-    make = _find_layers(store, host, environment, folder)
+    make = _find_layers(store, host, environment, folder, is_image=is_image)
     target = _directory(folder, "kernel")
     with clock.step("mount, the kernel's part"):
         mount_fd = make()
@@ -94,26 +98,15 @@ def _take_kernel(clock: Clock, store: Store, host: Lease, environment: Environme
         kernel.unmount(target, is_lazy=False)
 
 
-def _find_layers(store: Store, host: Lease, environment: Environment, folder: str) -> Callable[[], int]:
+def _find_layers(store: Store, host: Lease, environment: Environment, folder: str, *, is_image: bool) -> Callable[[], int]:
     """What makes a detached overlay of the current generation."""
-    generation = environment.require()
-    scratch, upper = _directory(folder, "scratch"), _directory(folder, "upper")
-    numbers = iter(range(1000))
-    if (stack := find_stack(store, generation)) is not None:
-
-        def on_twins() -> int:
-            layers = Layers(stack, [store.pool.directory], upper, _directory(folder, f"work{next(numbers)}"))
-            return make_nested_overlay(layers, scratch)
-
-        return on_twins
-    slot = ask_daemon(store, host, Request("show", environment.name, 0, 0, generation.number)).slot
-
-    def on_fuse() -> int:
-        return make_overlay(
-            Layers([f"{host.mountpoint}/{slot}"], [store.pool.directory], upper, _directory(folder, f"work{next(numbers)}"))
-        )
-
-    return on_fuse
+    generation, upper, numbers = environment.require(), _directory(folder, "upper"), iter(range(1000))
+    if is_image:
+        with locked_places(store):
+            _, lower = require_image(store, ImageSpec(generation))
+    else:
+        lower = f"{host.mountpoint}/{ask_daemon(store, host, Request('show', environment.name, 0, 0, generation.number)).slot}"
+    return lambda: make_overlay(Layers([lower], [store.pool.directory], upper, _directory(folder, f"work{next(numbers)}")))
 
 
 def _directory(folder: str, name: str) -> str:

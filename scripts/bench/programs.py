@@ -2,7 +2,7 @@
 
 commands STORE   runs casfs commands, JSON lists on standard input, one after the other; prints the seconds of each
 ask STORE COUNT  asks the store's host for its status so many times; prints the seconds of each
-twins STORE ENV  makes the twins of an environment's generation once more; prints the seconds
+image STORE ENV  makes the image of an environment's generation; prints the seconds of packing, building and writing
 hash DIRECTORY   reads every file below a directory over and over, from the daemon and not from the page cache, until it is ended
 import PYTHON    starts an interpreter that imports every package of its environment, over and over, until it is ended
 """
@@ -31,7 +31,7 @@ def main(kind: str, *arguments: str) -> None:
     programs: dict[str, Callable[..., None]] = {
         "commands": run_commands,
         "ask": ask,
-        "twins": make_twins,
+        "image": make_image,
         "hash": hash_all,
         "import": import_all,
     }
@@ -81,19 +81,24 @@ def ask(store: str, count: str) -> None:
     sys.stdout.write(json.dumps(seconds))
 
 
-def make_twins(store: str, environment: str) -> None:
-    """Those that were there are out of the way; nothing may be mounted on them."""
+def make_image(store: str, environment: str) -> None:
+    """No fragment may be there yet."""
     from casfs.store.environments import Environment
     from casfs.store.store import open_store
-    from casfs.venv.twins.twins import build_stack
+    from casfs.venv.image.image import ImageSpec, build_image
 
     opened = open_store(Path(store))
-    generation = Environment(opened, environment).require()
-    os.rename(opened.path("twins"), opened.path("twins-before"))
+    spec = ImageSpec(Environment(opened, environment).require())
     began = time.perf_counter()
-    if build_stack(opened, generation) is None:
-        sys.exit("twins can't be made here")
-    sys.stdout.write(json.dumps([time.perf_counter() - began]))
+    build_image(opened, spec)
+    packed = time.perf_counter()
+    pieces = build_image(opened, spec)
+    built = time.perf_counter()
+    fd = os.open(opened.path("tmp"), os.O_TMPFILE | os.O_RDWR, 0o600)
+    for piece in pieces:
+        os.write(fd, piece)
+    written = time.perf_counter()
+    sys.stdout.write(json.dumps([packed - began - (built - packed), built - packed, written - built]))
 
 
 def hash_all(directory: str) -> None:

@@ -46,7 +46,7 @@ class _Section:
 
 
 _COLUMNS = {
-    "casfs": ("casfs", "casfs, twins", "casfs, FUSE metadata", "casfs, plain FUSE"),
+    "casfs": ("casfs", "casfs, image", "casfs, FUSE metadata", "casfs, plain FUSE"),
     "casfs, daemon runs": ("casfs, daemon runs",),
     "native files": ("native", "native copies"),
     "uv, hard links": ("uv, hard links",),
@@ -74,7 +74,7 @@ _WAYS = (
     "plain overlayfs",
     "uv, hard links",
     "symlink farm",
-    "casfs, twins",
+    "casfs, image",
     "casfs, FUSE metadata",
     "casfs, plain FUSE",
     "uvl-fuse",

@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts.bench.processes import CommandFailed, Usage, reap, run
 from scripts.bench.tools import Tools, say
-from scripts.bench.ways import DEFAULT, KERNEL_ON_FUSE, WAYS, Way
+from scripts.bench.ways import DEFAULT, WAYS, Way
 
 _ATTEMPTS = 5
 
@@ -59,9 +59,9 @@ class Store:
     path: Path
     env: Mapping[str, str]
 
-    def casfs(self, *arguments: str) -> Usage:
+    def casfs(self, *arguments: str, way: Way = DEFAULT) -> Usage:
         """Run a casfs command."""
-        return run([self.tools.casfs, "--store", str(self.path), *arguments], self.env)
+        return run([self.tools.casfs, "--store", str(self.path), *arguments], {**self.env, **way.env})
 
     def add(self, environment: str, wheels: Sequence[str]) -> Usage:
         """casfs add, without bytecode"""
@@ -83,21 +83,7 @@ class Store:
 
     def mount(self, environment: str, mountpoint: Path, *words: str, way: Way = DEFAULT) -> Usage:
         """casfs mount; whoever calls this ends it with `umount`."""
-        with self.twins_hidden(way):
-            return self.casfs("--env", environment, "mount", *way.options, *words, str(mountpoint))
-
-    @contextlib.contextmanager
-    def twins_hidden(self, way: Way) -> Iterator[None]:
-        """If it is the way without twins, what is mounted in the block does not find any. Mounts that stand on some don't notice."""
-        twins, hidden = self.path / "twins", self.path / "twins-hidden"
-        if way != KERNEL_ON_FUSE or not twins.exists():
-            yield
-            return
-        twins.rename(hidden)
-        try:
-            yield
-        finally:
-            hidden.rename(twins)
+        return self.casfs("--env", environment, "mount", *way.options, *words, str(mountpoint), way=way)
 
     def ways(self, environment: str, mountpoint: Path) -> list[Way]:
         """Those that this machine, this user and the environment's size allow. One that does not show what it should is left out."""
@@ -134,14 +120,15 @@ class Store:
         self.casfs("umount", "--all", "--lazy")
         reap(daemon)
 
-    def run_inside(self, commands: Sequence[Sequence[str]]) -> list[float]:
+    def run_inside(self, commands: Sequence[Sequence[str]], way: Way = DEFAULT) -> list[float]:
         """Seconds that casfs commands take in one process."""
-        return self.run_program("commands", given=json.dumps(commands))
+        return self.run_program("commands", given=json.dumps(commands), way=way)
 
-    def run_program(self, kind: str, *words: str, given: str = "") -> list[float]:
+    def run_program(self, kind: str, *words: str, given: str = "", way: Way = DEFAULT) -> list[float]:
         """What one of `programs` prints."""
         command = [self.tools.own_python, "-P", PROGRAMS, kind, str(self.path), *words]
-        done = subprocess.run(command, env=self.env, cwd="/", input=given, stdout=subprocess.PIPE, text=True, check=True)
+        env = {**self.env, **way.env}
+        done = subprocess.run(command, env=env, cwd="/", input=given, stdout=subprocess.PIPE, text=True, check=True)
         return list(map(float, json.loads(done.stdout)))
 
     def find(self, mountpoint: Path) -> Mounted:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A data path, and who says what there is."""
+    """A data path, and what says what there is."""
 
     name: str
     key: str  # for names of environments and folders
@@ -16,20 +16,21 @@ class Way:
     metadata: str  # likewise
 
     @property
-    def is_on_twins(self) -> bool:
-        return self.metadata == "twins"
+    def env(self) -> dict[str, str]:
+        """What a command must be told beside, which users never are."""
+        return {"CASFS_TEST_WAY": self.metadata} if self.data_path == "kernel" else {}
 
 
 DEFAULT = Way("casfs", "default", (), "", "")
 """Whatever a user gets."""
 
-TWINS = Way("casfs, twins", "twins", (), "kernel", "twins")
+IMAGE = Way("casfs, image", "image", (), "kernel", "image")
 KERNEL_ON_FUSE = Way("casfs, FUSE metadata", "metadata", (), "kernel", "fuse")
 PLAIN = Way("casfs, plain FUSE", "plain", ("--data-path", "fuse"), "fuse", "fuse")
 
-WAYS = (TWINS, KERNEL_ON_FUSE, PLAIN)
+WAYS = (IMAGE, KERNEL_ON_FUSE, PLAIN)
 
 EXPLAINED = (
-    "casfs, twins: what root gets, the kernel reads the blobs and asks no daemon; casfs, FUSE metadata: what root gets where there are no"
-    " twins (they are hidden while it mounts); casfs, plain FUSE: what other users get"
+    "casfs, image: what root gets, the kernel reads the blobs and asks no daemon; casfs, FUSE metadata: what root gets where there is no"
+    " EROFS (it is kept from it); casfs, plain FUSE: what other users get"
 )

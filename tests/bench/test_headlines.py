@@ -11,10 +11,10 @@ READY = Figure(
     {"casfs": [2.0, 2.0], "casfs, daemon runs": [1.0, 1.0], "uv, hard links": [0.5, 0.6], "pip": [9.0]},
     taken={"pip": [0]},
 )
-WARM = Figure("imports", "science, again", "s", "", {"native": [1.0], "casfs, twins": [1.25], "casfs, plain FUSE": [2.0]})
-COLD = Figure("imports", "science, cold", "s", "", {"native": [1.0], "casfs, twins": [0.75]})
+WARM = Figure("imports", "science, again", "s", "", {"native": [1.0], "casfs, image": [1.25], "casfs, plain FUSE": [2.0]})
+COLD = Figure("imports", "science, cold", "s", "", {"native": [1.0], "casfs, image": [0.75]})
 DISK = Figure("disk", "web: bytes of one more environment", "B", "", {"casfs": [1000.0], "pip": [50_000.0]})
-READS = Figure("reads", "500 MB, in order, cold", "B/s", "", {"native": [3e9], "casfs, twins": [1e9]})
+READS = Figure("reads", "500 MB, in order, cold", "B/s", "", {"native": [3e9], "casfs, image": [1e9]})
 
 
 def test_a_sentence_tells_our_value_and_how_many_times_that_others_have():
@@ -43,12 +43,12 @@ def test_where_casfs_is_behind_is_told_the_worst_first():
 
 
 def test_a_difference_within_the_spread_is_no_lag():
-    noise = Figure("imports", "web, again", "s", "", {"native": [1.0, 1.0, 1.0], "casfs, twins": [0.9, 1.1, 1.2]})
+    noise = Figure("imports", "web, again", "s", "", {"native": [1.0, 1.0, 1.0], "casfs, image": [0.9, 1.1, 1.2]})
     assert not any("behind" in sentence for sentence in build_headlines(Run({}, (noise,))))
 
 
 def test_a_run_that_others_disturbed_says_so_first():
-    disturbed = Figure("imports", "science, again", "s", "", {"native": [1.0], "casfs, twins": [1.25]}, loaded_rounds=(0,))
+    disturbed = Figure("imports", "science, again", "s", "", {"native": [1.0], "casfs, image": [1.25]}, loaded_rounds=(0,))
     assert build_headlines(Run({}, (disturbed, DISK)))[0].startswith("Others used the processor during most of this run")
     assert not any("Others" in sentence for sentence in build_headlines(Run({}, (WARM, DISK))))
 

@@ -14,11 +14,11 @@ RUN = Run(
     (
         Figure("ready", "small: interpreter ready", "s", "", {"casfs": [1.0, 1.0], "pip": [4.0, 6.0]}, loaded_rounds=(1,)),
         Figure("ready", "web: interpreter ready", "s", "", {"casfs": [2.0, 2.0], "uvl-fuse": [1.0, 1.0], "pip": [7.0]}, taken={"pip": [0]}),
-        Figure("imports", "web, again", "s", "", {"native": [2.0], "casfs, twins": [3.0]}),
-        Figure("imports", "web, requests of the first import, casfs, twins", "requests", "", {"all": [3.0]}, has_ratios=False),
-        Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, twins": [0.1]}),
-        Figure("mounting", "mount, 1,000 distributions", "s", "", {"casfs, twins": [0.3]}),
-        Figure("mounting", "mount, inside, 1,000 distributions", "s", "", {"casfs, twins": [0.2]}),
+        Figure("imports", "web, again", "s", "", {"native": [2.0], "casfs, image": [3.0]}),
+        Figure("imports", "web, requests of the first import, casfs, image", "requests", "", {"all": [3.0]}, has_ratios=False),
+        Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, image": [0.1]}),
+        Figure("mounting", "mount, 1,000 distributions", "s", "", {"casfs, image": [0.3]}),
+        Figure("mounting", "mount, inside, 1,000 distributions", "s", "", {"casfs, image": [0.2]}),
         Figure("growth", "add, time", "s", "", {"1,000 blobs": [0.1], "10,000 blobs": [0.2], "model: 10,000,000 blobs": [9.0]}),
     ),
 )
@@ -38,13 +38,13 @@ def test_a_contender_without_a_figure_has_no_bar_there():
 def test_imports_are_drawn_as_ratios():
     bars = chart("imports")
     assert isinstance(bars, Bars)
-    assert bars.series == {"native": [1.0], "casfs, twins": [1.5]}
+    assert bars.series == {"native": [1.0], "casfs, image": [1.5]}
 
 
 def test_commands_are_drawn_by_the_number_of_distributions():
     lines = chart("mounting")
     assert isinstance(lines, Lines)
-    assert lines.series == {"mount, casfs, twins": Points([1.0, 1000.0], [0.1, 0.3])}
+    assert lines.series == {"mount, casfs, image": Points([1.0, 1000.0], [0.1, 0.3])}
 
 
 def test_what_a_model_says_is_told_from_what_was_measured():
@@ -111,4 +111,4 @@ def test_charts_are_drawn_the_same_each_time(tmp_path: Path, monkeypatch):
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert one == two
     assert one.keys() == {f"{chart.name}.svg" for chart in build_charts(RUN)}
-    assert b"casfs, twins" in one["imports.svg"]
+    assert b"casfs, image" in one["imports.svg"]

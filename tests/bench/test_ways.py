@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from scripts.bench.rounds import Pace
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools
-from scripts.bench.ways import KERNEL_ON_FUSE, PLAIN, TWINS, WAYS, Way
+from scripts.bench.ways import IMAGE, KERNEL_ON_FUSE, PLAIN, WAYS, Way
 
 
 @pytest.fixture
@@ -33,10 +32,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def list_below(top: Path) -> set[str]:
-    return {str(path.relative_to(top)) for path in top.rglob("*")}
-
-
 def test_each_way_shows_the_environment_in_its_own_manner(store: Store):
     mountpoint = store.path.parent / "mount"
     ways = store.ways("two", mountpoint)
@@ -49,27 +44,18 @@ def test_each_way_shows_the_environment_in_its_own_manner(store: Store):
         assert (found["data_path"], found["metadata"]) == (way.data_path, way.metadata)
 
 
-def test_a_way_that_does_not_show_what_it_promises_is_left_out(store: Store):
-    (store.path / "twins").rename(store.path / "elsewhere")
+def test_a_way_that_does_not_show_what_it_promises_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Way, "env", {"CASFS_TEST_WAY": "fuse"})
     assert store.ways("two", store.path.parent / "mount") == [KERNEL_ON_FUSE, PLAIN]
 
 
-@pytest.mark.parametrize("way", [KERNEL_ON_FUSE, TWINS])
-def test_hidden_twins_come_back_also_after_an_error(store: Store, way: Way):
-    names = sorted(os.listdir(store.path))
-    with contextlib.suppress(RuntimeError), store.twins_hidden(way):
-        assert (store.path / "twins").exists() == (way.is_on_twins and "twins" in names)
-        raise RuntimeError
-    assert sorted(os.listdir(store.path)) == names
-
-
-@pytest.mark.parametrize("way", [TWINS, KERNEL_ON_FUSE])
+@pytest.mark.parametrize("way", [IMAGE, KERNEL_ON_FUSE])
 def test_every_step_inside_of_a_mount_is_timed_in_every_cycle(store: Store, way: Way):
     folder = store.path.parent / "cycles"
     folder.mkdir()
-    with store.mounted("bench-primer", store.path.parent / "keeper"), store.twins_hidden(way):
+    with store.mounted("bench-primer", store.path.parent / "keeper"):
         command = [sys.executable, "-P", inside.__file__, str(store.path), "two", str(folder), "2"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=dict(store.env))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env={**store.env, **way.env})
     assert done.stderr == ""
     seconds = json.loads(done.stdout)
     assert len(seconds) == 7
@@ -83,12 +69,10 @@ def test_a_program_needs_a_host(store: Store, tmp_path: Path):
     assert (done.returncode, done.stderr) == (1, "there is no host\n")
 
 
-def test_twins_are_made_once_more(store: Store):
-    [seconds] = store.run_program("twins", "two")
-    assert seconds > 0
-    before, now = (list_below(store.path / name) for name in ("twins-before", "twins"))
-    assert any(path.endswith("bench_00001/first.py") for path in now)
-    assert now < before  # those of the other environment are not among them
+def test_an_image_is_made_of_what_is_kept(store: Store):
+    seconds = store.run_program("image", "two")
+    assert len(seconds) == 3
+    assert len(list((store.path / "stamps").glob("*.inodes"))) == 5  # the skeleton; files and installation of two distributions
 
 
 def test_plain_files_are_shown_through_an_overlay_and_it_ends(tmp_path: Path):

@@ -91,6 +91,15 @@ def test_adding_again_builds_again(casfs: Casfs, project: Path) -> None:
     assert casfs.add("-e", project).stdout == "~ mine 1.0 -> 2.0\n"
 
 
+@pytest.mark.parametrize("said", [None, "1000000000"])
+def test_build_sees_the_time_that_the_user_says_and_no_other(casfs: Casfs, project: Path, said: str | None) -> None:
+    """setuptools-scm makes the version of a project with changes of the day that SOURCE_DATE_EPOCH names, or of today."""
+    with (project / "backend.py").open("a") as file:
+        file.write(f"assert os.environ.get('SOURCE_DATE_EPOCH') == {said!r}\n")
+    environ = {"SOURCE_DATE_EPOCH": said} if said else {}
+    assert casfs.run("add", "-e", project, environ=environ).stdout == "+ mine 1.0\n"
+
+
 def test_project_that_is_there_is_not_asked_of_an_index(casfs: Casfs, index: PackageIndex, project: Path) -> None:
     """Whoever offers something of its name elsewhere gets nothing in, unless another version is really needed."""
     index.offer("mine", "9.0")

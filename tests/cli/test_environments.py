@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from casfs.cli.output import local_time
+from casfs.venv.interpreters.interpreter import probe_base
 from tests.fuse.harness import Casfs, Interpreter, run_python, site_packages
 
 
@@ -107,18 +109,16 @@ def test_new_environment_of_a_removed_ones_name_shows_nothing_of_it(casfs: Casfs
     assert run_python(keeper, "print(1)") == "1"
 
 
-def test_daemon_without_twins_forgets_a_removed_environment_for_good(casfs: Casfs) -> None:
+def test_daemon_that_overlays_ask_forgets_a_removed_environment_for_good(casfs: Casfs) -> None:
     """Also a worker that takes over, and an overlay for which the daemon says what there is."""
     keeper = casfs.mount("--env", "keeper", data_path="")
     mountpoint = keeper.with_name("again")
     for name in ("demo", "other"):
         casfs.run("--env", "again", "add", casfs.wheel(name, files={f"{name}.py": b"VALUE = 1\n"}))
-        twins = casfs.store / "twins"
-        twins.rename(casfs.directory / "away")
+        casfs.force_way("fuse")
         casfs.run("mount", "--env", "again", mountpoint)
         assert [path.name for path in site_packages(mountpoint).glob("*.py")] == [f"{name}.py"]
         casfs.umount(mountpoint)
-        (casfs.directory / "away").rename(twins)
         casfs.run("env", "remove", "--yes", "again")
         casfs.run("daemon", "upgrade")
     assert run_python(keeper, "print(1)") == "1"
@@ -145,3 +145,60 @@ def test_environment_that_is_damaged_can_be_removed(casfs: Casfs) -> None:
     assert "generation 77 of environment 'default' is missing" in casfs.run("env", "list").stderr
     casfs.run("env", "remove", "--yes", "default")
     assert casfs.run("fsck").stdout == "no damage\n"
+
+
+def test_environment_goes_on_when_the_link_to_its_interpreter_leads_elsewhere(casfs: Casfs) -> None:
+    base = probe_base(sys.executable).executable
+    place, name = casfs.directory / "versions", os.path.basename(base)
+    place.mkdir()
+    for link in ("a", "b"):
+        (place / link).symlink_to(os.path.dirname(os.path.dirname(base)))
+    (place / "current").symlink_to("a")
+    casfs.run("--env", "linked", "add", "--python", place / "current/bin/python3", casfs.wheel("demo", files={"demo.py": b"VALUE = 1\n"}))
+    mountpoint = casfs.mount("--env", "linked")
+    assert os.readlink(mountpoint / "bin/python") == f"{place}/current/bin/{name}"
+    (place / "a").unlink()
+    (place / "current").unlink()
+    (place / "current").symlink_to("b")
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
+    casfs.run("--env", "linked", "add", "--python", place / "b/bin/python3", casfs.wheel("other"))
+
+
+def test_environment_whose_interpreter_has_gone_says_so_and_takes_another(casfs: Casfs) -> None:
+    base = probe_base(sys.executable).executable
+    link = casfs.directory / "gone"
+    link.symlink_to(os.path.dirname(os.path.dirname(base)))
+    wheel = casfs.wheel("demo", files={"demo.py": b"VALUE = 1\n"})
+    casfs.run("--env", "dead", "add", "--python", link / "bin/python3", wheel)
+    link.unlink()
+    mountpoint = casfs.directory / "mountpoint"
+    said = f"dead: its interpreter {link}/bin/{os.path.basename(base)}: no such file or directory; "
+    said += "`casfs env set-python dead PYTHON` gives it another\n"
+    assert casfs.run("--env", "dead", "mount", mountpoint).stderr.startswith(f"casfs: warning: {said}")
+    assert casfs.run("--env", "dead", "add", wheel, code=1).stderr == f"casfs: {said}"
+    assert casfs.run("--env", "dead", "remove", "demo").stdout == "- demo 1.0\n"
+    casfs.run("--env", "dead", "rollback")
+    done = casfs.run("env", "set-python", "dead", base)
+    assert done.stdout == f"dead: Python {sys.version.split()[0]}, {base}\n"
+    assert run_python(mountpoint, "import demo; print(demo.VALUE)") == "1"
+    assert "already" in casfs.run("env", "set-python", "dead", base).stderr
+
+
+def test_mount_says_once_how_to_install(casfs: Casfs) -> None:
+    mountpoint = casfs.directory / "mountpoint"
+    first = casfs.run("--env", "new", "mount", mountpoint).stderr
+    assert "`casfs add --env new NAME` installs into it" in first
+    assert ("`pip install NAME`" in first) == (os.geteuid() == 0)
+    casfs.run("--env", "new", "add", casfs.wheel("demo"))
+    casfs.umount(mountpoint)
+    assert casfs.run("--env", "new", "mount", mountpoint).stderr == ""
+    casfs.umount(mountpoint)
+    casfs.run("--env", "new", "mount", "--no-pip", mountpoint)
+    assert not (mountpoint / "bin/pip").exists()
+
+
+def test_pip_of_a_mount_that_is_read_only_names_what_can_change_it(casfs: Casfs) -> None:
+    mountpoint = casfs.mount()
+    done = subprocess.run([mountpoint / "bin/pip", "install", "six"], capture_output=True, text=True, check=False)
+    said = f"pip: {mountpoint} is read-only, so pip can't change it; `casfs add` and `casfs remove` can\n"
+    assert (done.returncode, done.stderr) == (1, said)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -22,6 +26,32 @@ def test_what_moves_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr()
     assert said.out == "\\u001b[31mred\\u0007 \\u202e \\udcff\n"
     assert said.err == "\\u009b31m\\u000d\ncasfs: warning: \\u001b]0;title\\u0007\n"
+
+
+_LONG = """
+from casfs.cli.output import progress_of_downloads, progress_of_wheels
+with progress_of_downloads() as show:
+    for number in (0, 10000, 20000):
+        show(number, 20000, number, 20000)
+with progress_of_wheels() as show:
+    for name in ("wheels", "installing"):
+        for number in (0, 10000, 20000):
+            show(name, number, 20000)
+    show("few", 1, 2)
+"""
+
+
+def test_a_terminal_is_told_how_far_many_wheels_are() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", _LONG], check=True, stderr=theirs)
+        said = os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    for words in (b"downloading 20,000/20,000", b"wheels", b"installing", b"20000/20000"):
+        assert words in said
+    assert b"few" not in said
 
 
 def test_letters_of_every_script_stay(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ Requires-Dist: extra; extra == "all\""""
     casfs.add(demo)
     casfs.add(casfs.wheel("top", metadata="Requires-Dist: demo\nRequires-Dist: low; extra == 'all'"))
     facts = read_json(casfs, "show", "demo")
-    created = facts.pop("added")
+    created, entered = facts.pop("added"), facts.pop("entered_store")
     assert created == next(one["created"] for one in read_json(casfs, "generations") if one["command"] == "add demo 1.0")
     [listed] = [one for one in read_json(casfs, "list") if one["name"] == "demo"]
     count = len(read_json(casfs, "show", "demo", "--files")["files"])
@@ -103,7 +103,7 @@ Requires-Dist: extra; extra == "all\""""
         "record_mismatches": [],
         "file_count": count,
     }
-    *lines, size, files, origin, digest, tags, added = casfs.run("show", "demo").stdout.splitlines()
+    *lines, size, files, origin, digest, tags, added, since = casfs.run("show", "demo").stdout.splitlines()
     assert lines == [
         "name: demo",
         "version: 1.0",
@@ -116,6 +116,7 @@ Requires-Dist: extra; extra == "all\""""
     assert size.startswith("size: ")
     assert (files, origin, digest, tags) == (f"files: {count}", f"from: {listed['origin']}", f"wheel: {wheel}", "tags: py3-none-any")
     assert added == f"added: {local_time(created)}, by generation 3: add demo 1.0"
+    assert since == f"in the store since: {local_time(entered)}"
     assert "required by: demo\n" in casfs.run("show", "low").stdout
 
 
@@ -154,7 +155,8 @@ def test_generations_tells_each_with_its_command(filled: Casfs) -> None:
 
 
 def test_status_of_a_store_with_nothing_mounted(casfs: Casfs) -> None:
-    assert read_json(casfs, "status") == {"store": str(casfs.store), "daemons": [], "mounts": [], "runs": []}
+    scrub = {"rate": 10_000_000, "position": 0, "began": "", "ended": "", "bytes": 0, "damaged": []}
+    assert read_json(casfs, "status") == {"store": str(casfs.store), "daemons": [], "mounts": [], "runs": [], "scrub": scrub}
     assert casfs.run("status").stdout == f"store {casfs.store}\nnothing is mounted\n"
 
 

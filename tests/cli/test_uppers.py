@@ -79,6 +79,15 @@ def test_lock_and_sync_say_what_of_the_mounts_is_not_in_it(casfs: Casfs, mounted
         assert said in casfs.run(*words).stderr.splitlines()[-1]
 
 
+def test_lock_names_the_command_that_takes_what_tools_installed_from_an_index(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    for name in ("fresh", "more"):
+        mounted.install(name, "3.0")
+    casfs.run("absorb")
+    assert "; `casfs add fresh==3.0 more==3.0` takes it from an index\n" in casfs.run("lock", code=1).stderr
+    said = casfs.run("--store", casfs.store, "lock", code=1).stderr
+    assert f"; `casfs --store {casfs.store} add fresh==3.0 more==3.0` takes it from an index\n" in said
+
+
 def test_list_says_that_tools_see_other_distributions_in_the_mounts(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("list")
     assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["demo", "other"]
@@ -148,7 +157,7 @@ def test_what_was_absorbed_can_be_rolled_back(casfs: Casfs, used: MountedWorksho
 def test_add_is_refused_where_a_tool_was_at_work(casfs: Casfs, used: MountedWorkshop) -> None:
     done = casfs.run("add", casfs.wheel("other", "2.0"), code=1)
     assert done.stderr == (
-        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset` throws it away\n"
+        "casfs: default: other was uninstalled in the mounted environment; `casfs absorb` keeps that, `casfs reset other` throws it away\n"
     )
 
 
@@ -185,3 +194,12 @@ def test_reset_names_only_the_first_of_very_many_files(casfs: Casfs, mounted: Mo
         os.close(ours)
         os.close(theirs)
     assert done.stdout.endswith("  added   mine/19\n  and 10 more files\n")
+
+
+def test_reset_of_a_project_leaves_what_was_done_to_others(casfs: Casfs, used: MountedWorkshop) -> None:
+    used.write("share/mine", b"mine")
+    done = casfs.run("reset", "--yes", "Other")
+    assert done.stderr == f"default shows other as generation {casfs.generation()} has it again\n"
+    assert "other" not in casfs.run("diff").stdout
+    assert "share/mine" in casfs.run("diff").stdout
+    assert casfs.run("reset", "--yes", "other", code=1).stderr == "casfs: default: nothing of other was changed in a mount of it\n"

@@ -210,7 +210,7 @@ def test_fsck_says_in_plain_lines_what_fast_does_not_prove(casfs: Casfs) -> None
 
 def test_the_signs_of_changes_are_explained(casfs: Casfs) -> None:
     for command in ("add", "sync"):
-        assert "+ added, - removed, ~ another version or another origin, = already there" in casfs.run(command, "--help").stdout
+        assert "signs: + added, - removed, ~ another version or another origin, = already there" in casfs.run(command, "--help").stdout
 
 
 @pytest.mark.parametrize(

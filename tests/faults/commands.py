@@ -115,8 +115,13 @@ def _read_layers(environment: Environment, manifests: Iterable[str]) -> dict[str
             content = Path(environment.store.pool.path(file.digest)).read_bytes()
             assert hashlib.sha256(content).hexdigest() == file.digest, f"wrong bytes under the name of {file.path}"
             assert len(content) == file.size
-            files[file.path] = file.digest
+            files[file.path] = digest_of(file.path, content)
     return files
+
+
+def digest_of(path: str, content: bytes) -> str:
+    """SHA-256 of a file; of bytecode without its first 16 bytes, which say when its source entered the store."""
+    return hashlib.sha256(content[16:] if path.endswith(".pyc") else content).hexdigest()
 
 
 def all_generations(store: Path, name: str = "default") -> dict[int, Contents]:
@@ -126,11 +131,11 @@ def all_generations(store: Path, name: str = "default") -> dict[int, Contents]:
 
 
 def snapshot(store: Path) -> dict[str, str]:
-    """Every name in the store but those in tmp/, stamps/ and locks/, with what it holds; a copy's `identity` is another."""
+    """Every name in the store but in tmp/, stamps/ and locks/, with what it holds: a copy has another identity, and the clock goes on."""
     found = {}
     for path in sorted(store.rglob("*")):
         name = str(path.relative_to(store))
-        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps", "locks", "identity") or (path.is_dir() and not path.is_symlink()):
+        if name.split("/", maxsplit=1)[0] in ("tmp", "stamps", "locks", "identity", "clock") or (path.is_dir() and not path.is_symlink()):
             continue
         found[name] = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -58,7 +58,7 @@ class Casfs:
         self.store = directory / "store"
         if template:
             shutil.copytree(template, self.store, symlinks=True)
-        self.environ = clean_environ(CASFS_STORE=str(self.store))
+        self.environ = clean_environ(CASFS_STORE=str(self.store), CASFS_SCRUB_RATE="0")  # a test that damages a blob says when it is found
         self._wheels = directory / "wheels"
         self._wheels.mkdir()
         self._count = 0
@@ -127,6 +127,10 @@ class Casfs:
         asked = ["--data-path", data_path] if data_path and os.geteuid() == 0 else []
         self.run("mount", *asked, *words, mountpoint)
         return mountpoint
+
+    def force_way(self, name: str) -> None:
+        """Let all further commands mount on the kernel's data path in this way alone (see `casfs.mount.overlay_layers`)."""
+        self.environ["CASFS_TEST_WAY"] = name
 
     def umount(self, mountpoint: Path, *words: str) -> None:
         self.run("umount", *words, mountpoint)

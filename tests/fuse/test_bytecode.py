@@ -121,9 +121,9 @@ def writable(casfs: Casfs) -> Path:
     return casfs.mount(data_path="")
 
 
-def test_overlays_over_twins_show_the_bytecode(casfs: Casfs, writable: Path) -> None:
+def test_overlays_show_the_bytecode(casfs: Casfs, writable: Path) -> None:
     [mount] = casfs.status()
-    assert (mount["data_path"], mount["metadata"]) == ("kernel", "twins")
+    assert (mount["data_path"], mount["metadata"]) == ("kernel", "image")
     said = python(writable, "-v", "-c", "import demo, other")
     for package, name in (("demo", "__init__"), ("demo", "more"), ("other", "__init__")):
         directory = site_packages(writable) / package

@@ -36,7 +36,7 @@ class Beside:
     plain: Path
 
 
-@pytest.fixture(params=["twins", "fuse"])
+@pytest.fixture(params=["image", "fuse"])
 def beside(casfs: Casfs, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Beside]:
     content = os.urandom(2 << 20)
     casfs.add(casfs.wheel("demo", files={"demo/data.bin": content}))
@@ -44,7 +44,7 @@ def beside(casfs: Casfs, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     lower.mkdir(parents=True)
     (lower / "data.bin").write_bytes(content)
     if request.param == "fuse":
-        shutil.rmtree(casfs.store / "twins")
+        casfs.force_way("fuse")
     mountpoint = casfs.mount(data_path="")
     assert [one["metadata"] for one in casfs.status()] == [request.param]
     plain = PlainOverlay(tmp_path)

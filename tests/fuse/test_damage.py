@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import digest_bytes
+from casfs.store.environments import Environment
+from casfs.store.manifests import manifest_path
+from casfs.store.store import open_store
 from tests.fuse.harness import Casfs, make_template, site_packages, wait_for_end
 
 CONTENT = random.Random(11).randbytes(400_000)
@@ -161,8 +164,10 @@ def test_lost_manifest_is_an_error_and_the_rest_goes_on(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo"), casfs.wheel("other"))
     mountpoint = casfs.mount()
     site = site_packages(mountpoint)
-    manifests = sorted(path for path in (casfs.store / "manifests").rglob("*") if path.is_file())
-    [mine] = [path for path in manifests if b'"demo/' in path.read_bytes() or b'"lib/{python}/site-packages/demo"' in path.read_bytes()][:1]
+    store = open_store(str(casfs.store))
+    demo = Environment(store, "default").require().find("demo")
+    assert demo is not None
+    mine = Path(manifest_path(store, demo.files.manifest))
     content = mine.read_bytes()
     mine.unlink()
     assert read(site / "demo/__init__.py") == f"OSError: [Errno {errno.EIO}"

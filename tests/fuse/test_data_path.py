@@ -20,15 +20,19 @@ from typing import Any
 import pytest
 
 from casfs.digest import digest_bytes
+from casfs.mount.scrubber import Scrubber
+from casfs.store.quarantine import lost_paths
+from casfs.store.scrub import Scrub
+from casfs.store.store import open_store
 from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, Interpreter, kill_daemon, run_python, site_packages
 
-METADATA = ("twins", "fuse")
+METADATA = ("image", "fuse")
 
 
 @pytest.fixture
 def metadata(request: pytest.FixtureRequest) -> str:
-    """Who says what there is: twins, as everywhere with root, unless a test asks for both."""
-    return str(getattr(request, "param", "twins"))
+    """What says what there is: an image, as everywhere with root, unless a test asks for both."""
+    return str(getattr(request, "param", "image"))
 
 
 with_both = pytest.mark.parametrize("metadata", METADATA, indirect=True)
@@ -45,7 +49,7 @@ class Scene:
 
     def mount(self, *words: str | Path, name: str = "") -> Path:
         if self._metadata == "fuse":
-            shutil.rmtree(self.casfs.store / "twins", ignore_errors=True)
+            self.casfs.force_way("fuse")
         mountpoint = self.casfs.mount(*words, name=name, data_path="")
         assert self.facts(mountpoint)["metadata"] == self._metadata
         assert self.facts(mountpoint)["data_path"] == "kernel"
@@ -250,20 +254,69 @@ def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
     assert (upper / "files/lib" / PYTHON_DIRECTORY / "site-packages/kept.py").exists()
 
 
+def scrub(casfs: Casfs) -> None:
+    """What the daemon's scrub does when something was mounted."""
+    Scrubber(open_store(str(casfs.store))).look_at_mounts(1 << 40)
+
+
+def read_error(path: Path) -> int:
+    """The number of the error that reading a file ends with; 0: none."""
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
 @with_both
-def test_a_blob_that_was_written_to_is_an_error_and_the_rest_goes_on(scene: Scene) -> None:
+@pytest.mark.parametrize("is_open", [False, True], ids=["before the mount", "while a process had it open"])
+def test_a_blob_that_was_written_to_is_an_error_until_it_is_restored(scene: Scene, is_open: bool) -> None:
+    """Also in the mount that is there already: neither the error nor the way back takes another one."""
     blob = scene.casfs.blob(digest_bytes(b"first"))
+    mountpoint = scene.mount() if is_open else Path()
+    if is_open:
+        assert (site_packages(mountpoint) / "demo/data.bin").read_bytes() == b"first"
     blob.chmod(0o644)
     blob.write_bytes(b"wrong")
-    mountpoint = scene.casfs.mount(data_path="")
-    site = site_packages(mountpoint)
-    with pytest.raises(OSError, match="Input/output") as caught:
-        (site / "demo/data.bin").read_bytes()
-    assert caught.value.errno == errno.EIO
+    site = site_packages(mountpoint if is_open else scene.mount())
+    scrub(scene.casfs)
+    assert read_error(site / "demo/data.bin") == errno.EIO
     assert (site / "demo/__init__.py").read_bytes() == b"VALUE = 1\n"
-    assert str(blob) in scene.facts(mountpoint)["why"]  # twins would hand it out
-    blob.write_bytes(b"first")
-    blob.chmod(0o444)
+    assert f"damaged: {blob}" in scene.casfs.run("status").stdout
+    assert "casfs_scrub_damaged_blobs 1\n" in scene.casfs.run("metrics").stdout
+    [wheel] = scene.casfs.directory.glob("wheels/demo-1.0-*.whl")
+    scene.casfs.add(wheel)
+    assert (site / "demo/data.bin").read_bytes() == b"first"
+    assert "damaged" not in scene.casfs.run("status").stdout
+
+
+def test_what_fsck_repairs_and_add_restores_is_right_in_a_mount_that_was_there(scene: Scene) -> None:
+    site = site_packages(scene.mount())
+    blob = scene.casfs.blob(digest_bytes(b"first"))
+    assert (site / "demo/data.bin").read_bytes() == b"first"
+    blob.chmod(0o644)
+    blob.write_bytes(b"wrong")
+    assert (site / "demo/data.bin").read_bytes() == b"wrong"  # nothing has noticed it yet
+    scene.casfs.run("fsck", "--repair", code=3)
+    assert read_error(site / "demo/data.bin") == errno.EIO
+    [wheel] = scene.casfs.directory.glob("wheels/demo-1.0-*.whl")
+    scene.casfs.add(wheel)
+    assert (site / "demo/data.bin").read_bytes() == b"first"
+
+
+def test_the_scrub_reads_the_whole_pool_and_leaves_good_blobs_alone(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("demo", "1.0", {"demo/data.bin": b"first", "demo/more.bin": b"second"}))
+    damaged = casfs.blob(digest_bytes(b"second"))
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"third!")
+    store = open_store(str(casfs.store))
+    scrub = Scrub(store)
+    assert sum(scrub.read_pool()) == scrub.state.bytes
+    assert lost_paths(store) == [str(damaged)]
+    assert not damaged.exists()
+    assert casfs.blob(digest_bytes(b"first")).read_bytes() == b"first"
+    casfs.add(*(casfs.directory / "wheels").glob("*.whl"))
+    assert damaged.read_bytes() == b"second"
 
 
 def test_status_says_which_data_path_and_why(scene: Scene) -> None:
@@ -425,7 +478,7 @@ def test_reset_throws_away_what_tools_wrote(scene: Scene) -> None:
 
 def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_show_it(scene: Scene) -> None:
     mountpoint = scene.mount()
-    source = "import casfs.cli.context as context, os, casfs.cli.changes as changes; changes.tell_daemons = lambda one: os._exit(9)"
+    source = "import os, casfs.cli.changes as changes; changes.tell_daemons = lambda one: os._exit(9)"
     command = [sys.executable, "-c", f"{source}; from casfs.cli.main import main; main()", "add", str(scene.second)]
     assert subprocess.run(command, env=scene.casfs.environ, check=False, cwd=REPOSITORY).returncode == 9
     assert value_of(mountpoint) == "1"
@@ -436,9 +489,9 @@ def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_
 def test_before_linux_6_16_an_overlay_of_the_daemons_file_system_has_another_one_inside(casfs: Casfs) -> None:
     """There an overlay with userxattr can't point into the pools; this one fails as it does there."""
     scene = Scene(casfs, "fuse")
-    shutil.rmtree(casfs.store / "twins")
-    old = "import casfs.mount.stacking as stacking\n"
-    old += "def refuse(layers): raise OSError(22, 'invalid argument')\nstacking.make_overlay = refuse\n"
+    casfs.force_way("fuse")
+    old = "import casfs.mount.overlay_layers as layers\n"
+    old += "def refuse(layers): raise OSError(22, 'invalid argument')\nlayers.make_overlay = refuse\n"
     mountpoint = casfs.directory / "old"
     command = [sys.executable, "-c", f"{old}\nfrom casfs.cli.main import main; main()", "mount", "--data-path", "kernel", str(mountpoint)]
     subprocess.run(command, env=casfs.environ, check=True, cwd=REPOSITORY)

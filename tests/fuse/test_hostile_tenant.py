@@ -51,7 +51,7 @@ class Hostile:
         casfs.add(casfs.wheel("demo", "1.0", {"demo/__init__.py": OWN, "demo/data.txt": b"some words\n"}))
         casfs.add("--env", "victim", casfs.wheel("secret", files={"secret/__init__.py": SECRET}))
         if metadata == "fuse":
-            shutil.rmtree(casfs.store / "twins")
+            casfs.force_way("fuse")
         self.mountpoint = casfs.mount("--owner", str(TENANT), data_path="", name="home/project/venv")
         self.site = site_packages(self.mountpoint)
         assert [one["metadata"] for one in casfs.status()] == [metadata]
@@ -64,7 +64,7 @@ class Hostile:
         return dict(json.loads(done.stdout))
 
 
-@pytest.fixture(params=["twins", "fuse"])
+@pytest.fixture(params=["image", "fuse"])
 def hostile(casfs: Casfs, request: pytest.FixtureRequest) -> Iterator[Hostile]:
     scene = Hostile(casfs, request.param)
     yield scene
@@ -143,7 +143,7 @@ def test_no_device_whiteout_or_setuid_program_is_made(hostile: Hostile):
 def test_what_belongs_to_the_store_can_not_be_entered(hostile: Hostile):
     store = str(hostile.casfs.store)
     os.chmod(hostile.casfs.directory, 0o755)
-    names = ("blobs", "environments", "leases", "manifests", "tmp", "twins")
+    names = ("blobs", "environments", "leases", "manifests", "stamps", "tmp")
     there = [name for name in names if (hostile.casfs.store / name).exists()]
     lines = [f"attempt({name!r}, lambda: os.listdir({f'{store}/{name}'!r}))" for name in there]
     found = hostile.run("\n".join([*lines, "attempt('/run/casfs', lambda: os.listdir('/run/casfs'))"]))

@@ -158,6 +158,7 @@ def test_a_place_that_was_unmounted_from_inside_is_forgotten(casfs: Casfs, insid
 
 
 def test_what_a_daemon_showed_inside_that_died_is_shown_again(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+    casfs.force_way("fuse")
     into(casfs, inside, tmp_path / "venv")
     [before] = casfs.status()
     os.killpg(before["supervisor"], signal.SIGKILL)
@@ -171,6 +172,7 @@ def test_what_a_daemon_showed_inside_that_died_is_shown_again(casfs: Casfs, insi
 
 
 def test_a_mount_that_died_can_be_asked_for_again(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+    casfs.force_way("fuse")
     into(casfs, inside, tmp_path / "venv")
     [before] = casfs.status()
     os.killpg(before["supervisor"], signal.SIGKILL)

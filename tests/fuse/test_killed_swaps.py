@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -118,7 +117,7 @@ class Scene:
         assert os.listdir(self.casfs.store / "tmp") == []
         uppers = self.casfs.store / "environments/default/upper"
         current = os.readlink(uppers / "current")
-        assert sorted(os.listdir(uppers)) == [current, "current"]
+        assert sorted(os.listdir(uppers)) == [current, "current", "lock"]
         wait_until(lambda: self.is_swept(uppers / current / "work"))
         assert len(list((uppers / current / "files").rglob("mine.py"))) == 1
 
@@ -136,11 +135,8 @@ def generations(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def prepared(tmp_path: Path, generations: Path, metadata: str) -> Iterator[Scene]:
     with Casfs(tmp_path, generations) as casfs:
         if metadata == "fuse":
-            shutil.rmtree(casfs.store / "twins")
-            (casfs.store / "twins").touch()  # nobody can make one
+            casfs.force_way("fuse")
         yield Scene(casfs, tmp_path)
-        if metadata == "fuse":
-            (casfs.store / "twins").unlink()
 
 
 OFTEN = [
@@ -151,15 +147,15 @@ OFTEN = [
     "remember_place-1-before",
     "absorb_upper-1-after",
 ]
-"""Tried at every change, over twins; all others, and all over FUSE, are long tests."""
+"""Tried at every change, over images; all others, and all over FUSE, are long tests."""
 
 
 def cases(steps: Sequence[Step]) -> list[ParameterSet]:
     """(who says what there is, step, moment)."""
     found = []
-    for metadata, step, moment in itertools.product(("twins", "fuse"), steps, ("before", "after")):
+    for metadata, step, moment in itertools.product(("image", "fuse"), steps, ("before", "after")):
         name = f"{step[1]}-{step[2]}-{moment}"
-        marks = [] if metadata == "twins" and name in OFTEN else [pytest.mark.long]
+        marks = [] if metadata == "image" and name in OFTEN else [pytest.mark.long]
         found.append(pytest.param(metadata, step, moment, id=f"{metadata}-{name}", marks=marks))
     return found
 

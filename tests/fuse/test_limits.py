@@ -190,7 +190,7 @@ def test_many_at_once_ask_for_switches_and_status(scene: tuple[Casfs, Path], con
     def ask() -> None:
         try:
             for _ in range(20):
-                assert json.loads(control.send(b'{"command": "switch"}\n'))["problem"] == ""
+                assert json.loads(control.send(b'{"command": "switch", "environment": "default"}\n'))["problem"] == ""
                 control.check_status()
         except BaseException as problem:
             problems.append(problem)

@@ -82,6 +82,30 @@ def test_command_has_the_environment_as_activate_gives_it(run: Casfs) -> None:
     assert output(run, "python", "-c", source, environ={"PYTHONHOME": sys.base_prefix}) == "1 True default False"
 
 
+def test_tool_that_has_an_environment_for_each_project_uses_this_one(run: Casfs, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\nversion = "1.0"\n')
+    (tmp_path / ".pdm-python").write_text("/usr/bin/python3")
+    uv = f"{sys.prefix}/bin/uv"
+    source = f'export TMPDIR="{tmp_path}"; {uv} sync --offline --inexact 2>&1; '  # it leaves lock files there
+    source += f'{uv} run --offline python -c "import sys, demo; print(sys.prefix)"; echo "$VIRTUAL_ENV"'
+    *_, prefix, environment = output(run, *shell(source), cwd=tmp_path, environ={"UV_SYSTEM_PYTHON": "1"}).splitlines()
+    assert prefix == environment
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_variables_that_lead_tools_elsewhere_do_not_reach_the_command(run: Casfs) -> None:
+    elsewhere = {
+        "CONDA_DEFAULT_ENV": "base",
+        "PDM_IGNORE_ACTIVE_VENV": "1",
+        "UV_PROJECT_ENVIRONMENT": "/elsewhere",
+        "UV_LINK_MODE": "clone",
+    }
+    source = (
+        'echo "${UV_PROJECT_ENVIRONMENT#$VIRTUAL_ENV}$CONDA_DEFAULT_ENV$PDM_IGNORE_ACTIVE_VENV," $PDM_IGNORE_SAVED_PYTHON $UV_LINK_MODE'
+    )
+    assert output(run, *shell(source), environ=elsewhere) == ", 1 clone"
+
+
 def test_command_is_who_called_and_has_what_it_was_given(run: Casfs, tmp_path: Path) -> None:
     with open(tmp_path / "given", "wb") as file:
         source = f'read line; echo "$line"; pwd; umask; echo "$MINE" >/proc/self/fd/{file.fileno()}; ls /proc/self/fd | wc -w'

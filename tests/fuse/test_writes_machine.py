@@ -25,10 +25,9 @@ from tests.fuse.harness import REPOSITORY, Casfs, end_mounts, is_readable, site_
 
 COMMANDS = """
 import contextlib, io, json, sys
-import casfs.venv.changes, casfs.venv.twins.twins
+import casfs.mount.overlay_layers, casfs.venv.changes
 casfs.venv.changes.refuse_touched = lambda *arguments: None
-if sys.argv[1] == "fuse":
-    casfs.venv.twins.twins.build_stack = lambda store, generation: None
+casfs.mount.overlay_layers.force_way(sys.argv[1])
 from casfs.cli.main import main
 for line in sys.stdin:
     said, code = io.StringIO(), 0
@@ -279,20 +278,20 @@ def run_machine(casfs: Casfs, directory: Path, metadata: str, **options: Any) ->
             end_mounts(directory)
 
 
-@pytest.mark.parametrize("metadata", ["twins", "fuse"])
+@pytest.mark.parametrize("metadata", ["image", "fuse"])
 def test_a_mount_does_what_overlayfs_does(casfs: Casfs, tmp_path: Path, metadata: str):
     run_machine(casfs, tmp_path, metadata, max_examples=6, stateful_step_count=40, derandomize=True)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("metadata", ["twins", "fuse"])
+@pytest.mark.parametrize("metadata", ["image", "fuse"])
 def test_a_mount_does_what_overlayfs_does_for_long(casfs: Casfs, tmp_path: Path, metadata: str):
     run_machine(casfs, tmp_path, metadata, max_examples=60, stateful_step_count=60)
 
 
 def test_absorb_keeps_other_names_and_attributes_of_files_whose_bytes_are_those_below(casfs: Casfs, tmp_path: Path):
-    with commands(casfs, "twins") as process:
-        scene = Scene(casfs, tmp_path, "twins", process)
+    with commands(casfs, "image") as process:
+        scene = Scene(casfs, tmp_path, "image", process)
         try:
             scene.begin_anew()
             scene.both(lambda top: os.link(f"{top}/demo/data.bin", f"{top}/demo/deep/linked"))

@@ -22,19 +22,20 @@ from casfs.mount.soundness import Soundness
 from casfs.mount.unread import Unread
 from casfs.mount.view import USER, Listed, Node, View, is_current
 from casfs.store.manifests import Kind
-from casfs.venv.tree import DirectoryNode, FileNode, Part, time_from_content
+from casfs.venv.tree import DirectoryNode, FileNode, Part
 
 CONTENT = bytes(range(256)) * 40
 SIZE = len(CONTENT)
 FOR_EVER_S = 86400.0 * 365
 OWNER = (1234, 5678)
 
-FILE = FileNode((7, 1), digest_bytes(CONTENT), len(CONTENT), Kind.FILE)
-PROGRAM = FileNode((7, 2), digest_bytes(b"#!"), 2, Kind.EXECUTABLE)
-LINK = FileNode((7, 3), digest_bytes(b"target"), 6, Kind.SYMLINK)
-EMPTY = FileNode((7, 4), digest_bytes(b""), 0, Kind.FILE)
-SHORT = FileNode((7, 5), digest_bytes(b"short"), 5, Kind.FILE)  # its blob holds less than that
-MISSING = FileNode((7, 6), digest_bytes(b"missing"), 7, Kind.FILE)
+TIME_NS = 1_796_097_600_000_000_000
+FILE = FileNode((7, 1), digest_bytes(CONTENT), len(CONTENT), Kind.FILE, TIME_NS)
+PROGRAM = FileNode((7, 2), digest_bytes(b"#!"), 2, Kind.EXECUTABLE, TIME_NS)
+LINK = FileNode((7, 3), digest_bytes(b"target"), 6, Kind.SYMLINK, TIME_NS)
+EMPTY = FileNode((7, 4), digest_bytes(b""), 0, Kind.FILE, TIME_NS)
+SHORT = FileNode((7, 5), digest_bytes(b"short"), 5, Kind.FILE, TIME_NS)  # its blob holds less than that
+MISSING = FileNode((7, 6), digest_bytes(b"missing"), 7, Kind.FILE, TIME_NS)
 TOP = DirectoryNode("", (Part(0, 0),), (3, 0), 1_000_000_000_123_456_789)
 DIRECTORY = DirectoryNode("lib", (Part(0, 1),), (3, 1), 1_000_000_000_000_000_001)
 GONE = DirectoryNode("gone", (), (4, 1), 0)
@@ -257,7 +258,7 @@ async def test_each_kind_of_node_has_the_attributes_that_pip_would_give_it(opera
     for node, mode in modes.items():
         entry = await operations.getattr(ino_of(node), CTX)
         assert (entry.st_ino, entry.st_mode, entry.st_size, entry.st_nlink) == (ino_of(node), mode, node.size, 1)
-        assert entry.st_mtime_ns == entry.st_ctime_ns == entry.st_atime_ns == time_from_content(node.digest)
+        assert entry.st_mtime_ns == entry.st_ctime_ns == entry.st_atime_ns == node.mtime_ns
         assert entry.st_blocks * 512 >= node.size
         assert entry.st_blocks * 512 < node.size + 4096
     entry = await operations.getattr(ino_of(DIRECTORY), CTX)

@@ -28,7 +28,7 @@ class Scene:
         [(_, manifest, number)] = ingest_files(
             self.store, [MadeFiles(Description("demo", "demo", "1"), [NewFile("lib/file", CONTENT, Kind.FILE)])]
         )
-        self.node = FileNode((number, 0), manifest.digest(0), len(CONTENT), Kind.FILE)
+        self.node = FileNode((number, 0), manifest.digest(0), len(CONTENT), Kind.FILE, 0)
         self.blob = Path(self.store.pool.path(self.node.digest))
         self.soundness = Soundness(self.store)
         self.reads = 0
@@ -131,17 +131,8 @@ def test_a_shared_copy_is_hashed_as_ours_is(scene: Scene, tmp_path: Path) -> Non
     assert scene.is_sound()
 
 
-def test_what_was_learnt_is_known_to_the_next_process(scene: Scene) -> None:
-    os.utime(scene.blob)
-    assert scene.is_sound()
-    scene.soundness.write()
-    scene.soundness, scene.reads = Soundness(scene.store), 0
-    assert scene.is_sound()
-    assert scene.reads == 1
-
-
 def test_a_number_that_nobody_has_is_damage(scene: Scene) -> None:
-    node = FileNode((1, 0), digest_bytes(CONTENT), 5, Kind.FILE)
+    node = FileNode((1, 0), digest_bytes(CONTENT), 5, Kind.FILE, 0)
     with pytest.raises(Unread) as caught:
         scene.soundness.is_first_sound(node)
     with pytest.raises(StoreDamaged, match="nothing has the number"):

@@ -16,15 +16,15 @@ from tests.real.writing import Story, make_scene, tell
 pytestmark = pytest.mark.network
 
 DAILY = {
-    ("outer-pip", "3.11", "twins"),
+    ("outer-pip", "3.11", "image"),
     ("uv-pip", "3.12", "fuse"),
-    ("uv-pip-sync", "3.13", "twins"),
+    ("uv-pip-sync", "3.13", "image"),
     ("uv-sync", "3.11", "fuse"),
-    ("poetry", "3.12", "twins"),
+    ("poetry", "3.12", "image"),
 }
 """Each tool, each Python and each kind of metadata; all that can be made of them are run by `make test-long`."""
 
-ALL = [(tool, version, metadata) for tool in WRITERS for version in VERSIONS for metadata in ("twins", "fuse")]
+ALL = [(tool, version, metadata) for tool in WRITERS for version in VERSIONS for metadata in ("image", "fuse")]
 
 
 def make_workplace(version: str, directory: Path) -> Workplace:

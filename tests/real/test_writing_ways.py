@@ -33,7 +33,7 @@ def rarely(value: str) -> ParameterSet:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, dict[str, str]]]:
     directory = tmp_path_factory.mktemp("ways")
     with Casfs(directory) as casfs:
-        scene = make_scene(casfs, make_workplace(VERSION, directory), VERSION, "twins")
+        scene = make_scene(casfs, make_workplace(VERSION, directory), VERSION, "image")
         yield scene, read_tree(scene.pair.mounted.root)
 
 

@@ -98,6 +98,10 @@ def _list_the_same(native: Path, mounted: Path) -> bool:
     return _are_files(native, mounted) and comparable_rows(read_record(native)) == comparable_rows(read_record(mounted))
 
 
+def _is_pip_or_stands_in(native: Path, mounted: Path) -> bool:
+    return _have_one_body(native, mounted) if os.path.lexists(native) else mounted.name in {"pip", "pip3"}
+
+
 MEANT = (
     Meant(".gitignore", "says whose it is; venv writes one only since 3.13", _is_marker),
     Meant("CACHEDIR.TAG", "tells backups that all of it can be made again", _is_only_ours),
@@ -110,6 +114,7 @@ MEANT = (
     Meant("bin/python3", "venv links to the name that it was called by", _lead_to_one_file),
     Meant("bin/python3.[0-9]*", "venv links to the name that it was called by", _lead_to_one_file),
     Meant("include/python3.[0-9]*", "venv makes a directory that nothing is installed into", _is_empty),
+    Meant("bin/pip*", "stands in for pip where there is none", _is_pip_or_stands_in),
     Meant("bin/*", "a script finds its interpreter beside itself; only its first line or lines differ", _have_one_body),
     Meant("lib/*/site-packages/*.dist-info/INSTALLER", "names the installer", _name_their_installer),
     Meant("lib/*/site-packages/*.dist-info/RECORD", "ends its lines with LF, and what `comparable_rows` says", _list_the_same),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +119,7 @@ class Scene:
 def mount(casfs: Casfs, mountpoint: Path, metadata: str, name: str = "default") -> None:
     """Mount it on the kernel's data path with this kind of metadata, writable."""
     if metadata == "fuse":
-        shutil.rmtree(casfs.store / "twins", ignore_errors=True)
+        casfs.force_way("fuse")
     casfs.run("--env", name, "mount", mountpoint)
     [found] = [one for one in casfs.status() if one["mountpoint"] == str(mountpoint)]
     assert (found["data_path"], found["metadata"], found["writable"]) == ("kernel", metadata, True), found
@@ -201,7 +200,7 @@ def iter_files(top: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 def iter_untouchable(store: Path) -> Iterator[tuple[str, object]]:
     """All files of a store that a writer in a mount must not change; of blobs fsck reads the bytes."""
     for path, facts in iter_files(store):
-        if not path.startswith(("leases/", "environments/default/upper/", "environments/default/lock")):
+        if not path.startswith(("leases/", "locks/", "stamps/scrub", "environments/default/upper/", "environments/default/lock")):
             yield path, facts
 
 

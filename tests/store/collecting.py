@@ -1,4 +1,4 @@
-"""Collects in a store that has no twins, and of which nobody sees anything."""
+"""Collects in a store of which nobody sees anything."""
 
 from __future__ import annotations
 
@@ -9,20 +9,7 @@ import pytest
 
 from casfs.store import shared
 from casfs.store.collect.collect import Collected, Wish, collect
-from casfs.store.generations import Generation
 from casfs.store.store import Store
-
-
-class NothingDerived:
-    """No twins."""
-
-    def watch(self, generation: Generation) -> None: ...
-
-    def shards(self) -> list[str]:
-        return []
-
-    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
-        return []
 
 
 @contextlib.contextmanager
@@ -48,4 +35,4 @@ def telling(tell_waiting: Callable[[], None]) -> Iterator[None]:
 def collect_all(store: Store, *, unused_wheels: bool = True, tell_waiting: Callable[[], None] = lambda: None) -> Collected:
     """`tell_waiting` is called when others must end first."""
     with telling(tell_waiting):
-        return collect(store, Wish(unused_wheels, keep=1), NothingDerived(), nobody_seeing)
+        return collect(store, Wish(unused_wheels, keep=1), nobody_seeing)

@@ -9,7 +9,8 @@ from casfs.digest import Digest, checksum_bytes, digest_bytes
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
 from casfs.store.ingest import Ingested, MadeFiles, Request, ingest_files, ingest_wheels
-from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile
+from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, stage_manifest
+from casfs.store.numbers import assign_numbers
 from casfs.store.store import Store
 from tests.make_wheels import MadeWheel
 
@@ -45,6 +46,14 @@ def publish_files(
     files = [NewFile(path, content, Kind.EXECUTABLE if path in executable else Kind.FILE) for path, content in contents.items()]
     [made] = ingest_files(store, [MadeFiles(about(project, version), files)])
     return made
+
+
+def publish_undated(store: Store, *manifests: Manifest) -> list[tuple[Digest, Manifest, int]]:
+    """Digest, content and number of manifests without times, published as the version before did."""
+    with store.batch() as batch:
+        staged = [(stage_manifest(store, batch, manifest), manifest) for manifest in manifests]
+        batch.commit()
+    return [(*one, number) for one, number in zip(staged, assign_numbers(store, staged), strict=True)]
 
 
 def ingest(store: Store, place: Path, *wheels: MadeWheel, request: Request = ANY_WHEEL) -> list[Ingested]:

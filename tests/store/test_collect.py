@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,10 @@ from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreRefused
 from casfs.store.bytecode import NOT_COMPILED, Compiled, Target, stage_compiled, stage_outcome
 from casfs.store.collect.collect import Collected, Wish, collect
+from casfs.store.collect.needed import iter_shards
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
-from casfs.store.generations import Distribution, Generation
+from casfs.store.generations import Distribution
 from casfs.store.numbers import read_number
 from casfs.store.shared import add_shared_pool, relying, use_shared_pools
 from casfs.store.store import Store, open_store
@@ -31,24 +31,8 @@ EVERYTHING = Wish(unused_wheels=True, keep=1)
 TARGET = Target("cpython-311", "a70d0d0a")
 
 
-@dataclass
-class Nothing:
-    """Nobody derives anything; but which generations stay is noted."""
-
-    watched: list[tuple[str, int]] = field(default_factory=list)
-
-    def watch(self, generation: Generation) -> None:
-        self.watched.append((generation.command, generation.number))
-
-    def shards(self) -> list[str]:
-        return []
-
-    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
-        raise AssertionError(shard)
-
-
 def run(store: Store, wish: Wish = EVERYTHING, seen: Iterable[str] = ()) -> Collected:
-    return collect(store, wish, Nothing(), lambda: contextlib.nullcontext({*seen}))
+    return collect(store, wish, lambda: contextlib.nullcontext({*seen}))
 
 
 def files(store: Store) -> dict[str, bytes]:
@@ -234,7 +218,7 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
 
     def collect_all() -> None:
         with telling(waiting.set):
-            collect(store, EVERYTHING, Nothing(), nobody_seeing)
+            collect(store, EVERYTHING, nobody_seeing)
 
     thread = threading.Thread(target=collect_all, daemon=True)
     with relying(store):
@@ -245,41 +229,25 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
     assert has(store, b"nobody's yet") == [True]
 
 
-class Between(Nothing):
-    """Lets something else happen once the collection has seen what is needed, and before it comes to manifests and blobs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = threading.Event()
-
-    def shards(self) -> list[str]:
-        return ["any"]
-
-    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
-        self.begun.set()
-        return []
-
-
 def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
     contents = {f"{number}.py": b"%d" % number for number in range(300)}
     publish_files(store, contents)
-    between = Between()
+    begun = threading.Event()
+
+    def begin(path: str) -> Iterator[str]:
+        begun.set()
+        return iter_shards(path)
 
     def publish() -> None:
-        assert between.begun.wait(60)
+        assert begun.wait(60)
         with relying(store):
             publish_generation(Environment(store, "work"), make_distribution(store, contents))
 
     thread = threading.Thread(target=publish, daemon=True)
+    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", begin)
     thread.start()
-    collect(store, EVERYTHING, between, nobody_seeing)
+    collect(store, EVERYTHING, nobody_seeing)
     thread.join(60)
     assert has(store, *contents.values()) == [True] * 300
     assert check_store(store).damages == ()
-
-
-def test_generations_that_stay_are_told_to_who_derives_something_from_them(scene: Scene):
-    derived = Nothing()
-    collect(scene.store, EVERYTHING, derived, nobody_seeing)
-    assert sorted(number for _, number in derived.watched) == [1, 1, 2]

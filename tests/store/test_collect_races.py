@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from casfs.digest import Digest
 from casfs.store.collect.collect import Collected, Wish, collect
+from casfs.store.collect.needed import iter_shards
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
 from casfs.store.manifests import Manifest, read_manifest
@@ -20,7 +21,7 @@ from casfs.store.publish import Batch
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from tests.make_wheels import MadeWheel, make_wheel
-from tests.store.collecting import NothingDerived, collect_all, nobody_seeing
+from tests.store.collecting import collect_all, nobody_seeing
 from tests.store.making import ingest, install, publish_generation
 from tests.store.scene import DEMO, NEWER, OTHER
 
@@ -126,19 +127,20 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
 
 
-class Between(NothingDerived):
-    """Does something between two turns of a collection: after the records, when it is asked where twins are."""
+def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Do something between two turns of a collection: once, after the records, when it begins with the manifests."""
+    acts = iter([act])
 
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
+    def act_first(path: str) -> Iterator[str]:
+        for one in acts:
+            one()
+        return iter_shards(path)
 
-    def shards(self) -> list[str]:
-        self._act()
-        return []
+    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", act_first)
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(store: Store, place: Path):
+def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(store: Store, place: Path, monkeypatch: pytest.MonkeyPatch):
     """Its generations have the numbers, and so the paths, of those that were dropped."""
     upgrade(store, place, DEMO)
     upgrade(store, place, NEWER)
@@ -148,15 +150,17 @@ def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(s
         [one] = ingest(store, place, OTHER)
         publish_generation(Environment(store, "work"), install(store, one))
 
-    collect(store, Wish(unused_wheels=True, keep=1), Between(replace), nobody_seeing)
+    between(monkeypatch, replace)
+    collect(store, Wish(unused_wheels=True, keep=1), nobody_seeing)
     check_is_shown(store, OTHER)
     assert Environment(store, "work").numbers() == [1]
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_what_is_added_between_two_turns_is_needed(store: Store, place: Path):
+def test_what_is_added_between_two_turns_is_needed(store: Store, place: Path, monkeypatch: pytest.MonkeyPatch):
     upgrade(store, place, DEMO)
-    collect(store, Wish(unused_wheels=True), Between(lambda: upgrade_without_lock(store, place, NEWER)), nobody_seeing)
+    between(monkeypatch, lambda: upgrade_without_lock(store, place, NEWER))
+    collect(store, Wish(unused_wheels=True), nobody_seeing)
     check_is_shown(store, NEWER)
 
 
@@ -177,5 +181,5 @@ def test_two_collections_at_once_do_not_take_each_other_s_work_for_damage(store:
         return read_manifest(store, digest)
 
     monkeypatch.setattr("casfs.store.collect.needed.read_manifest", read_late)
-    collect(store, Wish(unused_wheels=True), NothingDerived(), nobody_seeing)
+    collect(store, Wish(unused_wheels=True), nobody_seeing)
     check_is_shown(store, DEMO)

@@ -126,7 +126,7 @@ def test_a_damaged_index_is_not_believed(at, bit):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"casfs index 2\n{}", f"casfs index 2 {checksum_bytes(b'')} {checksum_bytes(b'{}')}\n{{}}".encode()]
+    "content", [b"", b"\n", b"casfs index 3\n{}", f"casfs index 3 {checksum_bytes(b'')} {checksum_bytes(b'{}')}\n{{}}".encode()]
 )
 def test_what_is_no_index_is_not_believed(content):
     assert parse_index(content, b"") is None

@@ -15,7 +15,7 @@ from casfs.errors import StoreDamaged, WheelRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store import ingest as ingest_module
 from casfs.store import stamps
-from casfs.store.ingest import KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
+from casfs.store.ingest import ALL_WHEELS, KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Kind, NewFile, read_manifest
 from casfs.store.numbers import find_number
 from casfs.store.store import Store
@@ -229,6 +229,7 @@ def test_progress_ends_with_all_bytes(store, place):
     request = Request(ANY_WHEEL.accept, progress=lambda name, done, total: told.append((name, done, total)))
     [one] = ingest(store, place, make_wheel({"a": b"1" * 1000, "b": b"2" * 300_000}), request=request)
     total = one.content.total_size
+    assert told.pop() == (ALL_WHEELS, 1, 1)
     assert told[-1] == ("demo-1.0-py3-none-any.whl", total, total)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.paths import MAX_COMPONENT, path_problem
 from casfs.store.manifests import (
+    FIRST_TIME,
+    LAST_TIME,
     Description,
     Kind,
     Manifest,
@@ -129,8 +132,9 @@ EXAMPLE = format_manifest(
         [
             row("bin/demo", b"#!", Kind.EXECUTABLE),
             row("lib/{python}/site-packages/demo/__init__.py", b"1\n"),
-            row("link", b"x", Kind.SYMLINK),
+            replace(row("link", b"x", Kind.SYMLINK), time=1_796_097_600),
         ],
+        time=1_796_097_601,
     )
 )
 
@@ -196,6 +200,12 @@ def test_a_strange_value_in_any_row_is_refused_or_found(name, index, value):
         ("sizes", [1.5, 2, 2]),
         ("sizes", [True, 2, 2]),
         ("kinds", "013"),
+        ("time", 1),
+        ("time", "1796097600"),
+        ("times", [0, 0, -1]),
+        ("times", [0, 0, FIRST_TIME - 1]),
+        ("times", [0, 0, LAST_TIME + 1]),
+        ("times", [0, 0, True]),
         ("starts", [0, 2, 1, 2, 2, 2, 3]),
         ("digests", "AB" * 96),
         ("digests", " 0" * 96),
@@ -216,7 +226,10 @@ def test_problems_inside_a_manifest_are_found(field, value):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("casfs-manifest", 2),
+        ("casfs-manifest", 1),
+        ("casfs-manifest", 3),
+        ("time", 0),
+        ("times", [0, 0]),
         ("digests", "ab" * 97),
         ("names", ["one"]),
         ("names", "abc"),

@@ -17,7 +17,7 @@ from casfs.store.ingest import MadeFiles, ingest_files
 from casfs.store.manifests import Kind, Manifest, NewFile, build_manifest, format_manifest
 from casfs.store.numbers import assign_numbers, find_number, iter_slots, number_path, read_number
 from casfs.store.store import Store
-from tests.store.making import about, publish_files
+from tests.store.making import about, publish_files, publish_undated
 from tests.store.racing import run_both
 
 ASSIGN = """
@@ -34,13 +34,13 @@ for number in range(20):
 
 
 @functools.cache
-def colliding_versions() -> tuple[str, str]:
-    """Two versions of a project without files whose manifests' digests begin with the same 24 bits."""
-    seen: dict[str, str] = {}
+def colliding_manifests() -> tuple[Manifest, Manifest]:
+    """Two manifests of one project whose digests begin with the same 24 bits."""
+    seen: dict[str, Manifest] = {}
     for number in range(100_000):
-        digest = digest_bytes(format_manifest(build_manifest(about(version=str(number)), [])))
-        if (other := seen.setdefault(digest[:6], str(number))) != str(number):
-            return other, str(number)
+        manifest = build_manifest(about(version=str(number)), [])
+        if (other := seen.setdefault(digest_bytes(format_manifest(manifest))[:6], manifest)) is not manifest:
+            return other, manifest
     raise LookupError
 
 
@@ -70,16 +70,15 @@ def test_a_manifest_keeps_its_number(store):
 
 
 def test_two_manifests_that_want_one_slot_get_different_numbers(store):
-    made = [publish_files(store, {}, version=version) for version in colliding_versions()]
-    (one, _, first), (two, _, second) = made
+    [(one, _, first)], [(two, _, second)] = [publish_undated(store, manifest) for manifest in colliding_manifests()]
     assert one[:6] == two[:6]
     assert second == first + 1
     assert [find_number(store, digest) for digest in (one, two)] == [first, second]
 
 
 def test_two_manifests_of_one_batch_that_want_one_slot_get_different_numbers(store):
-    groups = [MadeFiles(about(version=version), []) for version in (*colliding_versions(), colliding_versions()[0])]
-    numbers = [number for _, _, number in ingest_files(store, groups)]
+    one, other = colliding_manifests()
+    numbers = [number for _, _, number in publish_undated(store, one, other, one)]
     assert numbers == [numbers[0], numbers[0] + 1, numbers[0]]
 
 
@@ -126,11 +125,11 @@ def test_an_identity_is_the_oldest_one(store):
     assert [identities(store, manifest, number)["same"] for _, manifest, number in made] == [(made[0][2], 1)] * 3
 
 
-def test_a_file_that_came_back_has_the_identity_that_it_had(store):
-    _, first, number = publish_files(store, {"a": b"1"}, version="1")
+def test_a_file_that_came_back_has_another_time_and_so_another_identity(store):
+    publish_files(store, {"a": b"1"}, version="1")
     publish_files(store, {"a": b"2"}, version="2")
-    _, third, third_number = publish_files(store, {"a": b"1"}, version="3")
-    assert identities(store, third, third_number) == identities(store, first, number)
+    _, third, number = publish_files(store, {"a": b"1"}, version="3")
+    assert identities(store, third, number) == {"a": (number, 0)}
 
 
 def test_projects_inherit_nothing_from_each_other(store):

@@ -10,12 +10,12 @@ from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import DamageKind
 from casfs.store.fsck.numbers import BURNT
 from casfs.store.fsck.repair import repair
-from casfs.store.numbers import find_number, number_path, read_number
+from casfs.store.numbers import assign_numbers, find_number, number_path, read_number
 from tests.store.damaging import PLANTS, Planted
 from tests.store.harm import flip, make_fifo, remove, write
-from tests.store.making import publish_files
+from tests.store.making import publish_files, publish_undated
 from tests.store.scene import ONLY, SHARED, add_again
-from tests.store.test_numbers import colliding_versions
+from tests.store.test_numbers import colliding_manifests
 
 HEALED = [plant for plant in PLANTS if plant.is_healed]
 NOT_HEALED = [plant for plant in PLANTS if not plant.is_healed and "lost" not in plant.name]
@@ -115,7 +115,7 @@ def test_a_number_that_a_generation_knows_gets_its_manifest_again(scene):
 
 
 def test_a_number_that_nobody_knows_is_nobodys_for_ever(store):
-    digest, _, number = publish_files(store, {"file": b"content"})
+    digest, manifest, number = publish_files(store, {"file": b"content"})
     write(Path(number_path(store, number)), "torn")
     report = check_store(store)
     assert [one.kind for one in report.damages] == [DamageKind.NUMBER]
@@ -124,11 +124,11 @@ def test_a_number_that_nobody_knows_is_nobodys_for_ever(store):
     assert record is not None
     assert record.manifest == BURNT
     assert find_number(store, digest) is None
-    assert publish_files(store, {"file": b"content"})[2] == number + 1
+    assert assign_numbers(store, [(digest, manifest)]) == [number + 1]
 
 
 def test_a_gap_that_hides_a_number_is_closed(store):
-    (_, _, first), (second_digest, _, second) = [publish_files(store, {}, version=version) for version in colliding_versions()]
+    [(_, _, first)], [(second_digest, _, second)] = [publish_undated(store, manifest) for manifest in colliding_manifests()]
     Path(number_path(store, first)).unlink()
     Path(store.path("numbers", "by-project", "demo", f"{first:06x}")).unlink()
     assert find_number(store, second_digest) is None

@@ -14,8 +14,6 @@ import pytest
 from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
 from tests.make_generations import Workshop, open_workshop
 
-collect_ignore = [] if os.geteuid() == 0 else ["test_twins.py", "test_check_twins.py"]  # only root makes twins
-
 
 @pytest.fixture(scope="session")
 def own_interpreter() -> Interpreter:

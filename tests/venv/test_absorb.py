@@ -123,6 +123,30 @@ def test_launchers_find_their_interpreter_beside_themselves(mounted: MountedWork
     assert shown["bin/alien"][0] == b"#!/usr/bin/python3\nprint()\n"
 
 
+def test_a_script_that_names_the_mount_by_a_link_finds_its_interpreter_beside_itself(mounted: MountedWorkshop, tmp_path: Path):
+    (tmp_path / "mounts").mkdir()
+    (tmp_path / "link").symlink_to("mounts")
+    script = f"#!/bin/sh\n'''exec' '{tmp_path}/link/.venv/bin/python' \"$0\" \"$@\"\n' '''\nprint()\n"
+    mounted.install("demo", files={"../../../bin/script": script.encode()}, tool="uv")
+    assert absorb_upper(mounted.workshop.environment, {f"{tmp_path}/mounts/.venv"}) is not None
+    content = mounted.lower()["bin/script"][0]
+    assert content.startswith(b"#!/bin/sh -\n")
+    assert content.endswith(b"\nprint()\n")
+
+
+def test_pip_takes_the_place_of_what_stands_in_for_it_and_gives_it_back(mounted: MountedWorkshop):
+    stand_in = mounted.lower()["bin/pip"]
+    points, script = "[console_scripts]\npip = pip:main\n", b"#!/usr/bin/python3\n"
+    mounted.install("pip", files={"pip/__init__.py": b"", "../../../bin/pip": script, "../../../bin/pip3": script}, entry_points=points)
+    assert installed(absorb(mounted))["pip"] == "1.0"
+    assert b"from pip import main" in mounted.shown()["bin/pip"][0]
+    mounted.uninstall("pip")
+    assert "bin/pip" not in mounted.shown()
+    assert "pip" not in installed(absorb(mounted))
+    assert mounted.shown()["bin/pip"] == mounted.shown()["bin/pip3"] == stand_in
+    assert mounted.written() == []
+
+
 def test_bytecode_of_what_is_absorbed_leaves_and_other_bytecode_stays(mounted: MountedWorkshop):
     mounted.install("demo")
     for path in ("demo/__pycache__/__init__.cpython-311.pyc", "other/__pycache__/more.cpython-311.pyc"):

@@ -91,6 +91,35 @@ def test_scripts_find_their_interpreter_although_the_environment_was_moved(nativ
     assert lower["bin/demo-script"][0].endswith(b"\nprint('script')\n")
 
 
+@pytest.mark.parametrize("place", ["here", "through a link", "where it was made", "in one that it was copied from"])
+def test_scripts_of_a_wheel_find_their_interpreter_whatever_path_they_name(native: NativeWorkshop, tmp_path: Path, place: str):
+    paths = {
+        "here": native.root,
+        "through a link": tmp_path / "link/.venv",
+        "where it was made": Path("/where/it's been made"),
+        "in one that it was copied from": tmp_path / "original",
+    }
+    (tmp_path / "link").symlink_to(native.root.parent)
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original/pyvenv.cfg").write_text("")
+    native.write("bin/activate", b"""VIRTUAL_ENV='/where/it'"'"'s been made'\nexport VIRTUAL_ENV\n""")
+    native.install("demo", files={"../../../bin/script": f"#!{paths[place]}/bin/python\nprint('script')\n".encode()})
+    done = native.adopt()
+    assert done.notes == ()
+    content, is_executable = native.lower()["bin/script"]
+    assert is_executable
+    assert content.startswith(b"#!/bin/sh -\n")
+    assert content.endswith(b"\nprint('script')\n")
+
+
+def test_a_script_for_an_interpreter_that_is_nowhere_stays_so_and_is_told(native: NativeWorkshop):
+    lost, usual = b"#!/nowhere/at/all/bin/python\nprint()\n", b"#!/usr/bin/python3\nprint()\n"
+    native.install("demo", files={"../../../bin/lost": lost, "../../../bin/usual": usual})
+    done = native.adopt()
+    assert done.notes == ("demo 1.0: 'bin/lost' is for the Python below '/nowhere/at/all', which is not there, and stays so",)
+    assert (native.lower()["bin/lost"][0], native.lower()["bin/usual"][0]) == (lost, usual)
+
+
 def test_bytecode_is_left_out(native: NativeWorkshop):
     native.install("demo", rows={"demo/__pycache__/__init__.cpython-311.pyc": ("", "")})
     native.write(f"{SITE}/demo/__pycache__/__init__.cpython-311.pyc", b"bytecode")

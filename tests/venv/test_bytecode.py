@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from casfs.digest import checksum_bytes
 from casfs.errors import EnvironmentRefused
 from casfs.paths import SITE_PACKAGES
+from casfs.store import times
 from casfs.store.blob_stamps import UNKNOWN, read_blob_stamps
 from casfs.store.bytecode import Target, bytecode_path
 from casfs.store.environments import Environment
-from casfs.store.manifests import Kind, Manifest, read_manifest
+from casfs.store.generations import parse_index
+from casfs.store.manifests import FIRST_TIME, Kind, Manifest, ManifestFile, read_manifest
 from casfs.store.store import open_store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
-from casfs.venv.changes import AddOptions, Change, add_wheels, compile_distributions
+from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, compile_distributions
 from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
+from casfs.venv.origins import Form
 from tests.interpreters import VERSIONS, find_python, has_python
 from tests.make_generations import Workshop, accept_any, make_manifest
 from tests.make_wheels import MadeWheel, make_wheel
@@ -77,7 +83,7 @@ def test_bytecode_begins_as_python_expects_of_a_source_with_our_time(workshop: W
     for path, row in bytecode_in(manifest).items():
         source = next(one for one in manifest.iter_files() if one.path.endswith(f"demo/{path.split('/')[-1].split('.')[0]}.py"))
         content = workshop.store.pool.read_blob(manifest.digest(row), manifest.sizes[row])
-        assert content[:16] == format_header(target_of(own_interpreter), source.digest, source.size)
+        assert content[:16] == format_header(target_of(own_interpreter), source)
         assert content[:4] == bytes.fromhex(own_interpreter.magic)
         assert f"<casfs {source.digest}>".encode() in content
 
@@ -321,3 +327,86 @@ def test_links_are_not_compiled(own_interpreter: Interpreter):
     manifest = make_manifest({f"{SITE_PACKAGES}/demo/x.py": b"target"})
     assert len(list(iter_sources(manifest, TARGET))) == 1
     assert list(iter_sources(dataclasses.replace(manifest, kinds=str(int(Kind.SYMLINK))), TARGET)) == []
+
+
+def bytecode_of(workshop: Workshop, manifest: Manifest, name: str) -> bytes:
+    """The bytecode of demo/<name>.py."""
+    [row] = [row for path, row in bytecode_in(manifest).items() if path.startswith(f"demo/__pycache__/{name}.")]
+    return workshop.store.pool.read_blob(manifest.digest(row), manifest.sizes[row])
+
+
+def source_of(manifest: Manifest, name: str) -> ManifestFile:
+    """demo/<name>.py."""
+    [file] = [file for file in manifest.iter_files() if file.path.endswith(f"/demo/{name}.py")]
+    return file
+
+
+def test_versions_share_the_bytecode_of_what_they_did_not_change(workshop: Workshop, own_interpreter: Interpreter):
+    first = files_of(workshop, add(workshop, own_interpreter, make_wheel(PACKAGE))[0])
+    change, maker = add(workshop, own_interpreter, make_wheel(PACKAGE | {"demo/more.py": b"VALUE = 3\n"}, version="2.0"))
+    second = files_of(workshop, change)
+    assert maker.made.compiled == 1
+    assert bytecode_of(workshop, second, "__init__") == bytecode_of(workshop, first, "__init__")
+    assert source_of(second, "__init__") == source_of(first, "__init__")
+    assert source_of(second, "more").time > source_of(first, "more").time
+
+
+def test_a_source_that_came_back_has_another_time_and_is_not_compiled_again(workshop: Workshop, own_interpreter: Interpreter):
+    first = files_of(workshop, add(workshop, own_interpreter, make_wheel(PACKAGE))[0])
+    add(workshop, own_interpreter, make_wheel(PACKAGE | {"demo/more.py": b"VALUE = 3\n"}, version="2.0"))
+    change, maker = add(workshop, own_interpreter, make_wheel(PACKAGE | {"demo/data.txt": b"others"}, version="3.0"))
+    third = files_of(workshop, change)
+    assert maker.made.compiled == 0
+    before, after = bytecode_of(workshop, first, "more"), bytecode_of(workshop, third, "more")
+    assert after[:16] == format_header(target_of(own_interpreter), source_of(third, "more")) != before[:16]
+    assert after[16:] == before[16:]
+
+
+def test_sources_of_the_same_bytes_are_compiled_once_for_all_their_times(workshop: Workshop, own_interpreter: Interpreter):
+    wheels = [make_wheel({f"{name}/__init__.py": b"VALUE = 1\n", "README": name.encode()}, name) for name in ("demo", "other")]
+    _, maker = add(workshop, own_interpreter, *wheels)
+    assert (maker.made.compiled, maker.made.files) == (1, 2)
+
+
+@contextmanager
+def version_before(workshop: Workshop) -> Iterator[None]:
+    """What is published in the block is published as the version before did it: without times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(times, "_date", lambda store, manifest, time: manifest)
+        yield
+    for number in workshop.environment.numbers():
+        path = Path(workshop.environment.index_path(number))
+        body = json.loads(path.read_bytes().partition(b"\n")[2])
+        layers = [body["skeleton"], *(layer for one in body["distributions"] for layer in one[-2:])]
+        assert [layer.pop() for layer in layers] == [0] * len(layers)
+        text = json.dumps(body, separators=(",", ":"))
+        lock = Path(workshop.environment.path(number)).read_bytes()
+        rewrite(path, f"casfs index 1 {checksum_bytes(lock)} {checksum_bytes(text.encode())}\n{text}")
+
+
+def test_a_store_of_the_version_before_stays_as_it_is_and_what_is_added_is_newer(workshop: Workshop, own_interpreter: Interpreter):
+    with version_before(workshop):
+        before, _ = add(workshop, own_interpreter, make_wheel(PACKAGE))
+    lock, index = (Path(path(1)).read_bytes() for path in (workshop.environment.path, workshop.environment.index_path))
+    assert parse_index(index, lock) == before.after == workshop.environment.require()
+    again, maker = add(workshop, own_interpreter, make_wheel(PACKAGE))
+    assert (again.after, maker.made.compiled) == (before.after, 0)
+    change, maker = add(workshop, own_interpreter, make_wheel(PACKAGE | {"demo/more.py": b"VALUE = 3\n"}, version="2.0"))
+    old, new = files_of(workshop, before), files_of(workshop, change)
+    assert maker.made.compiled == 1
+    assert bytecode_of(workshop, new, "__init__") == bytecode_of(workshop, old, "__init__")
+    assert (old.time, source_of(old, "more").time, source_of(new, "__init__").time) == (0, 0, 0)
+    assert source_of(old, "more").time < FIRST_TIME < source_of(new, "more").time < new.time
+
+
+def test_the_same_files_in_another_wheel_are_what_was_there_also_if_others_came_between(workshop: Workshop, own_interpreter: Interpreter):
+    """A build that changes nothing, in two environments that build one project from different sources in turn."""
+    made: list[Change] = []
+    for number, files in enumerate((PACKAGE, PACKAGE | {"demo/more.py": b"VALUE = 3\n"}, dict(reversed(PACKAGE.items())))):
+        path = str(make_wheel(files).write_to(workshop.wheels))
+        arrival = Arrival(path, "/src/demo", form=Form.DIRECTORY)
+        maker = maker_of(workshop, own_interpreter)
+        environment = Environment(workshop.store, f"env{number % 2}")
+        made.append(add_wheels(environment, own_interpreter, [arrival], accept_any, AddOptions(make_bytecode=maker.make)))
+    assert made[2].ingested[0].wheel != made[0].ingested[0].wheel
+    assert made[2].after == made[0].after

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -13,9 +14,19 @@ from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
+from casfs.store.ingest import ALL_WHEELS, INSTALLING
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.store import open_store
-from casfs.venv.changes import AddOptions, add_wheels, create_environment, parse_project, remove_distributions, roll_back
+from casfs.venv.changes import (
+    AddOptions,
+    add_wheels,
+    create_environment,
+    has_stand_in,
+    parse_project,
+    remove_distributions,
+    roll_back,
+    set_interpreter,
+)
 from tests.make_generations import INTERPRETER, Workshop, accept_any, open_workshop
 from tests.make_wheels import MadeWheel, make_wheel
 
@@ -45,6 +56,44 @@ def test_the_first_wheel_makes_the_first_generation(workshop: Workshop):
     assert change.after.interpreter.executable == INTERPRETER.executable
     [one] = change.after.distributions
     assert (one.wheel, one.origin, one.requested) == (change.ingested[0].wheel, str(workshop.wheels / DEMO.filename), True)
+
+
+def test_another_interpreter_of_the_release_takes_over_all_that_is_there(workshop: Workshop):
+    before = workshop.add(DEMO, OTHER).after
+    newer = dataclasses.replace(INTERPRETER, executable="/opt/new/bin/python3.11", version="3.11.8")
+    after = set_interpreter(workshop.environment, newer).after
+    assert after == workshop.environment.require()
+    assert (after.distributions, after.command) == (before.distributions, "set-python /opt/new/bin/python3.11")
+    assert (after.interpreter.executable, after.interpreter.version) == ("/opt/new/bin/python3.11", "3.11.8")
+    shown = [read_manifest(workshop.store, one.skeleton.manifest).description.version for one in (before, after)]
+    assert shown == ["3.11.7", "3.11.8"]
+    assert set_interpreter(workshop.environment, newer).after == after
+
+
+def test_an_environment_may_do_without_what_stands_in_for_pip_until_it_is_said_otherwise(workshop: Workshop):
+    workshop.add(DEMO)
+    assert has_stand_in(workshop.environment.require())
+    assert not has_stand_in(set_interpreter(workshop.environment, INTERPRETER, with_pip=False).after)
+    newer = dataclasses.replace(INTERPRETER, executable="/opt/new/bin/python3.11")
+    assert not has_stand_in(set_interpreter(workshop.environment, newer).after)
+    assert has_stand_in(set_interpreter(workshop.environment, newer, with_pip=True).after)
+
+
+def test_another_release_takes_over_an_empty_environment_only(workshop: Workshop):
+    other = dataclasses.replace(INTERPRETER, executable="/usr/bin/python3.12", python_directory="python3.12", cache_tag="cpython-312")
+    create_environment(workshop.environment, INTERPRETER)
+    assert set_interpreter(workshop.environment, other).after.interpreter.directory == "python3.12"
+    set_interpreter(workshop.environment, INTERPRETER)
+    before = workshop.add(DEMO).after
+    with pytest.raises(EnvironmentRefused, match=r"holds what was installed for python3\.11, and /usr/bin/python3\.12 is python3\.12"):
+        set_interpreter(workshop.environment, other)
+    assert workshop.environment.require() == before
+
+
+def test_an_interpreter_that_a_wheel_is_not_for_is_refused(workshop: Workshop):
+    workshop.add(DEMO)
+    with pytest.raises(EnvironmentRefused, match=r"demo 1\.0 is for py3 on any"):
+        set_interpreter(workshop.environment, dataclasses.replace(INTERPRETER, tags=("cp311-cp311-musllinux_1_2_x86_64",)))
 
 
 def test_the_last_one_added_comes_last(workshop: Workshop):
@@ -331,11 +380,11 @@ def test_progress_ends_with_all_bytes_of_each_new_wheel(workshop: Workshop):
     paths = [str(wheel.write_to(workshop.wheels)) for wheel in (DEMO, OTHER)]
     add_wheels(workshop.environment, INTERPRETER, paths, accept_any, options)
     last = {name: (done, total) for name, done, total in told}
-    assert last.keys() == {DEMO.filename, OTHER.filename}
+    assert last.keys() == {DEMO.filename, OTHER.filename, ALL_WHEELS, INSTALLING}
     assert all(done == total > 0 for done, total in last.values())
     told.clear()
     add_wheels(workshop.environment, INTERPRETER, paths, accept_any, options)
-    assert told == []
+    assert told == [(name, done, 2) for name in (ALL_WHEELS, INSTALLING) for done in (1, 2)]
 
 
 @pytest.mark.parametrize(("text", "project"), [("demo", "demo"), ("De_Mo.x", "de-mo-x"), ("A", "a")])

@@ -128,7 +128,17 @@ def test_the_base_interpreter_is_the_one_of_its_version(root: Path, tmp_path: Pa
         assert find_base(existing) == f"{tmp_path}/home/{name}"
 
 
-def test_the_base_interpreter_is_named_without_links(root: Path, tmp_path: Path):
+def test_a_link_to_the_base_stays_unless_somebody_else_could_change_it(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make_program(tmp_path / "3.11.7/bin/python3.11")
+    (tmp_path / "current").symlink_to("3.11.7")
+    existing = Existing(str(root), "python3.11", str(tmp_path / "current/bin"), False)
+    assert find_base(existing) == f"{tmp_path}/current/bin/python3.11"
+    link = os.lstat(tmp_path / "current").st_ino
+    monkeypatch.setattr(trust, "_belongs_to_another", lambda found: found.st_ino == link)
+    assert find_base(existing) == f"{tmp_path}/3.11.7/bin/python3.11"
+
+
+def test_the_base_interpreter_is_named_without_links_to_it(root: Path, tmp_path: Path):
     """Beside a link there may be a pyvenv.cfg, and with it a library of somebody's making."""
     make_program(tmp_path / "real" / "python")
     (tmp_path / "home").mkdir()

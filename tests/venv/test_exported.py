@@ -23,7 +23,7 @@ from casfs.venv.plain.beside import filling
 from casfs.venv.plain.cloning import clone_file
 from casfs.venv.plain.exported import Exported, export_generation
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileNode, Tree, time_from_content
+from casfs.venv.tree import DirectoryNode, FileNode, Tree
 from tests.fuse.harness import REPOSITORY
 from tests.make_generations import Workshop, open_workshop, walk
 from tests.make_wheels import make_wheel
@@ -72,7 +72,7 @@ def read_shown(store: Store, generation: Generation) -> dict[str, tuple[int, int
             shown[path] = (stat.S_IFDIR | 0o755, node.mtime_ns, b"")
         else:
             assert isinstance(node, FileNode)
-            shown[path] = (MODES[node.kind], time_from_content(node.digest), store.pool.read_blob(node.digest, node.size))
+            shown[path] = (MODES[node.kind], node.mtime_ns, store.pool.read_blob(node.digest, node.size))
     return shown
 
 

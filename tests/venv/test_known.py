@@ -181,6 +181,18 @@ def test_a_refusal_is_not_kept(store: Store, python: str, interpreters: FakeInte
     assert know_interpreter(store, python).version == interpreters.version
 
 
+def test_a_link_to_a_known_interpreter_is_recalled_once_it_was_asked_by_it(store: Store, tmp_path: Path, interpreters: FakeInterpreters):
+    (tmp_path / "3.11.7/bin").mkdir(parents=True)
+    (tmp_path / "3.11.7/bin/python3.11").write_bytes(b"an interpreter")
+    (tmp_path / "3.11.7/bin/python3").symlink_to("python3.11")
+    (tmp_path / "current").symlink_to("3.11.7")
+    know_interpreter(store, str(tmp_path / "3.11.7/bin/python3.11"))
+    assert recall_base(store, str(tmp_path / "current/bin/python3")) is None
+    known = know_interpreter(store, str(tmp_path / "current/bin/python3.11"))
+    assert recall_base(store, str(tmp_path / "current/bin/python3")) == known
+    assert known.executable == f"{tmp_path}/current/bin/python3.11"
+
+
 def base_of(python: str) -> BaseInterpreter:
     return BaseInterpreter(python, INTERPRETER.version, INTERPRETER.cache_tag, INTERPRETER.python_directory)
 

@@ -14,7 +14,7 @@ import pytest
 from casfs.errors import InvalidValue
 from casfs.store.manifests import Kind, NewFile
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.launchers import build_launcher, rewrite_script
+from casfs.venv.launchers import build_launcher, parse_script, rewrite_script
 from tests.venv.pythons import make_environment
 
 SHELLS = ["sh", "bash"]
@@ -210,3 +210,74 @@ class TestScripts:
 
     def test_a_script_of_one_line_is_rewritten(self, run_script: Callable[[bytes], str]):
         assert run_script(b"#!python") == ""
+
+
+LONG = "/" + "l" * 140
+BESIDE = '"$(dirname -- "$(realpath -- "$0")")"/'
+
+
+def octal(path: str) -> str:
+    return '"$(printf %b ' + " ".join(f"'\\'{byte:04o}" for byte in path.encode()) + ')"'
+
+
+def by_shell(word: str, *more: str) -> str:
+    """The first lines where the kernel can't read the interpreter's path."""
+    return "\n".join(["#!/bin/sh", *more, f"'''exec' {word} \"$0\" \"$@\"", "' '''"])
+
+
+class TestForeign:
+    """What each installer writes, as it was seen in environments at awkward paths."""
+
+    @pytest.mark.parametrize(
+        ("head", "prefix", "options"),
+        [
+            ("#!/srv/v/bin/python", "/srv/v", ""),
+            ("#!/srv/v/bin/python3.13t", "/srv/v", ""),
+            ("#! /srv/v/bin/python3\r", "/srv/v", ""),
+            ("#!/srv/v/bin/python3 -E -s", "/srv/v", " -E -s"),
+            ("#!/a b/it's/v/bin/python", "/a b/it's/v", ""),  # a wheel's script, by pip
+            (f"#!{LONG}/bin/python", LONG, ""),
+            ('#!"/a b/v/bin/python" -E', "/a b/v", " -E"),  # setuptools
+            (by_shell(f"{LONG}/bin/python"), LONG, ""),  # distlib
+            (by_shell('"/a b/it\'s/bin/python"'), "/a b/it's", ""),
+            (by_shell("/a b/v/bin/python -E -s"), "/a b/v", " -E -s"),
+            (by_shell("'/a b/v/bin/python'"), "/a b/v", ""),  # uv, installer
+            (by_shell("'/a b/it'\"'\"'s/bin/python'"), "/a b/it's", ""),
+            (by_shell(octal("/a b/ü/bin/python"), "# coding: latin-1"), "/a b/ü", ""),
+            (by_shell(f"{BESIDE}'python'"), None, ""),  # uv, in a relocatable environment
+            (by_shell(BESIDE + octal("python"), "# coding: latin-1"), None, ""),
+        ],
+    )
+    def test_every_form_of_the_first_lines_is_understood(self, head: str, prefix: str | None, options: str):
+        found = parse_script(f"{head}\nimport sys\n".encode())
+        assert found is not None
+        assert (found.prefix, found.options, found.rest) == (prefix, options, b"import sys\n")
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"#!/usr/bin/env python3\nimport sys\n",
+            b"#!python\nimport sys\n",
+            b"#!/bin/sh\nexec /srv/v/bin/python x\n",
+            b"#!/srv/v/bin/python-config\n",
+            b"#!/srv/v/bin/python; rm -r x\n",
+            b"\x7fELF",
+            b"",
+        ],
+    )
+    def test_what_names_no_python_by_its_path_is_not_one(self, content: bytes):
+        assert parse_script(content) is None
+
+    def test_made_relocatable_it_is_what_the_wheels_own_script_becomes(self):
+        rest = b"# -*- coding: latin-1 -*-\nimport sys\n"
+        for head in (by_shell(octal("/a b/bin/python"), "# coding: latin-1"), "#!/srv/v/bin/python"):
+            found = parse_script(head.encode() + b"\n" + rest)
+            assert found is not None
+            assert found.make_relocatable() == rewrite_script(b"#!python\n" + rest)
+
+    def test_options_of_the_interpreter_stay(self, tmp_path: Path, own_interpreter: Interpreter):
+        found = parse_script(b"#!/srv/v/bin/python -E -s\nimport sys\nprint(sys.flags.ignore_environment, sys.flags.no_user_site)\n")
+        assert found is not None
+        script = NewFile("bin/script", found.make_relocatable(), Kind.EXECUTABLE)
+        environment = make_environment(tmp_path / "venv", own_interpreter, script)
+        assert subprocess.run([environment / "bin/script"], capture_output=True, check=True, text=True).stdout == "1 1\n"

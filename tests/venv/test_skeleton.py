@@ -13,7 +13,8 @@ from casfs.paths import path_problem
 from casfs.store.manifests import Kind, NewFile
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.skeleton import build_skeleton, format_pyvenv_cfg
-from tests.venv.pythons import make_environment
+from casfs.venv.tree import STAND_INS
+from tests.venv.pythons import make_environment, write_program
 
 SHELLS = ["sh", "bash"]  # bash says which file it is reading; sh is often a shell that doesn't
 
@@ -171,3 +172,40 @@ class TestActivate:
         copy.write_bytes((environment / "bin/activate").read_bytes())
         text = 'set +e; . "$1" 2> /dev/null; echo "refused $?"; echo "${VIRTUAL_ENV-unset} $PATH"; command -v deactivate || echo gone'
         assert run_shell(shell, text, copy, PATH="/usr/bin:/bin", cwd=environment) == ["refused 1", "unset /usr/bin:/bin", "gone"]
+
+
+class TestPip:
+    """What stands in for pip, over a base interpreter that says what it is called with."""
+
+    @pytest.fixture
+    def base(self, tmp_path: Path) -> Path:
+        return write_program(tmp_path / "base/python3", '#!/bin/sh\n[ "$2" = -c ] && exit "${HAS_NO_PIP:-0}"\necho "base $*"\n')
+
+    @pytest.fixture
+    def environment(self, tmp_path: Path, own_interpreter: Interpreter, base: Path) -> Path:
+        return make_environment(tmp_path / "sp ace", dataclasses.replace(own_interpreter, executable=str(base)))
+
+    def run(self, *command: object, path: Path | str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        environ = {"PATH": f"{path}:{os.defpath}", **variables}
+        return subprocess.run([*map(str, command)], env=environ, capture_output=True, text=True, check=False)
+
+    @pytest.mark.parametrize("name", ["pip", "pip3"])
+    def test_the_pip_of_the_base_installs_into_the_environment(self, tmp_path: Path, environment: Path, name: str):
+        (tmp_path / "link").symlink_to(environment / "bin" / name)
+        for called in (environment / "bin" / name, tmp_path / "link"):
+            done = self.run(called, "install", "-U", "a b")
+            assert done.stdout == f"base -m pip --python {environment}/bin/python install -U a b\n"
+
+    def test_where_the_base_has_none_uv_does_it(self, tmp_path: Path, environment: Path):
+        write_program(tmp_path / "tools/uv", '#!/bin/sh\necho "uv $*"\n')
+        done = self.run(environment / "bin/pip", "install", "six", path=tmp_path / "tools", HAS_NO_PIP="1")
+        assert done.stdout == f"uv pip install --python {environment}/bin/python six\n"
+
+    def test_where_there_is_neither_it_says_so_and_nothing_else_is_called(self, environment: Path, base: Path):
+        done = self.run(environment / "bin/pip", "install", "six", HAS_NO_PIP="1")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"pip: neither {base} has pip")
+
+    def test_an_environment_may_do_without(self, own_interpreter: Interpreter):
+        files, _ = build_skeleton(own_interpreter, with_pip=False)
+        assert STAND_INS.isdisjoint(file.path for file in files)

@@ -100,6 +100,15 @@ def test_removing_follows_no_link(mounted: MountedWorkshop, tmp_path: Path):
     assert outside.read_bytes() == b"of somebody else"
 
 
+def test_an_empty_dist_info_of_nothing_is_stale(mounted: MountedWorkshop):
+    for name in ("gone-1.0.dist-info", "mine"):
+        (mounted.upper / SITE / name).mkdir(parents=True)
+    mounted.write(f"{SITE}/full-1.0.dist-info/METADATA", b"")
+    assert find_stale_bytecode(mounted.workshop.environment) == [f"{SITE}/gone-1.0.dist-info"]
+    tidy_upper(mounted.workshop.environment)
+    assert mounted.written() == [f"{SITE}/full-1.0.dist-info/METADATA", f"{SITE}/mine"]
+
+
 def test_without_a_mount_the_next_upper_layer_is_tidy(mounted: MountedWorkshop):
     mounted.write(CACHED, b"bytecode")
     mounted.write(f"{SITE}/mine.py", b"mine")

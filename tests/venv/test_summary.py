@@ -115,8 +115,13 @@ def test_files_of_no_distribution(mounted: MountedWorkshop):
     ]
 
 
-def test_a_file_with_the_same_bytes_and_executable_bit_is_no_difference(mounted: MountedWorkshop):
+def test_another_mode_is_a_change(mounted: MountedWorkshop):
     mounted.write(f"{SITE}/other/more.py", b"MORE = 1\n", 0o600)
+    assert edits(summary_of(mounted)) == {"other": [("changed", "other/more.py")]}
+
+
+def test_a_file_with_the_same_bytes_and_executable_bit_is_no_difference(mounted: MountedWorkshop):
+    mounted.write(f"{SITE}/other/more.py", b"MORE = 1\n")
     summary = summary_of(mounted)
     assert summary.is_empty
     assert summary.projects["other"].copied == [f"{SITE}/other/more.py"]

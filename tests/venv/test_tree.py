@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casfs.digest import digest_bytes
+from casfs.digest import Digest, digest_bytes
 from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import SHARED_DIRECTORIES
-from casfs.store.manifests import Description, Kind, Manifest, build_manifest
+from casfs.store.manifests import FIRST_TIME, Description, Kind, Manifest, build_manifest
 from casfs.venv.differences import read_entries
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, time_from_content
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, shown_time_ns
 from tests.make_generations import BASE, Shelf, make_manifest, make_row, walk
 from tests.venv.stacks import Drawn, build_generation, flatten, merge, parents, show, stacks
 
@@ -185,6 +185,14 @@ def test_what_was_not_read_is_a_mistake_and_not_an_empty_answer():
         tree.file(entry)
 
 
+def test_what_stands_in_for_pip_gives_way_to_pip():
+    shelf = Shelf()
+    skeleton = make_manifest({"bin/python": b"base", "bin/pip": b"stand-in", "bin/pip3": b"stand-in"}, "skeleton")
+    alone = walk(make_tree(shelf, skeleton=skeleton), shelf)
+    beside = walk(make_tree(shelf, make_manifest({"bin/pip": b"pip", "bin/python": b"mine"}, "pip"), skeleton=skeleton), shelf)
+    assert [name for name in alone if alone[name] != beside[name]] == ["", "bin", "bin/pip"]
+
+
 def test_the_later_distribution_wins_and_nobody_wins_against_the_skeleton():
     shelf = Shelf()
     one = make_manifest({f"{SITE_PACKAGES}/x.py": b"one", "bin/python": b"evil", "pyvenv.cfg/x": b""}, "one")
@@ -309,18 +317,17 @@ def test_who_asks_for_directories_while_another_thread_collects_them_sees_all_of
     assert seen == [everything]
 
 
-@given(st.binary(), st.binary())
-def test_times_are_from_content_and_in_the_past(one: bytes, other: bytes):
-    """Between 1980, the first date of a zip file, and the day of the first release; bytecode keeps 32 bits of whole seconds."""
-    first, second = (time_from_content(digest_bytes(content)) for content in (one, other))
-    assert (first == second) == (one == other)
-    assert 315_532_800 <= first // 1_000_000_000 < 315_532_800 + 2**30 < 2**31
-    assert first < time.time_ns()
+@given(st.integers(0, 2**60 - 1), st.integers(0, 2**60 - 1))
+def test_times_from_content_are_older_than_all_that_is_dated_and_in_1980_in_every_time_zone(one: int, other: int):
+    """The dates of zip files begin with 1980-01-01 in the local time; 1980-01-02T12:00Z is still 1980 twelve hours behind."""
+    first, second = (shown_time_ns(0, Digest(f"{bits:015x}{'0' * 49}")) for bits in (one, other))
+    assert (first // 10**9 == second // 10**9) == (one >> 30 == other >> 30)
+    assert 315_662_400 <= first // 10**9 < FIRST_TIME
 
 
 def test_times_survive_the_system_calls_that_copy_them(tmp_path: os.PathLike[str]):
     path = os.path.join(tmp_path, "x")
-    moment = time_from_content(digest_bytes(b"x"))
+    moment = shown_time_ns(0, digest_bytes(b"x"))
     with open(path, "wb"):
         os.utime(path, ns=(moment, moment))
     assert os.stat(path).st_mtime_ns == moment
@@ -332,3 +339,30 @@ def test_kinds_are_kept():
     nodes = walk(make_tree(shelf, build_manifest(Description("demo", "demo", "1.0"), rows)), shelf)
     kinds = [node.kind for path in ("a", "b", "c") if isinstance(node := nodes[f"share/{path}"], FileNode)]
     assert kinds == [Kind.FILE, Kind.EXECUTABLE, Kind.SYMLINK]
+
+
+def dated(manifest: Manifest, time: int) -> Manifest:
+    return replace(manifest, time=time, times=[time] * len(manifest.names))
+
+
+def test_a_directory_is_as_new_as_its_newest_part_and_differs_when_any_part_goes():
+    shelf = Shelf()
+    skeleton = dated(make_manifest({}, "skeleton", empty=[SITE_PACKAGES]), FIRST_TIME)
+    modules = [make_manifest({f"{SITE_PACKAGES}/{name}.py": b""}, name) for name in "abc"]
+    parts = [shelf.distribution(dated(module, FIRST_TIME + age)) for age, module in enumerate(modules)]
+    shown = []
+    for kept in (parts, parts[1:], parts[:2], parts[:1], []):
+        node = walk(Tree(shelf.generation(skeleton, kept)), shelf)[SHOWN_SITE]
+        assert isinstance(node, DirectoryNode)
+        shown.append(node.mtime_ns)
+    assert [time_ns // 10**9 - FIRST_TIME for time_ns in shown] == [2, 2, 1, 0, 0]
+    assert len(set(shown)) == len(shown)
+
+
+def test_a_file_shows_the_time_of_its_row():
+    manifest = replace(make_manifest({"bin/old": b"1", "bin/new": b"2"}), time=FIRST_TIME + 1, times=[FIRST_TIME + 1, FIRST_TIME])
+    shelf = Shelf()
+    nodes = walk(make_tree(shelf, manifest), shelf)
+    times = {path: node.mtime_ns for path, node in nodes.items() if isinstance(node, FileNode)}
+    assert times["bin/new"] == (FIRST_TIME + 1) * 10**9
+    assert times["bin/old"] == FIRST_TIME * 10**9

@@ -15,6 +15,7 @@ from casfs.venv.differences import read_entries, read_file
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, Tree
 from casfs.venv.upper.merged import MergedView
+from casfs.venv.upper.summary import Summary, summarise
 from casfs.venv.upper.written import Writings
 from tests.make_generations import BASE, Workshop
 from tests.make_wheels import format_rows, hash_field
@@ -106,6 +107,10 @@ class MountedWorkshop:
         with Writings(str(self.upper)) as writings:
             tree = Tree(self.workshop.environment.require())
             yield MergedView(writings, tree, LayerReader(store).fill, store.pool)
+
+    def summary(self) -> Summary:
+        with self.view() as view:
+            return summarise(view)
 
     def lower(self) -> Files:
         """What the generation alone shows."""

@@ -12,20 +12,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
-from casfs.store.blob_stamps import STAMPS_SUFFIX
 from casfs.store.bytecode import Compiled, parse_outcome, read_compiled_record
 from casfs.store.collect.needed import Needed, iter_record_shards, iter_shard, iter_shards, iter_wheels
 from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
-from casfs.store.generations import Generation
 from casfs.store.kept import list_kept
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.reliance import iter_environments
@@ -37,6 +35,8 @@ _TURN_S = 0.5
 
 _REST_S = 0.05
 """Between two turns: those who wait need a moment to wake up and take the lock."""
+
+_STAMP_OF_MANIFEST = re.compile(r"[0-9a-f]{64}\..+")
 
 _NO_LINK = (errno.ENOENT, errno.EINVAL)
 
@@ -62,7 +62,6 @@ class Collected:
     generations: int = 0
     wheels: int = 0
     manifests: int = 0
-    twins: int = 0
     blobs: int = 0
     downloads: int = 0
     size: int = 0  # bytes on the disk
@@ -70,41 +69,25 @@ class Collected:
     spare_wheels: int = 0  # wheels that no generation has, and that stay
 
 
-class Derived(Protocol):
-    """What somebody else makes of generations and manifests, and keeps in the store as directories."""
-
-    def watch(self, generation: Generation) -> None:
-        """A generation that stays."""
-
-    def shards(self) -> list[str]:
-        """Where such directories lie."""
-        ...
-
-    def find_unneeded(self, shard: str, has_files: Callable[[str], bool]) -> list[str]:
-        """Those of one place that nothing needs; `has_files` tells by its digest whether the files of a manifest are needed."""
-        ...
-
-
-def collect(store: Store, wish: Wish, derived: Derived, holding_seen: HoldingSeen) -> Collected:
+def collect(store: Store, wish: Wish, holding_seen: HoldingSeen) -> Collected:
     """Remove what nothing needs.
 
     Raises StoreRefused for a damaged store, and OSError; then what is left is whole, and the next collection goes on.
     """
-    collection = _Collection(store, wish, derived)
+    collection = _Collection(store, wish)
     collection.look_ahead(holding_seen)
     collection.drop_generations(holding_seen)
     return collection.run()
 
 
 class _Collection:
-    def __init__(self, store: Store, wish: Wish, derived: Derived) -> None:
+    def __init__(self, store: Store, wish: Wish) -> None:
         self._collected = Collected()
         self._store = store
         self._wish = wish
-        self._derived = derived
         self._remover = Remover(store.root, is_dry=wish.is_dry)
         self._dropped: set[str] = set()  # generations that are there, and that nothing needs
-        self._needed = Needed(store, with_all_wheels=not wish.unused_wheels, is_dropped=self._dropped.__contains__, watch=derived.watch)
+        self._needed = Needed(store, with_all_wheels=not wish.unused_wheels, is_dropped=self._dropped.__contains__)
 
     def look_ahead(self, holding_seen: HoldingSeen) -> None:
         """See most of what there is to see, while others go on. What is damaged may be what somebody else collects: it is told later."""
@@ -179,8 +162,6 @@ class _Collection:
         yield self._collect_downloads
 
     def _iter_manifests(self) -> Iterator[Step]:
-        for shard in self._derived.shards():
-            yield partial(self._collect_derived, shard)
         for shard in iter_shards(self._store.path("manifests")):
             yield partial(self._collect_manifests, shard)
 
@@ -213,17 +194,13 @@ class _Collection:
         return self._needed.has_blob(digest) and (not isinstance(outcome, Compiled) or self._needed.has_blob(outcome.digest))
 
     def _collect_stamps(self) -> None:
-        names = [name for name in os.listdir(self._store.path("stamps")) if name.endswith(STAMPS_SUFFIX)]
-        unneeded = [name for name in names if not self._needed.has_files(name.removesuffix(STAMPS_SUFFIX))]
+        names = [name for name in os.listdir(self._store.path("stamps")) if _STAMP_OF_MANIFEST.fullmatch(name)]
+        unneeded = [name for name in names if not self._needed.has_files(name.partition(".")[0])]
         self._remover.remove_files(self._store.path("stamps"), unneeded)
 
     def _collect_downloads(self) -> None:
         """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""
         self._collected.downloads += self._remover.remove_files(self._store.path("downloads"), list_kept(self._store))
-
-    def _collect_derived(self, shard: str) -> None:
-        unneeded = self._derived.find_unneeded(shard, self._needed.has_files)
-        self._collected.twins += self._remover.remove_directories(shard, [os.path.basename(path) for path in unneeded])
 
     def _collect_manifests(self, shard: str) -> None:
         self._collected.manifests += self._remove_from(shard, lambda path, digest: not self._needed.has_manifest(digest))

@@ -20,11 +20,11 @@ from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.bytecode import read_compiled_record
 from casfs.store.environments import Environment
-from casfs.store.fsck.manifests import read_wheel_record
-from casfs.store.generations import NOTHING, Generation, parse_lock
+from casfs.store.generations import NOTHING, parse_lock
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import find_number, read_number
 from casfs.store.plain import read_plain_file
+from casfs.store.quarantine import read_wheel_record
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 
@@ -45,13 +45,8 @@ class Needed:
     Of a blob's digest 8 bytes are kept, which cost about 80 bytes of memory: of two blobs that share them neither goes.
     """
 
-    def __init__(
-        self, store: Store, *, with_all_wheels: bool, is_dropped: Callable[[str], bool], watch: Callable[[Generation], None]
-    ) -> None:
-        """`with_all_wheels`: also wheels that no generation has. `is_dropped` tells by its path which generation does not count.
-
-        `watch` is called with every generation that does.
-        """
+    def __init__(self, store: Store, *, with_all_wheels: bool, is_dropped: Callable[[str], bool]) -> None:
+        """`with_all_wheels`: also wheels that no generation has. `is_dropped` tells by its path which generation does not count."""
         self.manifests: set[Digest] = set()  # whose blobs are needed
         self.older: set[Digest] = set()  # manifests that are needed for their numbers
         self.wheels: set[str] = set()
@@ -59,7 +54,6 @@ class Needed:
         self._store = store
         self._with_all_wheels = with_all_wheels
         self._is_dropped = is_dropped
-        self._watch = watch
         self._seen: dict[str, _Facts] = {}
 
     def look(self) -> None:
@@ -126,7 +120,6 @@ class Needed:
         for layer in generation.layers:
             self._need(layer.manifest)
         self.wheels |= {one.wheel for one in generation.distributions}
-        self._watch(generation)
 
     def _look_at_wheels(self) -> None:
         for path, wheel in iter_wheels(self._store):

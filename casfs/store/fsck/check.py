@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator
 
 from casfs.errors import StoreDamaged
 from casfs.store.fsck.blobs import PoolCheck, Progress
-from casfs.store.fsck.damage import DamageKind, Findings, Report, Totals, TwinTotals
+from casfs.store.fsck.damage import DamageKind, Findings, Report, Totals
 from casfs.store.fsck.environments import EnvironmentsCheck
 from casfs.store.fsck.manifests import ManifestTable, check_wheels
 from casfs.store.fsck.numbers import NumbersCheck
 from casfs.store.plain import describe_kind, read_plain_file
 from casfs.store.store import DIRECTORIES, FORMAT, Store
 
-CheckTwins = Callable[[Store, Findings, ManifestTable], TwinTotals]
 CheckBytecode = Callable[[Store, Findings, ManifestTable], int]
 
 
@@ -32,13 +31,12 @@ def check_store(
     *,
     is_fast: bool = False,
     progress: Progress = lambda done, total: None,
-    check_twins: CheckTwins = lambda store, findings, table: TwinTotals(),
     check_bytecode: CheckBytecode = lambda store, findings, table: 0,
 ) -> Report:
     """All that is damaged in a store.
 
     All data is read. `is_fast` compares blobs that a manifest mentions with its XXH3-128, which finds bit rot at a tenth of the work, but
-    not what somebody forged. What twins and bytecode must be like only `casfs.venv` knows, so their checks are given to this one.
+    not what somebody forged. What bytecode must be like only `casfs.venv` knows, so its check is given to this one.
     """
     findings = Findings()
     for path, reason in _iter_layout_problems(store):
@@ -51,7 +49,6 @@ def check_store(
     environments = EnvironmentsCheck(store, findings, table, numbers)
     environments.run()
     sources = check_bytecode(store, findings, table)
-    twins = check_twins(store, findings, table)
     pool = PoolCheck(store, findings, table, is_fast=is_fast)
     pool.run(progress)
     totals = Totals(
@@ -67,7 +64,6 @@ def check_store(
         orphan_manifests=table.orphans,
         shared=tuple((root, pool.shared.get(f"{root}/blobs", 0)) for root in store.shared),
         leftovers=len(findings.entries(store.path("tmp"))),
-        twins=twins,
     )
     return findings.report(totals)
 

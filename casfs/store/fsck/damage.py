@@ -29,7 +29,6 @@ class DamageKind(enum.StrEnum):
     ENVIRONMENT = "environment"  # a generation, or which one is current
     INDEX = "index"
     BYTECODE = "bytecode"  # the record that says what a manifest or a source becomes
-    TWIN = "twin"  # a manifest laid out as a directory, which mounts show
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,6 @@ class Damage:
     path: str
     reason: str
     environments: tuple[str, ...]  # names of those that it hits, in any of their generations
-
-
-@dataclass(frozen=True, slots=True)
-class TwinTotals:
-    """How many twins a check looked at; nothing uses those that are unused."""
-
-    twins: int = 0
-    unused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +56,6 @@ class Totals:
     orphan_blobs: int = 0  # no manifest mentions them
     orphan_manifests: int = 0  # neither a wheel nor a generation mentions them
     leftovers: int = 0  # in tmp/
-    twins: TwinTotals = TwinTotals()
     shared: tuple[tuple[str, int], ...] = ()  # each shared pool, and how many blobs are only there
 
 

@@ -121,7 +121,7 @@ class EnvironmentsCheck:
         def fill(layer: Layer) -> Layer:
             found = facts[layer.manifest]
             assert isinstance(found, ManifestFacts)
-            return dataclasses.replace(layer, outline=found.outline, size=found.size)
+            return dataclasses.replace(layer, outline=found.outline, size=found.size, time=found.time)
 
         distributions = tuple(
             dataclasses.replace(one, files=fill(one.files), installation=fill(one.installation)) for one in generation.distributions

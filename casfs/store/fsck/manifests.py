@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from casfs.digest import Digest, parse_digest
+from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.fsck.damage import DamageKind, Findings
 from casfs.store.generations import Outline, outline_manifest
 from casfs.store.manifests import Manifest, manifest_path, manifest_problems, read_manifest, read_own_manifest
-from casfs.store.plain import read_plain_file
+from casfs.store.quarantine import read_wheel_record
 from casfs.store.store import Store
 
 _MAX_SIZE = (1 << 64) - 1
@@ -27,6 +27,7 @@ class ManifestFacts:
     version: str
     wheel: str
     size: int
+    time: int
     outline: Outline
 
 
@@ -124,7 +125,7 @@ def format_promise(size: int, checksum: bytes) -> bytes:
 
 def _facts(manifest: Manifest) -> ManifestFacts:
     about = manifest.description
-    return ManifestFacts(about.project, about.version, about.wheel, manifest.total_size, outline_manifest(manifest))
+    return ManifestFacts(about.project, about.version, about.wheel, manifest.total_size, manifest.time, outline_manifest(manifest))
 
 
 def _damage_kind(path: str) -> DamageKind:
@@ -155,8 +156,3 @@ def _wheel_problem(path: str, wheel: str, table: ManifestTable) -> str | None:
     if facts and facts.wheel != wheel:
         return f"names the manifest of another wheel: {facts.project} {facts.version}, {facts.wheel or 'made by casfs'}"
     return None
-
-
-def read_wheel_record(path: str) -> Digest:
-    """The manifest that a record of a wheel names. Raises InvalidValue, StoreDamaged and OSError."""
-    return parse_digest(read_plain_file(path).decode("ascii", "replace").removesuffix("\n"))

@@ -130,4 +130,4 @@ def _is_same_file(own: tuple[Manifest, int], row: int, old: tuple[Manifest, int]
     if not (0 <= row < own[1] and 0 <= old_row < old[1]):
         return False
     file, older = (manifest.row(index, manifest.directory_of(index)) for (manifest, _), index in ((own, row), (old, old_row)))
-    return (file.path, file.digest, file.kind) == (older.path, older.digest, older.kind)
+    return (file.path, file.digest, file.kind, file.time) == (older.path, older.digest, older.kind, older.time)

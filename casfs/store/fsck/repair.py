@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from casfs.digest import Digest
-from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.fsck.blobs import BLOB_MODE, hash_file
+from casfs.errors import StoreDamaged
+from casfs.store.fsck.blobs import BLOB_MODE
 from casfs.store.fsck.damage import Damage, DamageKind, Report
-from casfs.store.fsck.manifests import read_wheel_record
 from casfs.store.fsck.numbers import BURNT
 from casfs.store.manifests import manifest_path
 from casfs.store.numbers import find_number, iter_slots, number_path, read_number
 from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import naming, sync_file_system
+from casfs.store.quarantine import set_aside, set_aside_blob, withdraw_wheels_of
 from casfs.store.store import DIRECTORIES, Store
 
 _MAX_PROBES = 1000  # a number so far from its first slot is no number of that manifest, whatever a generation says
@@ -48,7 +48,7 @@ def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
         act = _ACTIONS.get(damage.kind)
         if act and (action := act(store, report, damage)):
             done.append(Repaired(damage.path, action))
-    done += [Repaired(path, "the wheel is forgotten") for path in _forget_wheels(store, report)]
+    done += [Repaired(path, "the wheel is forgotten") for path in withdraw_wheels_of(store, report.lost.__contains__)]
     done += [Repaired(path, f"moved to {set_aside(store, path)}") for path in _iter_useless(store, report)]
     done += _restore_numbers(store, report)
     fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -60,33 +60,11 @@ def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
     return tuple(done)
 
 
-def _forget_wheels(store: Store, report: Report) -> Iterator[str]:
-    """Set aside the records of wheels whose manifests lost anything: a wheel that is known is not unpacked again."""
-    for name in sorted(os.listdir(store.path("wheels"))):
-        path = store.path("wheels", name)
-        with contextlib.suppress(InvalidValue, StoreDamaged, OSError):  # a record that can't be read is a damage of its own
-            if read_wheel_record(path) in report.lost:
-                set_aside(store, path)
-                yield path
-
-
 def _iter_useless(store: Store, report: Report) -> Iterator[str]:
     """Manifests that lost something and that no generation mentions. Adding their wheels makes them anew."""
     for digest in sorted(report.lost.difference(report.owners.values())):
         if os.path.lexists(path := manifest_path(store, digest)):
             yield path
-
-
-def set_aside(store: Store, path: str) -> str:
-    """Move something to quarantine/, under its own path there. The path that it has now, below the store."""
-    inside = f"quarantine/{os.path.relpath(path, store.root)}"
-    names = itertools.chain([inside], (f"{inside}.{count}" for count in itertools.count(2)))
-    target = next(name for name in names if not os.path.lexists(store.path(name)))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(store.path("quarantine"), 0o700)
-    os.makedirs(os.path.dirname(store.path(target)), exist_ok=True)
-    os.rename(path, store.path(target))
-    return target
 
 
 def _move(store: Store, report: Report, damage: Damage) -> str | None:
@@ -96,13 +74,8 @@ def _move(store: Store, report: Report, damage: Damage) -> str | None:
 
 
 def _move_blob(store: Store, report: Report, damage: Damage) -> str | None:
-    try:
-        is_good = hash_file(damage.path).digest == damage.path[-65:-63] + damage.path[-62:]
-    except PermissionError:
-        return None  # says nothing about the bytes
-    except OSError:
-        is_good = False
-    return None if is_good else _move(store, report, damage)
+    moved = set_aside_blob(store, damage.path)
+    return f"moved to {moved}" if moved else None
 
 
 def _protect(store: Store, report: Report, damage: Damage) -> str | None:
@@ -195,5 +168,4 @@ _ACTIONS: dict[DamageKind, Callable[[Store, Report, Damage], str | None]] = {
     DamageKind.MARKER: _move,
     DamageKind.INDEX: _move,
     DamageKind.BYTECODE: _move,
-    DamageKind.TWIN: _move,  # it goes on to serve the overlays that show it: a directory may be moved under them, but not change
 }

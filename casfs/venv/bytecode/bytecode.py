@@ -4,9 +4,10 @@ A source is compiled once for a store and a target, whoever has it and wherever 
 digest, and `import` puts the path there under which it found the source (_fix_co_filename in importlib). So a traceback and inspect show
 the mounted path. The name is in angle brackets, which linecache and inspect never take for a file.
 
-The bytecode says which time and size its source has (PEP 552), as it does in any virtual environment. The times that casfs shows are made
-from the content, so this holds in every mount for ever, and not for a source that somebody edited in a mount, copied elsewhere, or that
-another distribution brings in its place: then Python compiles. Bytecode that is never checked against its source would go on to run.
+The bytecode says which time and size its source has (PEP 552), as it does in any virtual environment. The times that casfs shows are those
+of the manifest, so this holds in every mount for ever, and not for a source that somebody edited in a mount, copied elsewhere, or that
+another distribution brings in its place: then Python compiles. Bytecode that is never checked against its source would go on to run. Where
+a source has another time in another manifest, its bytecode there is the same but for these four bytes, and nothing is compiled again.
 
 It takes the place of bytecode that the wheel itself has for the same source and target, as with pip.
 """
@@ -14,6 +15,7 @@ It takes the place of bytecode that the wheel itself has for the same source and
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -43,7 +45,7 @@ from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.tree import time_from_content
+from casfs.venv.tree import shown_time_ns
 
 Stored = tuple[Digest, Manifest, int]
 """A manifest that a store has: digest, content, number."""
@@ -55,6 +57,12 @@ _TOGETHER = 1000  # so many files of bytecode are published at once: whoever is 
 
 _HEADER_SIZE = 16
 _BY_TIME = 0  # flags of bytecode that is compared with the time and size of its source
+_TIME_AT, _SIZE_AT = 8, 12
+
+_SOURCE_NAME = re.compile(rb"<casfs ([0-9a-f]{64})>")
+
+Source = tuple[Digest, int]
+"""Which bytes a source has, and its time in the manifest."""
 
 
 @dataclass(slots=True)
@@ -73,11 +81,26 @@ def target_of(interpreter: Interpreter, level: int = 0) -> Target:
     return Target(interpreter.cache_tag, interpreter.magic, level)
 
 
-def format_header(target: Target, source: Digest, size: int) -> bytes:
+def format_header(target: Target, source: ManifestFile) -> bytes:
     """The first bytes of the bytecode of a source that a mount shows."""
-    seconds, rest_ns = divmod(time_from_content(source), 1_000_000_000)
+    seconds, rest_ns = divmod(shown_time_ns(source.time, source.digest), 1_000_000_000)
     shown_s = int(seconds + 1e-9 * rest_ns)  # what os.stat makes of it, a float, may be rounded to the next second
-    return struct.pack("<4sLLL", bytes.fromhex(target.magic), _BY_TIME, shown_s, size & 0xFFFFFFFF)
+    return struct.pack("<4sLLL", bytes.fromhex(target.magic), _BY_TIME, shown_s, source.size & 0xFFFFFFFF)
+
+
+def is_bytecode_of(target: Target, source: Digest, content: bytes) -> bool:
+    """Whether bytecode was made of a source for a target; for which time does not matter."""
+    is_for = content[:_TIME_AT] == struct.pack("<4sL", bytes.fromhex(target.magic), _BY_TIME)
+    return is_for and (found := _SOURCE_NAME.search(content)) is not None and found[1].decode() == source
+
+
+def is_valid_beside(target: Target, source: ManifestFile, content: bytes) -> bool:
+    """Whether bytecode is of the source beside it, and says so.
+
+    Where the version before dated the source, it may say another time: of one source in 6,000 that was before 1980 in some time zone.
+    """
+    header, checked = format_header(target, source), 0 if source.time else _SIZE_AT
+    return is_bytecode_of(target, source.digest, content) and content[checked:_HEADER_SIZE] == header[checked:]
 
 
 def iter_sources(manifest: Manifest, target: Target) -> Iterator[tuple[ManifestFile, str]]:
@@ -92,13 +115,16 @@ def iter_sources(manifest: Manifest, target: Target) -> Iterator[tuple[ManifestF
                 yield file, place
 
 
-def with_bytecode(manifest: Manifest, target: Target, rows: Mapping[Digest, ManifestFile]) -> Manifest:
-    """The manifest with bytecode; `rows` has a row for each source, by digest, whose path does not matter. One without a row gets none."""
+def with_bytecode(manifest: Manifest, target: Target, rows: Mapping[Source, ManifestFile]) -> Manifest:
+    """The manifest with bytecode; `rows` has a row for each source, whose path does not matter. One without a row gets none.
+
+    Bytecode has the time of its source.
+    """
     files = {file.path: file for file in manifest.iter_files()}
     for source, place in iter_sources(manifest, target):
-        if (row := rows.get(source.digest)) is not None:
-            files[place] = ManifestFile(place, row.digest, row.checksum, row.size, Kind.FILE)
-    return build_manifest(manifest.description, files.values(), manifest.directories)
+        if (row := rows.get((source.digest, source.time))) is not None:
+            files[place] = ManifestFile(place, row.digest, row.checksum, row.size, Kind.FILE, source.time)
+    return build_manifest(manifest.description, files.values(), manifest.directories, manifest.time)
 
 
 class BytecodeMaker:
@@ -110,7 +136,7 @@ class BytecodeMaker:
         self._executable = executable
         self._target = target
         self._progress = progress
-        self._rows: dict[Digest, ManifestFile] = {}  # of bytecode whose bytes were seen, by source
+        self._rows: dict[Source, ManifestFile] = {}  # of bytecode whose bytes were seen
 
     def take_known(self, manifests: Sequence[Stored]) -> list[Stored]:
         """The manifests, with bytecode where the store has it already."""
@@ -135,8 +161,10 @@ class BytecodeMaker:
         return [(*one, number) for one, number in zip(found, assign_numbers(self._store, found), strict=True)]
 
     def _make_missing(self, missing: Mapping[Digest, Manifest]) -> dict[Digest, tuple[Digest, Manifest]]:
-        sources = {file.digest: file for manifest in missing.values() for file, _ in iter_sources(manifest, self._target)}
-        waiting = [file for file in sources.values() if not self._is_known(file)]
+        sources = {(file.digest, file.time): file for manifest in missing.values() for file, _ in iter_sources(manifest, self._target)}
+        with self._store.batch() as batch:
+            waiting = [file for file in sources.values() if not self._is_known(batch, file)]
+            batch.commit()
         if waiting:
             self._compile(waiting)
         found: dict[Digest, tuple[Digest, Manifest]] = {}
@@ -154,35 +182,45 @@ class BytecodeMaker:
             batch.commit()
         return found
 
-    def _is_known(self, source: ManifestFile) -> bool:
-        """Whether nothing is to be done for a source. Bytecode that the store has is read, since it may be of another source."""
+    def _is_known(self, batch: Batch, source: ManifestFile) -> bool:
+        """Whether nothing is to be compiled for a source. Bytecode that the store has is read, since it may be of another source.
+
+        If it is for another time, bytecode for this one is staged.
+        """
         outcome = find_outcome(self._store, self._target, source.digest)
         if isinstance(outcome, Compiled):
             try:
                 content = self._store.pool.read_blob(outcome.digest, outcome.size)
             except StoreDamaged:
                 return False
-            if content[:_HEADER_SIZE] != format_header(self._target, source.digest, source.size):
+            if not is_bytecode_of(self._target, source.digest, content):
                 return False
-            self._note(source, outcome, content)
+            self._keep(batch, source, format_header(self._target, source) + content[_HEADER_SIZE:])
         return outcome is not None
 
-    def _note(self, source: ManifestFile, outcome: Compiled, content: bytes) -> None:
-        self._rows[source.digest] = ManifestFile("", outcome.digest, checksum_bytes(content), outcome.size, Kind.FILE)
+    def _keep(self, batch: Batch, source: ManifestFile, content: bytes) -> Compiled:
+        """Remember the bytecode of a source; it is staged unless the pool has it."""
+        outcome = Compiled(digest_bytes(content), len(content))
+        self._store.pool.stage(batch, content, outcome.digest)
+        self._rows[source.digest, source.time] = ManifestFile("", outcome.digest, checksum_bytes(content), outcome.size, Kind.FILE)
+        return outcome
 
     def _compile(self, sources: Sequence[ManifestFile]) -> None:
         """Compile sources and publish what they become, so many at a time."""
         from casfs.venv.bytecode.compiler import Compiler  # most wheels that are added are known, and compiled
 
-        done, total = 0, sum(source.size for source in sources)
-        small = [source for source in sources if source.size <= _MAX_SOURCE]
+        alike: dict[Digest, list[ManifestFile]] = {}  # but for their times
+        for source in sources:
+            alike.setdefault(source.digest, []).append(source)
+        done, total = 0, sum(some[0].size for some in alike.values())
+        small = [some[0] for some in alike.values() if some[0].size <= _MAX_SOURCE]
         processes = min(len(os.sched_getaffinity(0)), 1 + len(small) // 16)
         with Compiler(self._executable, self._target, processes) as compiler, closing(compiler.run(small, self._read)) as results:
             outcomes: dict[Digest, Outcome] = {source.digest: NOT_COMPILED for source in sources if source.size > _MAX_SOURCE}
             while True:
                 with self._store.batch() as batch:
                     for source, result in islice(results, _TOGETHER):
-                        outcomes[source.digest] = self._stage(batch, source, result)
+                        outcomes[source.digest] = self._stage(batch, alike[source.digest], result)
                         done += source.size
                         self._progress("bytecode", done, total)
                     batch.commit()
@@ -197,16 +235,13 @@ class BytecodeMaker:
     def _read(self, source: ManifestFile) -> tuple[bytes, str]:
         return self._store.pool.read_blob(source.digest, source.size), f"<casfs {source.digest}>"
 
-    def _stage(self, batch: Batch, source: ManifestFile, result: bytes | None) -> Outcome:
+    def _stage(self, batch: Batch, sources: Sequence[ManifestFile], result: bytes | None) -> Outcome:
+        """What sources became that have the same bytes."""
         if result is None:
-            self.made.failed.append(source.path)
+            self.made.failed.append(sources[0].path)
             return NOT_COMPILED
-        content = format_header(self._target, source.digest, source.size) + result
-        outcome = Compiled(digest_bytes(content), len(content))
-        self._store.pool.stage(batch, content, outcome.digest)
-        self._note(source, outcome, content)
         self.made.compiled += 1
-        return outcome
+        return [self._keep(batch, source, format_header(self._target, source) + result) for source in sources][-1]
 
     def _stamp(self, digest: Digest, manifest: Manifest, compiled_digest: Digest, compiled: Manifest) -> None:
         """Let the blobs of a manifest with bytecode be known as right where they are known to be: nothing need be hashed before a mount."""

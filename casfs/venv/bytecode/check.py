@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 
 from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged
@@ -18,9 +19,7 @@ from casfs.store.fsck.manifests import ManifestTable
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.plain import describe_kind
 from casfs.store.store import Store
-from casfs.venv.bytecode.bytecode import format_header, iter_sources
-
-_CHECKED = 12  # bytes of a header: magic number, flags, time; only the size of the source is not known here
+from casfs.venv.bytecode.bytecode import is_bytecode_of, is_valid_beside, iter_sources
 
 
 def check_bytecode(store: Store, findings: Findings, table: ManifestTable) -> int:
@@ -75,20 +74,17 @@ class _Check:
             return f"is {describe_kind(kind_of(entry))} instead of a symbolic link"
         if outcome is None:
             return "points to nothing that casfs writes"
-        if isinstance(outcome, Compiled) and not self._is_of(outcome.digest, outcome.size, source):
+        if isinstance(outcome, Compiled) and not self._is_good(outcome, partial(is_bytecode_of, self._target, source)):
             return "names bytecode of another source, or for another interpreter"
         return None
 
-    def _is_of(self, bytecode: Digest, size: int, source: Digest) -> bool:
-        """Whether bytecode says that it is of a source. What is not there or can't be read is the pool's damage, if anybody needs it."""
+    def _is_good(self, bytecode: Compiled, is_right: Callable[[bytes], bool]) -> bool:
+        """Whether bytecode is right. What is not there or can't be read is the pool's damage, if anybody needs it."""
         try:
-            fd = self._store.pool.open_blob(bytecode, size)
+            with open(self._store.pool.open_blob(bytecode.digest, bytecode.size), "rb") as file:
+                return is_right(file.read())
         except (StoreDamaged, OSError):
             return True
-        try:
-            return os.pread(fd, _CHECKED, 0) == format_header(self._target, source, 0)[:_CHECKED]
-        finally:
-            os.close(fd)
 
     def _manifest_problem(self, entry: os.DirEntry[str], digest: Digest) -> str | None:
         if not stat.S_ISREG(mode := kind_of(entry)):
@@ -118,7 +114,8 @@ class _Check:
         shipped = {(file.path, file.digest) for file in before.iter_files()}
         files = {file.path: file for file in made.iter_files()}
         for source, place in iter_sources(made, self._target):
-            one = files.get(place)
-            if one and (place, one.digest) not in shipped and not self._is_of(one.digest, one.size, source.digest):
+            if (one := files.get(place)) is None or (place, one.digest) in shipped:
+                continue
+            if not self._is_good(Compiled(one.digest, one.size), partial(is_valid_beside, self._target, source)):
                 return f"names a manifest with bytecode of another source: {place}"
         return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Interpreter:
     """Facts about a base CPython, that is one outside any virtual environment."""
 
-    executable: str  # absolute, with no symlink in it
+    executable: str  # absolute; it may lead through links that stay when a patch release goes (see `stable`)
     version: str  # in full: "3.11.7", "3.14.0rc1"
     cache_tag: str  # "cpython-311"
     magic: str  # of its bytecode, in hexadecimal digits: "a70d0d0a"
@@ -75,18 +75,21 @@ def ask_interpreter(executable: str) -> Interpreter:
 
 
 def probe_base(executable: str) -> Facts:
-    """The facts about the base interpreter behind `executable`; its path has no symlink in it. Raises InterpreterRefused."""
+    """The facts about the base interpreter behind `executable`, by its stable path. Raises InterpreterRefused."""
     from casfs.venv.interpreters.probe import probe_python
+    from casfs.venv.interpreters.stable import stable_path
 
     seen = set()
     while executable not in seen:
         seen.add(executable)
-        facts = probe_python(os.path.abspath(executable))
+        asked = os.path.abspath(executable)
+        facts = probe_python(asked)
         base = os.path.realpath(facts.executable)
-        if problem := path_problem(base[1:]):
-            raise InterpreterRefused(repr(executable), problem)
         if (home := _read_home(base)) is None:
-            return dataclasses.replace(facts, executable=base)
+            stable = stable_path(asked if os.path.realpath(asked) == base else facts.executable, base)
+            if problem := path_problem(stable[1:]):
+                raise InterpreterRefused(repr(executable), problem)
+            return dataclasses.replace(facts, executable=stable)
         executable = _find_in_home(home, base, facts)
     raise InterpreterRefused(executable, "is in a virtual environment whose pyvenv.cfg names no base interpreter")
 

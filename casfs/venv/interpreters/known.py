@@ -11,6 +11,7 @@ from casfs.errors import EnvironmentRefused, InterpreterRefused, InvalidValue, r
 from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter, is_in_virtual_environment, parse_interpreter
+from casfs.venv.interpreters.stable import stable_path
 
 _FORMAT = 2
 
@@ -37,14 +38,21 @@ def recall_base(store: Store, path: str) -> Interpreter | None:
 
     None too for a virtual environment's own python and for a wrapper: which interpreter is behind such a one, only its answer says.
     """
-    real = os.path.realpath(path)
+    path = os.path.abspath(path)
     try:
-        interpreter = _recall(store, real, _facts(real))
+        stable = stable_path(path, os.path.realpath(path), is_base=lambda link: _is_base(store, link))
+        interpreter = _recall(store, stable, _facts(stable))
     except OSError:
         return None
-    if interpreter is None or interpreter.executable != real or is_in_virtual_environment(path):
+    if interpreter is None or interpreter.executable != stable or is_in_virtual_environment(path):
         return None
     return interpreter
+
+
+def _is_base(store: Store, link: str) -> bool:
+    """Whether the store knows an interpreter by this very path."""
+    known = _recall(store, link, _facts(link))
+    return known is not None and known.executable == link
 
 
 def _facts(executable: str) -> list[int]:

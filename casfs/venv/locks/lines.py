@@ -80,11 +80,9 @@ def refuse_line(where: str, reason: str) -> NoReturn:
     raise LockRefused(where, reason)
 
 
-def is_at(place: str, other: str) -> bool:
-    """Whether two paths or URLs are of one file."""
-    if "://" in place or "://" in other:
-        return place == other
-    return os.path.realpath(place) == os.path.realpath(other)
+def real_place(place: str) -> str:
+    """A URL as it is, a path without links: the same for all paths or URLs of one file."""
+    return place if "://" in place else os.path.realpath(place)
 
 
 def parse_requirement(text: str, hashes: Sequence[str], where: str, kind: Kind) -> Line:

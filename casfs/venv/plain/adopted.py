@@ -16,7 +16,7 @@ from casfs.store.generations import Distribution, Generation
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.changes import first_generation, next_generation
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.plain.existing import Existing, Left, find_left
+from casfs.venv.plain.existing import Existing, Left, find_left, read_places
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 from casfs.venv.upper.absorb import Decision, decide
@@ -36,6 +36,7 @@ class Adoption:
     files: int  # that distributions brought
     refused: Sequence[EnvironmentRefused]  # distributions that are left alone
     left: Sequence[Left]  # what is in no distribution
+    notes: Sequence[str]  # about what was taken over
 
 
 def refuse_full(environment: Environment) -> Generation | None:
@@ -67,7 +68,7 @@ def adopt(
     if interpreter.python_directory != existing.python_directory:
         reason = f"has packages for {existing.python_directory}, but {interpreter.executable} is {interpreter.python_directory}"
         raise EnvironmentRefused(existing.directory, reason)
-    options = dataclasses.replace(options, prefixes={existing.directory, *options.prefixes}, may_be_linked=True)
+    options = dataclasses.replace(options, prefixes={existing.directory, *read_places(writings), *options.prefixes}, may_be_linked=True)
     base = before or first_generation(environment, interpreter)
     view = MergedView(writings, Tree(base), LayerReader(environment.store).fill, environment.store.pool)
     decision = decide(environment.store, view, options)
@@ -78,7 +79,7 @@ def adopt(
     site = site_packages(view)
     left = find_left(writings, site, frozenset(_iter_taken(writings, decision, site)))
     after = _publish(environment, before, base, existing, distributions)
-    return Adoption(before, after, sum(len(one.paths) for one in decision.absorbed.values()), decision.refused, left)
+    return Adoption(before, after, sum(len(one.paths) for one in decision.absorbed.values()), decision.refused, left, decision.notes())
 
 
 def _one_line(error: EnvironmentRefused) -> str:

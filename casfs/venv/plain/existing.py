@@ -10,12 +10,14 @@ import contextlib
 import os
 import posixpath
 import re
+import shlex
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import EnvironmentRefused, reason_of
-from casfs.venv.plain.trust import trust_problem
+from casfs.venv.interpreters.stable import stable_path
+from casfs.venv.plain.trust import has_trusted_links, trust_problem
 from casfs.venv.upper.written import Writings, Written, WrittenKind, is_bytecode
 from casfs.wheels.problems import quote
 
@@ -24,7 +26,7 @@ _MAX_CONFIGURATION = 1 << 16  # pyvenv.cfg has ten lines
 _SITE = re.compile(r"lib/(python3\.[0-9]+t?)/site-packages")
 
 _MADE_WITH_IT = re.compile(
-    r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64"
+    r"pyvenv\.cfg|\.gitignore|CACHEDIR\.TAG|lib64|bin/pip3?"
     r"|bin/(python[0-9.]*t?|\wthon|[Aa]ctivate(_this)?(\.\w+)?|deactivate\.\w+|pydoc\.bat)"  # 3.14 has a python that is spelt with a pi
     r"|lib/[^/]+/site-packages/_virtualenv\.(py|pth)"
 )
@@ -85,20 +87,33 @@ def _read_settings(writings: Writings) -> Mapping[str, str]:
     return {name.strip().lower(): value.strip() for name, equals, value in lines if equals}
 
 
-def find_base(one: Existing) -> str:
-    """The interpreter that a virtual environment was made with: the one of its version in its `home`, with no symbolic link in its path.
+def read_places(writings: Writings) -> Iterator[str]:
+    """Where an environment was made, as its `activate` says: one that was copied or moved has scripts that name that place."""
+    try:
+        with os.fdopen(writings.open_file("bin/activate"), "rb") as file:
+            content = file.read(_MAX_CONFIGURATION)
+    except OSError:
+        return
+    for value in re.findall(r"^\s*(?:export )?VIRTUAL_ENV=(['\"]?/.*)$", os.fsdecode(content), re.MULTILINE):
+        with contextlib.suppress(ValueError):
+            yield "".join(shlex.split(value)[:1])
 
-    Whoever made the environment chose it, and it will be run: so it and all that it depends on must be root's or our own (`trust`). Raises
-    EnvironmentRefused, OSError.
+
+def find_base(one: Existing) -> str:
+    """The interpreter that a virtual environment was made with: the one of its version in its `home`.
+
+    Whoever made the environment chose it, and it will be run: so it and all that it depends on must be root's or our own (`trust`). Links
+    to its directory stay in its path if they are, too, and no others. Raises EnvironmentRefused, OSError.
     """
     for name in (one.python_directory, "python3", "python"):
         path = os.path.join(one.home, name)
         if os.path.isabs(path) and "\0" not in path and os.path.isfile(path) and os.access(path, os.X_OK):
-            path = os.path.realpath(path)  # a pyvenv.cfg beside the link would say where its library is
-            if problem := trust_problem(path):
-                reason = f"its base interpreter, {quote(path)}, {problem}; name it with --python if you trust it"
+            real = os.path.realpath(path)  # a pyvenv.cfg beside the link would say where its library is
+            if problem := trust_problem(real):
+                reason = f"its base interpreter, {quote(real)}, {problem}; name it with --python if you trust it"
                 raise EnvironmentRefused(one.directory, reason)
-            return path
+            stable = stable_path(path, real, is_base=lambda _link: False)
+            return stable if has_trusted_links(stable) else real
     reason = f"its base interpreter is not in {quote(one.home)}" if one.home else "its pyvenv.cfg names no base interpreter"
     raise EnvironmentRefused(one.directory, f"{reason}; name one with --python")
 

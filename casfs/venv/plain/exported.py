@@ -22,8 +22,7 @@ from casfs.venv.differences import read_entries, read_file
 from casfs.venv.plain.beside import Staging, filling, require_free
 from casfs.venv.plain.cloning import clone_file
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, time_from_content
-from casfs.venv.twins.files import DIRECTORY_MODE, FILE_MODES
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
@@ -98,7 +97,7 @@ class _Export:
 
     def _write_file(self, parent: int, name: str, entry: FileEntry) -> None:
         node = read_file(self._tree, entry, self._reader.fill)
-        times = (time_from_content(node.digest),) * 2
+        times = (node.mtime_ns,) * 2
         if node.kind is Kind.SYMLINK:
             os.symlink(self._store.pool.read_blob(node.digest, node.size), os.fsencode(name), dir_fd=parent)
             os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)

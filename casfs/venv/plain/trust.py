@@ -34,6 +34,30 @@ def trust_problem(executable: str) -> str | None:
     return None
 
 
+_MOST_LINKS = 40  # as the kernel
+
+
+def has_trusted_links(path: str) -> bool:
+    """Whether nobody but root and we can say where an absolute path leads, now or later. Raises OSError."""
+    done, rest = "", [one for one in path.split("/") if one]
+    for _ in range(_MOST_LINKS + path.count("/")):
+        if not rest:
+            return True
+        name = rest.pop(0)
+        place = f"{done}/{name}"
+        if _belongs_to_another(os.lstat(place)) or _directory_problem(os.stat(done or "/"), is_looked_into=False):
+            return False
+        if name == "..":
+            done = os.path.dirname(done)
+        elif not os.path.islink(place):
+            done = place
+        else:
+            target = os.readlink(place)
+            done = "" if target.startswith("/") else done
+            rest = [*(one for one in target.split("/") if one not in {"", "."}), *rest]
+    return False
+
+
 def _iter_libraries(prefix: str) -> Iterator[str]:
     """Where a Python of this prefix has its library, and the directories that hold it."""
     for name in ("lib", "lib64"):

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from casfs.errors import EnvironmentRefused
+from casfs.store.clock import held_clock
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Kind
@@ -23,9 +24,10 @@ from casfs.store.uppers import Upper, current_upper, make_current, next_upper
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.changes import next_generation, replace_distributions, with_bytecode
 from casfs.venv.differences import Conflict, iter_conflicts
+from casfs.venv.launchers import parse_script
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileEntry, Tree
-from casfs.venv.upper.absorbed import Absorbed, AbsorbOptions, absorb_staged, interpreter_prefix, launcher_names, stage_installed
+from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry, Tree
+from casfs.venv.upper.absorbed import Absorbed, AbsorbOptions, absorb_staged, launcher_names, stage_installed
 from casfs.venv.upper.copying import build_upper
 from casfs.venv.upper.installed import Installed, named_within, read_installed, site_packages, written_dist_infos
 from casfs.venv.upper.merged import MergedView, find_entry
@@ -47,6 +49,7 @@ class Absorption:
     upper: Upper  # the current one
     size_before: int  # bytes of files in the upper layer
     size_after: int
+    notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -61,6 +64,10 @@ class Decision:
     def give_bytecode(self, store: Store, make_bytecode: MakeBytecode) -> None:
         made = with_bytecode(store, [one.distribution for one in self.absorbed.values()], make_bytecode)
         self.absorbed = {one.project: replace(self.absorbed[one.project], distribution=one) for one in made}
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of what was taken over."""
+        return tuple(f"{one.distribution.name} {one.distribution.version}: {note}" for one in self.absorbed.values() for note in one.notes)
 
     def refuse(self, project: str, subject: str, reason: str) -> None:
         self.absorbed.pop(project, None)
@@ -104,14 +111,15 @@ def absorb_upper(
             if after is not before:
                 environment.publish(after)
             paths = frozenset(path for one in decision.absorbed.values() for path in one.paths)
-            plan = plan_next_upper(view, tree, reader.fill, paths)
+            back = STAND_INS if after.find("pip") is None and before.find("pip") is not None else ()  # pip removed its own, not these
+            plan = plan_next_upper(view, tree, reader.fill, paths.union(back))
             if plan:
                 upper = next_upper(environment)
                 build_upper(writings, plan, upper.files)
                 make_current(environment, upper)
             size = _file_size(writings.entries.values())
             kept = _file_size(plan.kept) if plan else size
-    return Absorption(before, after, tuple(decision.refused), conflicts, upper, size, kept)
+    return Absorption(before, after, tuple(decision.refused), conflicts, upper, size, kept, decision.notes())
 
 
 def _refuse_without_site(view: MergedView, environment: Environment) -> None:
@@ -128,7 +136,9 @@ def _file_size(entries: Collection[Written]) -> int:
 def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
     """Publish the files of every distribution that a tool installed and that is as its RECORD says; nothing refers to them yet."""
     read, refused = _read_all(view)
-    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, read)})
+    with held_clock(store) as clock:
+        time = clock.next_times(1) if read else 0  # one for all: each of their files is at one place
+    options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, read)}, time=time)
     found = [named_within(one, options.prefixes) for one in read]
     gone = {one.project: one for one in gone_distributions(view)}
     decision = Decision(tuple(found), {}, gone, refused)
@@ -177,8 +187,9 @@ def _iter_prefixes(view: MergedView, found: Sequence[Installed]) -> Iterator[str
             written = view.writings.entries.get(path)
             if path in one.rows and written is not None and written.kind is WrittenKind.FILE:
                 content = view.read_small(path, _MAX_LAUNCHER)
-                if content and (prefix := interpreter_prefix(content)):
-                    yield prefix
+                script = parse_script(content) if content else None
+                if script is not None and script.prefix:
+                    yield script.prefix
 
 
 def _keep_origin(before: Distribution | None, absorbed: Absorbed) -> Absorbed:

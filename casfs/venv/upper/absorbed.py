@@ -8,7 +8,6 @@ interpreter by the path of a mount become launchers that find it beside themselv
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,14 +18,15 @@ from casfs.store.blob_stamps import stamp_new_blobs
 from casfs.store.generations import Distribution, Layer, build_layer
 from casfs.store.ingest import MadeFiles, Progress, ingest_files
 from casfs.store.known_wheels import iter_wheels
-from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest, stage_manifest
+from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, NewFile, build_manifest
 from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch
 from casfs.store.stamps import file_facts
 from casfs.store.store import Store
+from casfs.store.times import stage_dated
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
-from casfs.venv.launchers import build_launcher, is_relocatable, rewrite_script
-from casfs.venv.tree import DirectoryNode, FileEntry
+from casfs.venv.launchers import build_launcher, is_relocatable, parse_script
+from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry
 from casfs.venv.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
 from casfs.venv.upper.merged import CHUNK, MergedView
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode
@@ -42,9 +42,6 @@ _MAX_CONTENT = 64 << 30  # as for a wheel
 _FREE_CONTENT = 64 << 20
 _MAX_RATIO = 200  # of bytes to bytes on the disk: what is sparser was made to fill the pool
 
-_SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' )?\"?([^\n\"]+)/bin/python[0-9.]*t?\"?(?: \"\$0\" \"\$@\"\n' ''')?[ \t]*\r?\n")
-"""The first lines of a script that pip, uv or Poetry made, also in the form for long paths; group 1 is the environment's directory."""
-
 
 @dataclass(frozen=True, slots=True)
 class Absorbed:
@@ -52,12 +49,7 @@ class Absorbed:
 
     distribution: Distribution
     paths: frozenset[str]
-
-
-def interpreter_prefix(script: bytes) -> str | None:
-    """The environment whose interpreter a script names in its first line."""
-    found = _SHEBANG.match(script)
-    return os.fsdecode(found[1]) if found else None
+    notes: tuple[str, ...]  # what is not as whoever takes it over may expect
 
 
 def launcher_names(installed: Installed, python_directory: str) -> dict[str, tuple[str, str]]:
@@ -77,6 +69,7 @@ class Staged:
     new: frozenset[Digest]  # blobs that were written
     made: MadeFiles
     paths: frozenset[str]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +79,7 @@ class AbsorbOptions:
     prefixes: Collection[str] = ()  # where the environment is or was: scripts for an interpreter below are made to find it themselves
     may_be_linked: bool = False  # files may have more names than one, as those have that uv links from its cache
     progress: Progress = lambda name, done, total: None
+    time: int = 0  # that the store's clock gave for all of them
 
 
 def stage_installed(store: Store, batch: Batch, view: MergedView, installed: Installed, options: AbsorbOptions) -> Staged:
@@ -111,7 +105,7 @@ def absorb_staged(store: Store, staged: Sequence[Staged]) -> list[Absorbed]:
 def _finish(one: Staged, files: Layer, installation: Layer) -> Absorbed:
     about = one.installed
     facts = (about.project, about.name, about.version, one.wheel, 0, about.installer, about.is_requested)
-    return Absorbed(Distribution(*facts, files, installation), one.paths)
+    return Absorbed(Distribution(*facts, files, installation), one.paths, one.notes)
 
 
 class _Absorption:
@@ -124,6 +118,7 @@ class _Absorption:
         self._installed = installed
         self._options = options
         self._new: set[Digest] = set()  # blobs that were written
+        self._notes: list[str] = []
         self._python = view.tree.generation.interpreter.directory
         self._information = f"{site_packages(view)}/{installed.dist_info}"
         self._own = {f"{self._information}/{name}" for name in OWN_NAMES}
@@ -138,12 +133,12 @@ class _Absorption:
             self._refuse(problems)
         wheel, digest, manifest = self._find_wheel(rows, made) or ("", None, None)
         if digest is None or manifest is None:
-            manifest = build_manifest(self._describe(), rows)
-            digest = stage_manifest(self._store, self._batch, manifest)
+            undated, time = build_manifest(self._describe(), rows), self._options.time
+            [(digest, manifest)] = stage_dated(self._store, self._batch, [undated], lambda count: time)
         taken = (f"{self._information}/{os.path.basename(file.path)}" for file in own)
         paths = frozenset((*shown, *taken, f"{self._information}/RECORD"))
         files = self._made_files(manifest, [*made.values(), *own])
-        return Staged(self._installed, Digest(wheel), digest, manifest, frozenset(self._new), files, paths)
+        return Staged(self._installed, Digest(wheel), digest, manifest, frozenset(self._new), files, paths, (*self._notes,))
 
     def _refuse(self, problems: list[str]) -> None:
         more = len(problems) - _SHOWN_REASONS
@@ -183,7 +178,7 @@ class _Absorption:
         if problem := path_problem(path):
             return problem
         lower = self._view.find_lower(path)
-        if isinstance(lower, FileEntry) and self._view.tree.distribution(lower) is None:
+        if isinstance(lower, FileEntry) and self._view.tree.distribution(lower) is None and path not in STAND_INS:
             return "belongs to the environment itself"
         shown = self._view.find(path)
         if shown is None:
@@ -233,10 +228,19 @@ class _Absorption:
         content = self._view.read_small(path, _MAX_SCRIPT) or b""
         if is_relocatable(content):
             return content
-        found = _SHEBANG.match(content)
-        if found is None or os.fsdecode(found[1]) not in self._options.prefixes:
+        script = parse_script(content)
+        if script is None:
             return None
-        return rewrite_script(b"#!python\n" + content[found.end() :])
+        if script.prefix is None or self._is_ours(script.prefix):
+            return script.make_relocatable()
+        if not os.path.isdir(f"{script.prefix}/bin"):  # what is there is a wheel's own choice, such as /usr
+            self._notes.append(f"{quote(path)} is for the Python below {quote(script.prefix)}, which is not there, and stays so")
+        return None
+
+    def _is_ours(self, prefix: str) -> bool:
+        """Whether a script for an interpreter below `prefix` was made for this environment, or for one that this is a copy of."""
+        prefixes = self._options.prefixes
+        return prefix in prefixes or os.path.realpath(prefix) in prefixes or os.path.lexists(f"{prefix}/pyvenv.cfg")
 
     def _stage(self, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]) -> tuple[list[ManifestFile], list[str]]:
         """The rows of its manifest, their blobs staged, and what RECORD says wrongly. What is `unstored` is only compared."""

@@ -110,7 +110,7 @@ def _read(view: MergedView, directory: str, dist_info: str, problems: Problems) 
     points = view.read_small(f"{directory}/entry_points.txt", MAX_ENTRY_POINTS)
     entry_points = parse_entry_points(points, "entry_points.txt", problems) if points is not None else ()
     lenient = Problems(dist_info, allow_record_mismatch=True)  # rows without hash are looked at one by one
-    rows = parse_record(_require(view, f"{directory}/RECORD", MAX_RECORD, problems), dist_info, lenient)
+    rows = parse_record(_require(view, f"{directory}/RECORD", MAX_RECORD, problems), dist_info, lenient, is_installed=True)
     lenient.raise_any()
     problems.raise_any()
     return Installed(

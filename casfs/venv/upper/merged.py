@@ -14,6 +14,8 @@ from casfs.venv.upper.written import Writings, Written, WrittenKind
 
 CHUNK = 1 << 20
 
+_USUAL_MODES = (0o644, 0o755)  # of files in a tree
+
 Shown = Written | DirectoryNode | FileEntry
 
 
@@ -84,12 +86,20 @@ class MergedView:
         lower = self.find_lower(one.path)
         if one.kind is WrittenKind.DIRECTORY:
             return isinstance(lower, DirectoryNode)
-        if not isinstance(lower, FileEntry) or one.kind is not WrittenKind.FILE:
+        if not isinstance(lower, FileEntry) or one.kind not in {WrittenKind.FILE, WrittenKind.SYMLINK}:
             return one.kind is WrittenKind.WHITEOUT and lower is None
         node = self.file(lower)
+        if one.kind is WrittenKind.SYMLINK:
+            return node.kind is Kind.SYMLINK and self.writings.read_link(one.path) == b"".join(self.iter_content(lower))
         if (node.size, node.kind is Kind.EXECUTABLE) != (one.size, one.is_executable) or node.kind is Kind.SYMLINK:
             return False
         return self._digest(one) == node.digest
+
+    def is_mere_copy(self, one: Written) -> bool:
+        """Whether a file is the same, and has no other name, no attributes and a mode that the tree shows: nobody would miss it."""
+        if one.kind not in {WrittenKind.FILE, WrittenKind.SYMLINK} or one.links > 1 or not self.is_same(one):
+            return False
+        return one.kind is WrittenKind.SYMLINK or (one.mode in _USUAL_MODES and not self.writings.has_attributes(one.path))
 
     def _digest(self, one: Written) -> Digest | None:
         hasher = ContentHasher()

@@ -14,7 +14,7 @@ from casfs.venv.tree import DirectoryNode, Tree
 from casfs.venv.upper.merged import MergedView, find_entry
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode, source_of
 
-_USUAL_MODES = (0o644, 0o755)  # of files in a tree, and of directories (the second)
+_USUAL_MODE = 0o755  # of directories in a tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,21 @@ class UpperPlan:
 
 
 def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: Collection[str]) -> UpperPlan:
-    """What stays when `after` takes the place of the view's tree and shows the files `absorbed` itself."""
+    """What stays when `after` takes the place of the view's tree and shows itself what it has at the paths `absorbed`."""
     seen = MergedView(view.writings, after, read, view.blobs)
-    dropped = {one.path for one in view.writings.entries.values() if one.path in absorbed or _is_copy(one, seen)}
+    dropped = {one.path for one in view.writings.entries.values() if one.path in absorbed or seen.is_mere_copy(one)}
     dropped |= {path for path in view.writings.entries if is_bytecode(path) and _is_stale(source_of(path), seen, dropped)}
     entries = view.writings.entries.values()
     files = [one for one in entries if one.kind not in {WrittenKind.DIRECTORY, WrittenKind.WHITEOUT} and one.path not in dropped]
     caches = {f"{path.rpartition('/')[0]}/__pycache__" for path in absorbed if path.endswith(".py")}
     hidden = (path for path in _iter_hidden(view, after, read) if not _is_bytecode_in(caches, path))
-    whiteouts = [path for path in hidden if find_entry(after, path, read) is not None]
+    whiteouts = [path for path in hidden if path not in absorbed and find_entry(after, path, read) is not None]
     present = {one.path for one in entries if one.kind is WrittenKind.WHITEOUT}
     dropped |= present - {*whiteouts}
     directories = _kept_directories(seen, dropped, [*(one.path for one in files), *whiteouts])
     kept = sorted([*files, *directories], key=lambda one: one.path.split("/"))
     dropped |= {one.path for one in entries if one.kind is WrittenKind.DIRECTORY}.difference(one.path for one in directories)
     return UpperPlan(tuple(kept), tuple(whiteouts), len(dropped))
-
-
-def _is_copy(one: Written, seen: MergedView) -> bool:
-    """Whether a file was merely copied up, with the mode that it has below, and has no other name and no attributes."""
-    if one.kind is not WrittenKind.FILE or one.mode not in _USUAL_MODES or one.links > 1:
-        return False
-    return seen.is_same(one) and not seen.writings.has_attributes(one.path)
 
 
 def _is_stale(source: str, seen: MergedView, dropped: Collection[str]) -> bool:
@@ -86,9 +79,9 @@ def _kept_directories(seen: MergedView, dropped: Collection[str], contents: Iter
     emptied = {parent for path in dropped for parent in _parents(path)}
     kept = []
     for one in seen.writings.entries.values():
-        if one.kind is not WrittenKind.DIRECTORY:
+        if one.kind is not WrittenKind.DIRECTORY or one.path in dropped:
             continue
-        is_shown = isinstance(seen.find_lower(one.path), DirectoryNode) and one.mode == _USUAL_MODES[1]
+        is_shown = isinstance(seen.find_lower(one.path), DirectoryNode) and one.mode == _USUAL_MODE
         if one.path in needed or not (is_shown or one.path in emptied):
             kept.append(one)
     return [*kept, *_missing_parents(seen, kept, needed)]

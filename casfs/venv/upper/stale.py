@@ -1,4 +1,4 @@
-"""Stale bytecode in an upper layer, after a change of generation.
+"""Stale bytecode in an upper layer, after a change of generation; and what else nobody wrote of his own accord.
 
 Where the source is gone, the directory of its bytecode alone would let `import` find an empty package. And bytecode that says that it is
 not to be compared with its source (PEP 552, unchecked) would go on to run when the source below it is another one. Which sources changed
@@ -17,6 +17,7 @@ from casfs.store.uppers import current_upper, make_current, next_upper
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 from casfs.venv.upper.copying import build_upper
+from casfs.venv.upper.installed import site_packages
 from casfs.venv.upper.merged import MergedView
 from casfs.venv.upper.next_upper import plan_next_upper
 from casfs.venv.upper.written import OPEN_DIRECTORY, Writings, Written, WrittenKind, is_bytecode, parent_below, source_of
@@ -28,9 +29,16 @@ def find_stale_bytecode(environment: Environment) -> list[str]:
         return []
     with Writings(upper.files) as writings:
         view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
-        stale = _stale_files(view)
+        stale = [*_stale_files(view), *_stale_dist_infos(view)]
         parents = {"/".join(parts[:count]) for path in stale for parts in [path.split("/")] for count in range(1, len(parts))}
         return [*stale, *sorted((path for path in parents if view.find_lower(path) is None), reverse=True)]
+
+
+def _stale_dist_infos(view: MergedView) -> list[str]:
+    """Empty .dist-info directories of what went with the generation before: whoever changed their mode kept them in the upper layer."""
+    site, names = site_packages(view), view.writings.names
+    paths = [f"{site}/{name}" for name in names.get(site, ()) if name.endswith(".dist-info") and f"{site}/{name}" not in names]
+    return [path for path in paths if view.writings.entries[path].kind is WrittenKind.DIRECTORY and view.find_lower(path) is None]
 
 
 def _stale_files(view: MergedView) -> list[str]:
@@ -85,7 +93,7 @@ def tidy_upper(environment: Environment) -> None:
         tree, fill = Tree(environment.require()), LayerReader(environment.store).fill
         with Writings(upper.files) as writings:
             view = MergedView(writings, tree, fill, environment.store.pool)
-            if plan := plan_next_upper(view, tree, fill, _stale_files(view)):
+            if plan := plan_next_upper(view, tree, fill, [*_stale_files(view), *_stale_dist_infos(view)]):
                 upper = next_upper(environment)
                 build_upper(writings, plan, upper.files)
                 make_current(environment, upper)

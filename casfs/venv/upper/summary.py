@@ -1,7 +1,7 @@
 """A summary of an upper layer by distribution: what tools installed, upgraded and uninstalled, what was edited, and what belongs to nobody.
 
-Only what was written is looked at: the tree is asked about those paths alone. A file that was merely copied up, with the same bytes and the
-same executable bit, is no difference; it is remembered, since it would hide another version of itself.
+Only what was written is looked at: the tree is asked about those paths alone. A file that was merely copied up, with the same bytes and a
+usual mode, is no difference; it is remembered, since it would hide another version of itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from casfs.venv.upper.written import Written, WrittenKind, is_bytecode
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """One path, and what was done to it: "added", "edited" or "deleted"."""
+    """One path, and what was done to it: "added", "edited", "deleted", or "changed" if not its bytes but its mode, names or attributes."""
 
     path: str
     action: str
@@ -38,7 +38,8 @@ class ProjectSummary:
     files: int = 0
     size: int = 0
     edited: list[WrittenFile] = field(default_factory=list)
-    copied: list[str] = field(default_factory=list)  # same bytes as in the generation
+    copied: list[str] = field(default_factory=list)  # just as in the generation
+    paths: list[str] = field(default_factory=list)  # all that was written or deleted
 
     @property
     def is_edited_only(self) -> bool:
@@ -151,6 +152,7 @@ class _Summariser:
         elif (summary := self._owner_of.get(one.path)) is not None:
             summary.files += 1
             summary.size += one.size
+            summary.paths.append(one.path)
         else:
             self._add_file(one, lower)
 
@@ -171,18 +173,22 @@ class _Summariser:
         for owner in _owners(self._view, lower):
             if owner is None:
                 self._loose.append(WrittenFile(path, "deleted"))
-            elif (summary := self._project(owner)).is_edited_only:
+                continue
+            summary = self._project(owner)
+            summary.paths.append(path)
+            if summary.is_edited_only:
                 summary.edited.append(WrittenFile(path, "deleted"))
 
     def _add_file(self, one: Written, lower: DirectoryNode | FileEntry | None) -> None:
         owners = [owner for owner in _owners(self._view, lower) if owner]
-        is_same = self._view.is_same(one)
-        action = "edited" if lower is not None else "added"
+        is_copy = self._view.is_mere_copy(one)
+        action = "added" if lower is None else "changed" if self._view.is_same(one) else "edited"
         for owner in owners:
             summary = self._project(owner)
-            if is_same:
+            summary.paths.append(one.path)
+            if is_copy:
                 summary.copied.append(one.path)
             elif summary.is_edited_only:
                 summary.edited.append(WrittenFile(one.path, action, one.size))
-        if not is_same and not any(self._project(owner).is_edited_only for owner in owners):
+        if not is_copy and not any(self._project(owner).is_edited_only for owner in owners):
             self._loose.append(WrittenFile(one.path, action, one.size))

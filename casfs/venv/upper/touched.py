@@ -90,14 +90,14 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
 def describe_touch(one: ProjectSummary) -> str:
     """What was done to a project in a mount, and what can be done about it."""
     if cause := _cause(one):
-        return f"{one.name} was {cause} in the mounted environment; {_EITHER}"
+        return f"{one.name} was {cause} in the mounted environment; `casfs absorb` keeps that, `casfs reset {one.project}` throws it away"
     if one.edited:
         files = one.edited
         what = f"a file of {one.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {one.name} were changed"
-        return f"{what} in the mounted environment ({files[0].path}); `casfs reset` throws that away"
+        more = ": its mode, names or attributes" if files[0].action == "changed" else ""
+        return f"{what} in the mounted environment ({files[0].path}{more}); `casfs reset {one.project}` throws that away"
     return f"{one.name} was written to in the mounted environment ({one.copied[0]}), without a change; `casfs absorb` tidies that up"
 
 
-_EITHER = "`casfs absorb` keeps that, `casfs reset` throws it away"
 _EITHER_OF_MANY = "`casfs absorb` keeps them, `casfs reset` throws them away"
 _MOST_NAMED = 3

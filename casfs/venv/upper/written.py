@@ -125,6 +125,12 @@ class Writings:
             names = os.listxattr(f"/proc/self/fd/{parent}/{name}", follow_symlinks=False)
         return any(name.startswith("user.") and not re.match(r"user\.overlay\.(?!overlay\.)", name) for name in names)
 
+    def read_link(self, path: str) -> bytes | None:
+        """Where a symbolic link says that it leads; None if it is none any more."""
+        with contextlib.suppress(OSError), self.parent_of(path) as (parent, name):
+            return os.readlink(os.fsencode(name), dir_fd=parent)
+        return None
+
     def open_file(self, path: str) -> int:
         """A descriptor, open for reading, of a plain file. The caller closes it. Raises OSError for all else."""
         with self.parent_of(path) as (parent, name):

@@ -11,6 +11,7 @@ from scripts.bench.measures import (
     disk,
     growth,
     host,
+    image,
     imports,
     ingest,
     latency,
@@ -20,7 +21,6 @@ from scripts.bench.measures import (
     reads,
     ready,
     sharing,
-    twins,
     upper,
 )
 
@@ -29,7 +29,7 @@ Measure = Callable[[Bench], Iterator[Figure]]
 MEASURES: dict[str, Measure] = {
     "ready": ready.measure,
     "add": add.measure,
-    "twins": twins.measure,
+    "image": image.measure,
     "mounting": mounting.measure,
     "imports": imports.measure,
     "metadata": metadata.measure,

@@ -17,7 +17,7 @@ from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import without_bytecode
-from scripts.bench.ways import KERNEL_ON_FUSE, WAYS, Way
+from scripts.bench.ways import WAYS, Way
 
 _COUNTS, _QUICK_COUNTS = (1, 30, 300, 1000), (100,)
 _COMMANDS_S, _INSIDE_S = 11, 4  # for each count
@@ -32,11 +32,11 @@ _WHAT = {
 }
 
 _STEPS = {
-    "mount": "placing.make_place of an environment that is mounted nowhere",
+    "mount": "placing.make_place of an environment that is mounted nowhere; its image is written",
     "mount at a second place": "the same where it is mounted already: one more mount of its overlay",
     "swap": "placing.move_places to another generation, which is written before",
     "umount": "unmounting, and placing.end_unused_overlays",
-    "mount, the kernel's part": "make_overlay or make_nested_overlay, and attach_mount",
+    "mount, the kernel's part": "make_overlay and attach_mount; the image is mounted",
     "swap, the kernel's part": "the same beneath the old one (MOVE_MOUNT_BENEATH), which is then detached",
     "umount, the kernel's part": "umount2(2)",
 }
@@ -57,7 +57,7 @@ class _Scene:
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """For environments of 1 to 1,000 small distributions; of 100 if it must be quick. An overlay takes about 240 of them as twins."""
+    """For environments of 1 to 1,000 small distributions; of 100 if it must be quick."""
     counts = _QUICK_COUNTS if bench.is_quick else _COUNTS
     with bench.scratch("mounting") as folder:
         (folder / "wheels").mkdir()
@@ -96,8 +96,7 @@ def _take_commands(scene: _Scene, count: int, way: Way, number: int) -> Mapping[
     listed = time.perf_counter() - began
     imported = run([str(mountpoint / "bin/python"), "-c", "import bench_00000"], without_bytecode(scene.bench.env))
     seconds = {"mount": mount, "first import": imported}
-    if way != KERNEL_ON_FUSE:  # it would move to twins
-        seconds["rollback"] = store.casfs("--env", _environment(count), "rollback")
+    seconds["rollback"] = store.casfs("--env", _environment(count), "rollback", way=way)
     seconds["umount"] = store.umount(store.find(mountpoint))
     return {"first ls": listed, **{what: usage.seconds for what, usage in seconds.items()}}
 
@@ -114,7 +113,7 @@ def _measure_inside(scene: _Scene, count: int, ways: list[Way]) -> Iterator[Figu
 
 
 def _take_inside(scene: _Scene, count: int, way: Way, number: int) -> Mapping[str, float]:
-    with scene.bench.scratch("cycles") as folder, scene.store.twins_hidden(way):
+    with scene.bench.scratch("cycles") as folder:
         command = [scene.bench.tools.own_python, "-P", _INSIDE, str(scene.store.path), _environment(count), str(folder), "2"]
-        seconds = json.loads(run(command, scene.bench.env).output)
+        seconds = json.loads(run(command, {**scene.bench.env, **way.env}).output)
     return {what: values[-1] for what, values in seconds.items()}

@@ -95,8 +95,7 @@ def _take_mounts(scene: _Scene, way: Way, number: int) -> Mapping[str, float]:
     store.run_inside([["--env", f"e{one:03}", "add", *python, *scene.wheels] for one in range(scene.count)])
 
     def enter(numbers: range) -> list[Path]:
-        with store.twins_hidden(way):
-            store.run_inside([["--env", f"e{one:03}", "mount", *way.options, str(top / str(one))] for one in numbers])
+        store.run_inside([["--env", f"e{one:03}", "mount", *way.options, str(top / str(one))] for one in numbers], way)
         return [top / str(one) for one in numbers]
 
     found = _take(scene, _Tenants(store.path, scene.count, enter, lambda: store.find(top / "0").memory()[1]))

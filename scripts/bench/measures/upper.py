@@ -14,7 +14,7 @@ from scripts.bench.processes import Usage
 from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.tools import say
-from scripts.bench.ways import TWINS
+from scripts.bench.ways import IMAGE
 
 _BLOCKS = "blocks on disk, each inode counted once"
 _WHAT = {
@@ -42,7 +42,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     """Installing requests into an environment that is new and empty."""
     with bench.scratch("upper") as folder:
         store = bench.new_store(folder / "store")
-        if TWINS not in bench.ways():
+        if IMAGE not in bench.ways():
             say("upper: left out, for nobody can write into a mount here")
             return
         wheels = bench.wheels("small")

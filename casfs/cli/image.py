@@ -1,0 +1,31 @@
+"""image: the metadata image of the environment, for others to mount."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from casfs.cli.context import open_context
+from casfs.cli.export import writing_file
+from casfs.cli.output import format_size, note
+from casfs.store.reliance import require_present
+from casfs.store.shared import relying
+from casfs.venv.image.composefs import add_composefs_header
+from casfs.venv.image.erofs import TRUSTED
+from casfs.venv.image.image import ImageSpec, build_image
+
+
+def run_image(arguments: argparse.Namespace) -> None:
+    """casfs image"""
+    environment = open_context(arguments)
+    with relying(environment.store), writing_file(arguments.output) as file:
+        generation = environment.require()
+        require_present(environment, generation)
+        pieces = build_image(environment.store, ImageSpec(generation, TRUSTED) if arguments.composefs else ImageSpec(generation))
+        if arguments.composefs:
+            pieces = add_composefs_header(pieces)
+        size = sum(map(len, pieces))
+        for piece in pieces:
+            file.write(piece)
+    blobs = os.path.realpath(environment.store.pool.directory)
+    note(f"{arguments.output}: generation {generation.number}, {format_size(size)}; the files' bytes are in {blobs}")

@@ -1,1 +1,0 @@
-"""Manifests laid out as directories, which an overlay shows without asking any daemon."""
