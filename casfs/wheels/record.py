@@ -24,7 +24,7 @@ _SELF_AND_SIGNATURES = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _DIGEST_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
 _OTHER_BASE64 = str.maketrans("+/", "-_")
 _HEX = re.compile(r"[0-9a-f]+")
-_LEADING = re.compile(r"/+|(\./+)+")
+_LEADING = re.compile(r"^(?:/+|(?:\./+)+)")
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
