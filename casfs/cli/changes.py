@@ -78,7 +78,7 @@ def _naming_the_option() -> Iterator[None]:
         yield
     except RecordRefused as error:
         *others, last = error.reasons
-        raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel all the same") from None
+        raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel anyway") from None
 
 
 def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:

@@ -41,7 +41,7 @@ def _describe(collected: Collected, *, is_dry: bool) -> str:
     what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
     verb = "would free" if is_dry else "freed"
     if what or collected.size:
-        return f"{verb} {format_size(collected.size)}: {what or 'what an older casfs had made'}"
+        return f"{verb} {format_size(collected.size)}: {what or 'files of an older casfs'}"
     return "nothing to collect"
 
 

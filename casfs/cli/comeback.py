@@ -33,9 +33,9 @@ def bring_back_mounts(arguments: argparse.Namespace) -> None:
         try:
             _look_after(open_store(store_directory(arguments)))
         except (CasfsError, OSError) as error:
-            warn(f"what a daemon showed before it died was not mounted again: {error}")
+            warn(f"the mounts of a daemon that died were not mounted again: {error}")
         except SystemExit:  # of a daemon that could not start, and has said why
-            warn("what a daemon showed before it died was not mounted again")
+            warn("the mounts of a daemon that died were not mounted again")
 
 
 def _look_after(store: Store) -> None:

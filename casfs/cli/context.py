@@ -29,7 +29,7 @@ def store_directory(arguments: argparse.Namespace) -> str:
 
 def _expand(path: str) -> str:
     if (expanded := os.path.expanduser(path)).startswith("~"):
-        raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE")
+        raise StoreRefused(path, "there is no such home directory; name the store with --store or CASFS_STORE")
     return expanded
 
 

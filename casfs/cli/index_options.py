@@ -26,7 +26,7 @@ _WITH_VALUE = (
 _ALONE = (
     (("--no-index",), ("--no-index",), "ask no index"),
     (("--pre",), ("--prerelease", "allow"), "take pre-releases too"),
-    (("-U", "--upgrade"), ("--upgrade",), "let everything that is asked for, and what it needs, get newer versions"),
+    (("-U", "--upgrade"), ("--upgrade",), "upgrade everything that you ask for, and its requirements"),
     (("--no-deps",), ("--no-deps",), "add nothing that is only needed by others"),
     (("--offline",), ("--offline",), "use no network"),
 )

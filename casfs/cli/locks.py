@@ -111,7 +111,7 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
     reach, requirements = read_wish(reach, Wish((), [path]))
     asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
     if not asked.has_hashes:
-        warn(f"{hide_logins(path)}: it has no hashes, so what an index offers now is believed")
+        warn(f"{hide_logins(path)}: it has no hashes, so casfs trusts what the index offers now")
     question = Question(requirements, asked)
     verify(reach.uv, interpreter, question, directory, has_dependencies=False)
     made = compile_requirements(reach.uv, interpreter, requirements, directory, "--no-deps")

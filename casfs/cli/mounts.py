@@ -52,7 +52,7 @@ def run_mount(arguments: argparse.Namespace) -> None:
     if f"{mountpoint}/".startswith(f"{os.path.realpath(environment.store.root)}/"):
         raise MountRefused(mountpoint, "is in the store itself")
     if arguments.owner is not None and os.geteuid() != 0:
-        raise MountRefused(mountpoint, "only root can let the files of a mount belong to somebody (--owner)")
+        raise MountRefused(mountpoint, "only root can choose the owner of a mount's files (--owner)")
     if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):
         raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
     with _unmaking(mountpoint):
@@ -104,7 +104,7 @@ def open_to_mount(arguments: argparse.Namespace) -> Environment:
     if arguments.python is None and environment.name != DEFAULT_ENVIRONMENT and environment.current_number() is None:
         known = [one.name for one in iter_environments(environment.store) if os.path.lexists(f"{one.directory}/current")]
         if meant := find_slip(environment.name, known):
-            reason = f"there is no environment of this name; did you mean {meant!r}? With --python it is made all the same"
+            reason = f"there is no environment of this name; did you mean {meant!r}? `--python` makes it anyway"
             raise EnvironmentRefused(environment.name, reason)
     return environment
 

@@ -155,7 +155,7 @@ def refuse_odd_words(words: Sequence[str]) -> None:
 
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
     try:
-        with waiting("finding what fits together"):
+        with waiting("resolving"):
             return resolve(reach.uv, interpreter, question, directory)
     except FetchFailed as error:
         if not editable:
@@ -214,7 +214,7 @@ def obtaining(
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
-            warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
+            warn(f"{hide_logins(one.place)}: no SHA-256 is known, so its content can't be checked")
     with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
         arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
         files = [one for one in arrivals if isinstance(one.wheel, str)]

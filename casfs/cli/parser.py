@@ -20,13 +20,13 @@ _EXAMPLE = """example:
   casfs mount ~/project/.venv
   ~/project/.venv/bin/python -c 'import numpy'"""
 
-_ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
+_ROLLBACK = "return to an earlier generation by making a new one that equals it; no generation is lost"
 
 _SIGNS = "signs: + added, - removed, ~ another version or another origin, = already there"
 
 _LIST_HELP = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
 
-_RUN_DESCRIPTION = """Run a command in the environment, or in one of some wheels that vanishes afterwards.
+_RUN_DESCRIPTION = """Run a command in the environment, or in a temporary one made of some wheels.
 
 The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
 What it writes into the environment itself is kept in memory, seen by nobody else, and gone with it. No privilege is needed; a plain
@@ -93,7 +93,7 @@ def _builders() -> dict[str, Callable[[Commands], None]]:
 
 
 def _add_help_command(commands: Commands) -> None:
-    text = "say what there is to type, or how one command is used"
+    text = "list the commands, or explain one"
     commands.add("help", "helping:run_help", text, "casfs help add").add_argument("words", nargs="*", metavar="COMMAND", help="a command")
 
 
@@ -102,7 +102,7 @@ def _add_add_command(commands: Commands) -> None:
     add = commands.add("add", "add:run_add", text, f"casfs add 'pandas>=2' --python 3.12\n\n{_SIGNS}")
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
     _add_requirements_files(add)
-    text = "a project whose files are used where they are, so that what you edit counts at once (repeatable)"
+    text = "a project that is used where it is, so that edits count at once (repeatable)"
     _add_paths(add, "-e", "--editable", metavar="PROJECT", help=text)
     add.set_defaults(usage_error=add.error)
     add_index_options(add)
@@ -141,12 +141,12 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 
 
 def _add_lock_commands(commands: Commands) -> None:
-    text = "make the environment what a lock file says, and nothing else"
+    text = "make the environment exactly what a lock file says"
     sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_choice(sync)
-    sync.add_argument("--show-left-out", action="store_true", help="name what the markers of the lock leave out, each with its marker")
+    sync.add_argument("--show-left-out", action="store_true", help="name each requirement that a marker of the lock leaves out")
     _add_shared_pool(sync)
     _add_manner(sync)
     _add_json(sync)
@@ -192,7 +192,7 @@ def _add_plain_commands(commands: Commands) -> None:
     where = export.add_mutually_exclusive_group(required=True)
     text = "where: nothing, or an empty directory; it appears when all of it is there"
     where.add_argument("directory", nargs="?", metavar="DIR", help=text)
-    where.add_argument("--tar", metavar="FILE", help="write a tar archive, the same for all who do (-: standard output)")
+    where.add_argument("--tar", metavar="FILE", help="write a tar archive, byte for byte reproducible (-: standard output)")
     text = "write the environment's metadata image (EROFS), which an overlay shows with the pool's files"
     image = commands.add("image", "image:run_image", text, "casfs image -o project.erofs")
     image.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it (-: standard output)")
@@ -212,7 +212,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_no_compile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; what the pool has is used all the same")
+    parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; bytecode that the pool has is still used")
 
 
 def _add_upper_commands(commands: Commands) -> None:
@@ -222,7 +222,7 @@ def _add_upper_commands(commands: Commands) -> None:
     _add_no_compile(absorb := commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
     _add_json(absorb)
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
-    text = "a project of which alone what was done to it is thrown away (default: all that was written)"
+    text = "throw away only the changes to this project (default: all changes)"
     reset.add_argument("names", nargs="*", metavar="NAME", help=text)
     reset.add_argument("--yes", action="store_true", help="without asking")
 
@@ -236,7 +236,7 @@ def _add_list_commands(commands: Commands) -> None:
 
 
 def _add_look_commands(commands: Commands) -> None:
-    _add_status(commands, "show what is mounted, by which process, and what it was asked", "casfs status --watch")
+    _add_status(commands, "show the mounts, the processes that serve them, and their requests", "casfs status --watch")
     commands.add("metrics", "metrics:run_metrics", "print what the daemons do, for Prometheus", "casfs metrics")
 
 
@@ -254,20 +254,20 @@ def _add_check_commands(commands: Commands) -> None:
 
 
 def _add_collect_command(commands: Commands) -> None:
-    text = "remove what nothing needs from the store: what removed environments, and commands that were killed, have left"
+    text = "remove files that nothing needs from the store, such as those of removed environments and killed commands"
     collect = commands.add("collect", "collect:run_collect", text, "casfs collect --unused-wheels --keep 3")
     text = "also wheels that no environment has; until then adding them again costs nothing, and other stores may rely on them"
     collect.add_argument("--unused-wheels", action="store_true", help=text)
     text = "first drop older generations of each environment that is not mounted, all but the newest N (default: drop none)"
     collect.add_argument("--keep", type=_positive, metavar="N", help=text)
-    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be removed")
     _add_json(collect)
 
 
 def _add_environment_commands(commands: Commands) -> None:
     environments = commands.add("env", "", "list, change or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
-    text = "list the environments: what they are for, what they hold, and where they are mounted"
+    text = "list the environments with their interpreters, sizes and mounts"
     _add_json(actions.add("list", "environments:run_list", text, "casfs env list --json"))
     text = "remove environments, with their generations and what was written into their mounts; the pool keeps its files"
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
@@ -288,13 +288,13 @@ def _add_pool_commands(commands: Commands) -> None:
         action = actions.add(name, f"pools:run_{name}", text, f"casfs pool {name} /srv/casfs")
         action.add_argument("directory", metavar="DIR", help="a store that this one may read")
         if name == "remove":
-            action.add_argument("--force", action="store_true", help="even if an environment needs what only this pool has")
+            action.add_argument("--force", action="store_true", help="even if an environment needs files that only this pool has")
     _add_warm(actions)
     _add_json(actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list"))
 
 
 def _add_warm(actions: Commands) -> None:
-    text = "fill the pool ahead of users with what requirements need, each resolved by itself, and compile it"
+    text = "fill the pool ahead of users: resolve each requirement by itself, fetch all that it needs, compile it"
     warm = actions.add("warm", "warm:run_warm", text, "casfs pool warm -r popular.txt --python 3.12 --python 3.13")
     warm.add_argument("what", nargs="*", metavar="WHAT", help="a requirement")
     _add_requirements_files(warm)
@@ -366,7 +366,7 @@ def _add_mount_commands(commands: Commands) -> None:
     mount.add_argument(
         "--into", type=_positive, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)"
     )
-    mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    mount.add_argument("--read-only", action="store_true", help="make it read-only")
     text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
     mount.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
     mount.add_argument(

@@ -143,7 +143,7 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
             enter_namespace()
             theirs.close()  # so that a daemon that has ended is noticed
             if reason := show_scene(scene, ours):
-                warn(f"the environment is read-only, and without what tools wrote into it: {reason}")
+                warn(f"the environment is read-only and does not show what tools wrote into it: {reason}")
 
         return Foreground(Start(prepare, command, _environ(environment, directory), umask))
 

@@ -176,7 +176,7 @@ def note_what_is_missing(environment: Environment) -> None:
     found = [format_count(installed, "distribution")] if installed else []
     found += [format_count(summary.files_of_nobody, "file")] if summary.files_of_nobody else []
     what = " and ".join(found)
-    note(f"not part of it, since changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")
+    note(f"not part of it, because it was changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")
 
 
 def _say_summary(summary: Summary, most: int | None) -> None:

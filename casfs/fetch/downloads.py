@@ -79,7 +79,7 @@ def fetch_all(downloads: Sequence[Download], access: Access, report: ReportAll) 
     finally:
         work.stop.set()
         for line in work.lines:
-            line.cut("nobody waits for it any more")
+            line.cut("it is not needed any more")
         for thread in threads:
             if thread.is_alive():
                 thread.join(_END_WAIT_S)

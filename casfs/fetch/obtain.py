@@ -53,7 +53,9 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
     plans = [_plan(store, one, means.directory, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
         if means.access.is_offline:
-            raise FetchFailed(split_login(downloads[0].url)[0], "is not in the store, and was not fetched since you asked to stay offline")
+            raise FetchFailed(
+                split_login(downloads[0].url)[0], "is not in the store, and was not fetched because you asked to stay offline"
+            )
         from casfs.fetch.downloads import fetch_all
 
         fetch_all(downloads, means.access, means.report)
@@ -158,4 +160,4 @@ def _check_file(path: str, locked: Locked) -> None:
             found_hashes = {(algorithm, hash_file(file, algorithm)) for algorithm in sorted({algorithm for algorithm, _ in group})}
             if not group & found_hashes:
                 said = ", ".join(f"{algorithm}:{value}" for algorithm, value in sorted(found_hashes))
-                raise FetchFailed(shown, f"has {said}, which is none of the hashes that are given for it")
+                raise FetchFailed(shown, f"has {said}, which is not one of the given hashes")

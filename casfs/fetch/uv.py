@@ -120,7 +120,7 @@ class Uv:
                 timeout=limit_s,
             )
         except subprocess.TimeoutExpired:
-            raise FetchFailed("uv", f"was ended, since it took longer than {limit_s:g} seconds") from None
+            raise FetchFailed("uv", f"was ended because it took longer than {limit_s:g} seconds") from None
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
         told = done.stderr or b""

@@ -53,7 +53,7 @@ def parse_handover(text: str) -> Handover:
     """What `to_text` gave. Raises ValueError."""
     numbers = [int(one) for one in text.split(",")]
     if len(numbers) != len(fields(Handover)) or min(numbers) < 0:
-        raise ValueError(f"is no handover: {text!r}")
+        raise ValueError(f"is not a handover: {text!r}")
     return Handover(*numbers)
 
 
@@ -105,7 +105,7 @@ class Daemon:
             loss = Supervisor(session, serve_life, when_serving, upgrade).run()
         if not loss:
             return None
-        keep_log(self._store, lease, f"{loss}: what was shown is mounted again")
+        keep_log(self._store, lease, f"{loss}: its mounts are mounted again")
         return Lost(lease.environment, lease.mountpoint, loss)
 
     def _is_worker(self, pid: int) -> bool:

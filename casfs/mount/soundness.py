@@ -48,7 +48,7 @@ class Soundness:
                 problem = "the blob does not have the bytes that its name promises"
                 break
             if os.path.lexists(path):
-                problem = f"the blob is no plain file of {node.size} bytes"
+                problem = f"the blob is not a plain file of {node.size} bytes"
         raise StoreDamaged(path, problem)
 
     def _is_sound(self, node: FileNode, path: str, facts: Facts) -> bool:

@@ -129,7 +129,7 @@ def _create(path: str) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
     names = set(os.listdir(path))
     if "format" in names:
-        return  # somebody else has made it meanwhile
+        return  # another process has made it meanwhile
     strangers = sorted(names - {*DIRECTORIES, "locks", "config.toml", "identity", "identity.new"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")

@@ -93,7 +93,7 @@ def _parse_row(row: list[str], dist_info: str, problems: Problems) -> RecordEntr
     if digest is None and (digest := _parse_hash(algorithm, value.rstrip("=").translate(_OTHER_BASE64))):
         problems.remark("RECORD has hashes that are padded, or in the base64 that is not for URLs")
     if digest is None:
-        problems.add_record(path, f"has a hash in RECORD that is no {algorithm} in unpadded URL-safe base64")
+        problems.add_record(path, f"has a hash in RECORD that is not a {algorithm} in unpadded URL-safe base64")
         return None
     return RecordEntry(path, algorithm, digest, int(row[2]) if row[2] else None)
 

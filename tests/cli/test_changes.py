@@ -194,7 +194,7 @@ def test_record_mismatch_is_refused_unless_allowed_and_is_remembered(casfs: Casf
     done = casfs.run("add", wheel, code=1)
     assert "demo/__init__.py" in done.stderr
     assert "RECORD" in done.stderr
-    assert done.stderr.count("; --allow-record-mismatch takes the wheel all the same\n") == 1
+    assert done.stderr.count("; --allow-record-mismatch takes the wheel anyway\n") == 1
     done = casfs.add("--allow-record-mismatch", wheel)
     assert done.stdout == "+ demo 1.0\n"
     assert "warning" in done.stderr

@@ -98,7 +98,7 @@ def test_markers_extras_and_groups_decide(casfs: Casfs, index: PackageIndex) -> 
     for words, expected in _PYLOCK_WAYS.items():
         casfs.run("sync", lock, *words.split())
         assert {*listed(casfs)} == {*expected.split()}, words
-    assert "group 'test': can't be had alone" in casfs.run("sync", lock, "--only-group", "test", code=1).stderr
+    assert "group 'test': can't be taken alone" in casfs.run("sync", lock, "--only-group", "test", code=1).stderr
     assert "extra 'none': is not in it" in casfs.run("sync", lock, "--extra", "none", code=1).stderr
 
 
@@ -237,7 +237,7 @@ def test_hashes_of_a_requirements_file_are_compared(casfs: Casfs, index: Package
     path = casfs.directory / "requirements.txt"
     path.write_text(f"one==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
     before = casfs.generation()
-    assert "is none of those" in casfs.run(*command, path, code=1).stderr
+    assert "is not one of those" in casfs.run(*command, path, code=1).stderr
     assert casfs.generation() == before
     assert index.fetched() == []
     path.write_text(f"one==1.0 \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{index.digests['one-1.0-py3-none-any.whl']}\n")

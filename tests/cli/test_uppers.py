@@ -74,7 +74,7 @@ def test_lock_and_sync_say_what_of_the_mounts_is_not_in_it(casfs: Casfs, mounted
     assert casfs.run("lock", "--output", lock).stderr == ""
     mounted.install("fresh", "3.0")
     mounted.write(f"{mounted.site}/mine.py", b"mine")
-    said = "not part of it, since changed in a mount: 1 distribution and 1 file; `casfs diff` names them, `casfs absorb`"
+    said = "not part of it, because it was changed in a mount: 1 distribution and 1 file; `casfs diff` names them, `casfs absorb`"
     for words in (("lock", "--output", lock), ("sync", lock)):
         assert said in casfs.run(*words).stderr.splitlines()[-1]
 

@@ -70,7 +70,7 @@ def test_marker_that_no_lock_may_have_is_told(tmp_path: Path, interpreter: Inter
     path = write_lock(tmp_path, "extra == 'more'")
     with pytest.raises(LockRefused) as caught:
         read_whole_lock(path, interpreter)
-    assert str(caught.value) == f"{path}: marker 'extra': is none that a lock may have"
+    assert str(caught.value) == f"{path}: marker 'extra': is not one that a lock may have"
 
 
 def test_lock_that_another_was_made_of_is_the_one_that_is_named(tmp_path: Path, interpreter: Interpreter) -> None:

@@ -86,7 +86,7 @@ class Asked:
         for line in self.lines if lines is None else lines:
             is_unnamed = line.groups and not line.project and line.is_for(self.markers)
             if is_unnamed and real_place(line.place) not in places:
-                reasons.append(f"{line.where}: nobody knows what its hash belongs to; write `NAME @ URL`")
+                reasons.append(f"{line.where}: it is not clear which file its hash is of; write `NAME @ URL`")
         if reasons:
             raise FetchFailed("requirements with hashes", *reasons)
         return [one for one, _ in compared if isinstance(one, Locked)]
@@ -117,7 +117,7 @@ class Asked:
         known = {("sha256", str(one.digest))} if one.digest else set()
         for group, where in groups:
             if one.digest and not group & known and {algorithm for algorithm, _ in group} == {"sha256"}:
-                return f"its SHA-256 {one.digest} is none of those of {where}"
+                return f"its SHA-256 {one.digest} is not one of those of {where}"
         return replace(one, checks=tuple(group for group, _ in groups if not group & known)) if groups else one
 
     def _lines(self, project: str, version: str, place: str) -> list[Line]:

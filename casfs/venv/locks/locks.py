@@ -165,14 +165,14 @@ def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: s
     markers: Any = dict(interpreter.markers)
     if choice.only_groups:
         raise InvalidValue(
-            f"group {choice.only_groups[0]!r}", "can't be had alone: only a uv.lock or a poetry.lock says what is in no group"
+            f"group {choice.only_groups[0]!r}", "can't be taken alone: only a uv.lock or a poetry.lock says which packages are in no group"
         )
     extras = choice.choose_extras(lock.extras or ())
     groups = choice.choose_groups(lock.dependency_groups or (), lock.default_groups or ())
     try:
         selected = list(lock.select(environment=markers, tags=tags, extras=extras, dependency_groups=groups))
     except KeyError as error:  # `extra`, which markers of other files may have
-        raise InvalidValue(f"marker {error}", "is none that a lock may have") from None
+        raise InvalidValue(f"marker {error}", "is not one that a lock may have") from None
     locked = [
         replace(
             _locked(package.name, str(package.version or ""), source, package.is_direct, directory),

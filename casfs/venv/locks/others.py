@@ -11,7 +11,7 @@ from casfs.errors import LockRefused
 _REQUIREMENTS = "> requirements.txt` writes what `casfs sync` reads"
 _CONDA = "is a list of conda's packages, which casfs can't have; `casfs add` takes those of a package index by name"
 _PIPENV = f"is Pipenv's; `pipenv requirements {_REQUIREMENTS}"
-_PROJECT = "says what a project asks for, and locks nothing; {}`casfs add -e {}` adds the project with all that it needs"
+_PROJECT = "lists what a project requires, but locks nothing; {}`casfs add -e {}` adds the project with its requirements"
 
 _PYLOCK = re.compile(r"pylock\.([^.]+\.)?toml")  # PEP 751
 _NAMES = "pylock.toml or pylock.NAME.toml, with no dot in NAME"

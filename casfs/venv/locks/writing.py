@@ -49,7 +49,7 @@ def format_pylock(generation: Generation, read_direct_url: Callable[[Distributio
 def _describe_installed(which: Sequence[Distribution]) -> str:
     tools = " and ".join(sorted({one.origin for one in which}))
     words = " ".join(shlex.quote(f"{one.project}=={one.version}") for one in which)
-    return f"installed by {tools} in the mounted environment, and nobody knows from where; `casfs add {words}` takes it from an index"
+    return f"installed by {tools} in the mounted environment, from an unknown source; `casfs add {words}` takes it from an index"
 
 
 def _format_package(one: Distribution, source: Source) -> dict[str, Any]:
