@@ -29,6 +29,8 @@ _COUNTED = ("wheels", "installing")
 """What is told with a number of wheels in place of bytes."""
 
 
+_MAX_NAME, _BAR_WIDTH = 30, 20  # so that a line of 80 columns also holds bytes and time
+
 _quiet: list[bool] = []
 """Not empty if only results, warnings and errors are wanted (-q). A process runs one command."""
 
@@ -178,7 +180,7 @@ def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
     with contextlib.ExitStack() as stack:
 
         def show(name: str, done: int, total: int) -> None:
-            if total >= (_SLOW_WHEELS if name in _COUNTED else _SLOW_SOURCES if name == "bytecode" else _SLOW_BYTES):
+            if total >= (_SLOW_WHEELS if name in _COUNTED else _SLOW_SOURCES if name == "compiling" else _SLOW_BYTES):
                 if name not in bars:
                     stack.close()  # one bar at a time: two would write over each other
                     bars.clear()
@@ -193,8 +195,10 @@ def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[
     """Something to call with what is done, and, if that changed, `description` and `total`."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn() if is_count else DownloadColumn(), TimeRemainingColumn())
+    name_column = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_MAX_NAME))
+    columns = (name_column, BarColumn(_BAR_WIDTH), MofNCompleteColumn() if is_count else DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=total)
         yield lambda done, **more: progress.update(task, completed=done, **more)

@@ -282,7 +282,7 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
             draft.new_files += unpacked.is_new
             draft.new_bytes += unpacked.is_new and unpacked.file.size
             done += unpacked.file.size
-            request.progress(wheel.filename, done, total)
+            request.progress(f"{about.name} {about.version}", done, total)
     if problems and not request.allow_record_mismatch:
         raise RecordRefused(draft.path, *sorted(problems))
     draft.content = build_manifest(_describe(wheel, draft.digest, tuple(problems)), files)

@@ -155,7 +155,7 @@ def test_generations_tells_each_with_its_command(filled: Casfs) -> None:
 
 
 def test_status_of_a_store_with_nothing_mounted(casfs: Casfs) -> None:
-    scrub = {"rate": 10_000_000, "position": 0, "began": None, "ended": None, "bytes": 0, "damaged": []}
+    scrub: dict[str, object] = {"rate": 10_000_000, "position": 0, "began": None, "ended": None, "bytes": 0, "damaged": []}
     assert read_json(casfs, "status") == {"store": str(casfs.store), "daemons": [], "mounts": [], "runs": [], "scrub": scrub}
     assert casfs.run("status").stdout == f"store {casfs.store}\nnothing is mounted\n"
 

@@ -230,7 +230,7 @@ def test_progress_ends_with_all_bytes(store, place):
     [one] = ingest(store, place, make_wheel({"a": b"1" * 1000, "b": b"2" * 300_000}), request=request)
     total = one.content.total_size
     assert told.pop() == (ALL_WHEELS, 1, 1)
-    assert told[-1] == ("demo-1.0-py3-none-any.whl", total, total)
+    assert told[-1] == ("demo 1.0", total, total)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
