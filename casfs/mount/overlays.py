@@ -212,7 +212,7 @@ def _locked_uppers(store: Store, environment: str, *, must_wait: bool = True) ->
 
 def heal_overlays(store: Store) -> None:
     """After a command was killed: overlays that nobody remembers end, and those that it has left frozen can be written to again."""
-    _end_lost(store)
+    end_lost(store)
     for overlay in iter_overlays(store):
         with _locked_uppers(store, overlay.environment, must_wait=False) as is_locked, contextlib.suppress(OSError):
             upper = current_upper(Environment(store, overlay.environment))
@@ -221,7 +221,7 @@ def heal_overlays(store: Store) -> None:
                 _thaw([anchor for _, anchor in overlay.anchors])
 
 
-def _end_lost(store: Store) -> None:
+def end_lost(store: Store) -> None:
     """End overlays that were made but not remembered, or not ended when they were forgotten."""
     known = {token for overlay in iter_remembered_overlays(store) for token, _ in overlay.anchors}
     anchors = list(iter_anchors(store))
