@@ -75,13 +75,28 @@ def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
     try:
         if not by_loop:
             try:
-                return kernel.make_mount("erofs", [("source", f"/proc/self/fd/{image}")], is_read_only=True)
+                return _mount_file(store, image)
             except OSError as error:
                 if error.errno not in _NOT_BACKED:
                     raise
         return _mount_by_loop(image)
     finally:
         os.close(image)
+
+
+def _mount_file(store: Store, image: int) -> int:
+    """Descriptor of a detached mount of an open file.
+
+    The kernel tells everybody the path that it was given as the mount's source. /proc/self/fd/3 would be another file to each process that
+    reads it, so it is given a link, which is gone then.
+    """
+    source = f"/proc/self/fd/{image}"
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a full disk
+            link = f"{stack.enter_context(store.batch()).directory}/image"
+            os.symlink(source, link)
+            source = link
+        return kernel.make_mount("erofs", [("source", source)], is_read_only=True)
 
 
 def _write_image(store: Store, spec: ImageSpec) -> int:
