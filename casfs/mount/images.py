@@ -57,6 +57,17 @@ def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tu
     return uuid, path
 
 
+def open_image(store: Store, spec: ImageSpec) -> int:
+    """Descriptor of a detached mount of an image, which nothing remembers: one that is attached, or a new one. No place need be locked.
+
+    Raises as `require_image` does; whether an overlay reads through it is for the caller to see.
+    """
+    if (path := find_anchor(store, _TOKEN + spec.uuid.hex())) is not None and is_attached(path):
+        with contextlib.suppress(OSError):  # it has just been ended
+            return kernel.clone_mount(path)
+    return _mount_image(store, spec, by_loop=False)
+
+
 def end_image(store: Store, uuid: str) -> None:
     """Let an image go that no overlay needs any more; it lives on for as long as one has it."""
     if (path := find_anchor(store, _TOKEN + uuid)) is not None:

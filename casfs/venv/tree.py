@@ -12,7 +12,7 @@ can be answered, and `add_content` takes what was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from casfs.digest import Digest, checksum_bytes
@@ -186,6 +186,24 @@ class Tree:
     def total_size(self) -> int:
         """Bytes of all files."""
         return sum(layer.layer.size for layer in self.layers)
+
+
+ReadLayers = Callable[[Tree, list[int]], None]
+"""Reads these layers and gives the tree what they hold."""
+
+
+def read_entries(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> dict[str, DirectoryNode | FileEntry]:
+    """The entries of a directory, after reading what they need."""
+    if layers := tree.unread_for_entries(directory):
+        read(tree, layers)
+    return tree.entries(directory)
+
+
+def read_file(tree: Tree, entry: FileEntry, read: ReadLayers) -> FileNode:
+    """The file at an entry, after reading what it needs."""
+    if layers := tree.unread_for_files([entry]):
+        read(tree, layers)
+    return tree.file(entry)
 
 
 def show_path(path: str, python_directory: str) -> str:

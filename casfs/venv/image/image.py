@@ -11,6 +11,7 @@ Equal generations have equal images, byte for byte; which is what their UUID say
 from __future__ import annotations
 
 import dataclasses
+import functools
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import NamedTuple
 
 from casfs.digest import Digest, digest_bytes
 from casfs.store.generations import Generation, Layer, Outline
+from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
-from casfs.venv.differences import ReadLayers, read_entries
 from casfs.venv.image.erofs import (
     BLOCK,
     DIRECTORY,
@@ -38,8 +39,7 @@ from casfs.venv.image.erofs import (
     write_slot,
 )
 from casfs.venv.image.fragments import Fragment, read_fragment
-from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileEntry, Tree
+from casfs.venv.tree import Content, DirectoryNode, FileEntry, ReadLayers, Tree, read_entries
 
 _FORM = "casfs image 1"
 
@@ -68,7 +68,13 @@ def build_image(store: Store, spec: ImageSpec) -> list[memoryview]:
     layers = spec.generation.layers
     fragments = [read_fragment(store, one.manifest, spec.namespace, has_distribution=index > 0) for index, one in enumerate(layers)]
     tree = Tree(_with_open_directories(spec.generation, fragments))
-    return _Image(fragments, spec).build(tree, LayerReader(store).fill)
+    return _Image(fragments, spec).build(tree, functools.partial(_read_layers, store))
+
+
+def _read_layers(store: Store, tree: Tree, layers: list[int]) -> None:
+    """As a LayerReader does, which knows older identities too: in an image there are none."""
+    for index in layers:
+        tree.add_content(index, Content(read_manifest(store, tree.layers[index].layer.manifest), {}))
 
 
 def _with_open_directories(generation: Generation, fragments: Sequence[Fragment]) -> Generation:
