@@ -17,15 +17,12 @@ from dataclasses import dataclass
 from casfs.digest import Digest
 from casfs.errors import CasfsError, MountRefused, reason_of
 from casfs.mount import kernel
-from casfs.mount.images import require_image
 from casfs.mount.overlay import DIRECT_SINCE, Layers, Lower, forced_way, kernel_release, make_nested_overlay, make_overlay
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import Lease
 from casfs.store.store import Store
 from casfs.store.uppers import Upper
-from casfs.venv.image.erofs import TRUSTED, USER
-from casfs.venv.image.image import ImageSpec
 
 IMAGE, FUSE = "image", "fuse"
 
@@ -72,6 +69,10 @@ class Opened:
 
 def open_fastest(store: Store, require_host: RequireHost, spec: OverlaySpec) -> Opened:
     """The overlay in the fastest way that works. Raises OSError, MountRefused. Call it with the places locked."""
+    from casfs.mount.images import require_image
+    from casfs.venv.image.erofs import TRUSTED, USER
+    from casfs.venv.image.image import ImageSpec
+
     why = "it was asked for"
     for name in forced_way or _likely_ways():
         if name == "fuse":
@@ -105,6 +106,7 @@ def _open_on_image(path: str, spec: OverlaySpec, *, is_nested: bool) -> int:
 def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
     """A detached overlay of the host's own file system. Raises OSError."""
     from casfs.mount.control import Request, ask_daemon, raise_problem
+    from casfs.venv.image.erofs import TRUSTED, USER
 
     def layers(attributes: str) -> Layers:
         request = Request("show", spec.environment.name, *spec.owner, spec.generation.number, attributes)

@@ -10,7 +10,6 @@ Equal generations have equal images, byte for byte; which is what their UUID say
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from array import array
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from casfs.digest import Digest, digest_bytes
-from casfs.store.generations import Generation, Layer, Outline
+from casfs.store.generations import Generation
 from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
 from casfs.venv.image.erofs import (
@@ -67,7 +66,10 @@ def build_image(store: Store, spec: ImageSpec) -> list[memoryview]:
     """
     layers = spec.generation.layers
     fragments = [read_fragment(store, one.manifest, spec.namespace, has_distribution=index > 0) for index, one in enumerate(layers)]
-    tree = Tree(_with_open_directories(spec.generation, fragments))
+    tree = Tree(spec.generation)
+    for index, fragment in enumerate(fragments):
+        if fragment.open:  # no manifest need be read for these directories
+            tree.add_outline(index, fragment.open)
     return _Image(fragments, spec).build(tree, functools.partial(_read_layers, store))
 
 
@@ -77,21 +79,7 @@ def _read_layers(store: Store, tree: Tree, layers: list[int]) -> None:
         tree.add_content(index, Content(read_manifest(store, tree.layers[index].layer.manifest), {}))
 
 
-def _with_open_directories(generation: Generation, fragments: Sequence[Fragment]) -> Generation:
-    """The generation with what fragments say of directories that are not in them, so that no manifest need be read for these."""
-
-    def extend(layer: Layer, fragment: Fragment) -> Layer:
-        outline = layer.outline
-        return dataclasses.replace(layer, outline=Outline({**outline.directories, **fragment.open}, outline.paths))
-
-    skeleton, *others = map(extend, generation.layers, fragments)
-    pairs = zip(generation.distributions, others[::2], others[1::2], strict=True)
-    distributions = tuple(dataclasses.replace(one, files=files, installation=more) for one, files, more in pairs)
-    return dataclasses.replace(generation, skeleton=skeleton, distributions=distributions)
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(NamedTuple):
     """A fragment in an image."""
 
     fragment: Fragment
