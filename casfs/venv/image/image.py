@@ -142,7 +142,7 @@ class _Image:
                 if isinstance(entry, FileEntry):
                     entries.append(self._placed[entry.layer].entry(shown, entry.row))
                 else:
-                    below.append(self._made.get(entry.path) or self._find(entry))
+                    below.append(self._made[entry.path])
                     entries.append((shown, below[-1].slot, DIRECTORY))
             if directory is tree.root:
                 slot, inode = ROOT_SLOT, self._area.add_root(entries, directory.mtime_ns)
@@ -183,11 +183,6 @@ class _Image:
         self._add(words)
         return [_Placed(fragment, first_slot, words, base) for base in fragment.bases]
 
-    def _find(self, directory: DirectoryNode) -> _Made:
-        made = self._find_packed(directory)
-        assert made is not None, "an open directory was made before"
-        return made
-
     def _find_packed(self, directory: DirectoryNode) -> _Made | None:
         """A directory that one fragment has as it is shown, with all its parts."""
         made, *others = [self._placed[part.layer].directory(part.row) for part in directory.parts]
@@ -198,8 +193,12 @@ class _Image:
         waiting = [tree.root]
         while waiting:
             yield (directory := waiting.pop())
-            entries = read_entries(tree, directory, read).values()
-            waiting += [entry for entry in entries if isinstance(entry, DirectoryNode) and self._find_packed(entry) is None]
+            for entry in read_entries(tree, directory, read).values():
+                if isinstance(entry, DirectoryNode):
+                    if (made := self._find_packed(entry)) is not None:
+                        self._made[entry.path] = made
+                    else:
+                        waiting.append(entry)
 
     def _add(self, piece: bytes | bytearray | array[int]) -> None:
         self._pieces.append(piece)
