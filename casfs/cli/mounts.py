@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_of_dead_interpreter
+from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_if_dead, warn_of_dead_interpreter
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, host_on_demand, start_beside
 from casfs.cli.output import note
@@ -20,6 +20,7 @@ from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
+from casfs.mount.overlays import find_shown
 from casfs.mount.places import (
     KERNEL,
     PLAIN,
@@ -113,7 +114,12 @@ def require_generation(environment: Environment, python: str | None, with_pip: b
     """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter.
 
     `with_pip`: whether bin has something that stands in for pip from now on; None leaves that as it is.
+
+    What is shown already is not looked at again: it was there when it was first mounted, and its overlay needs no generation read.
     """
+    if python is None and with_pip is None and (executable := find_shown(environment.store, environment.name)):
+        warn_if_dead(environment, executable)
+        return
     if (current := environment.current()) is not None:
         if python is not None:
             choose_interpreter(environment, python)

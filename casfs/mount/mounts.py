@@ -187,12 +187,12 @@ def _find_mount_of(fd: int) -> Mount | None:
 
 def iter_users(path: str) -> Iterator[tuple[int, str]]:
     """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look."""
-    yield from _iter_processes(path, lambda process: itertools.chain(_iter_open(process), _iter_mapped(process)))
+    yield from _iter_processes(path, lambda process: itertools.chain(_iter_open(process), _iter_mapped(process, path)))
 
 
 def _iter_mapping(path: str) -> Iterator[tuple[int, str]]:
     """Those that have a file of the mount in memory."""
-    yield from _iter_processes(path, _iter_mapped)
+    yield from _iter_processes(path, lambda process: _iter_mapped(process, path))
 
 
 def _iter_processes(path: str, iter_used: Callable[[str], Iterable[str]]) -> Iterator[tuple[int, str]]:
@@ -210,11 +210,13 @@ def _iter_open(process: str) -> Iterator[str]:
                 yield os.readlink(link)
 
 
-def _iter_mapped(process: str) -> Iterator[str]:
-    """Paths of the files that a process has in memory (proc_pid_maps(5))."""
-    with contextlib.suppress(OSError), open(f"{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            yield "".join(line.rstrip("\n").partition("/")[1:])
+def _iter_mapped(process: str, path: str) -> Iterator[str]:
+    """Paths of the files that a process has in memory, if one of them may be at or below `path` (proc_pid_maps(5))."""
+    with contextlib.suppress(OSError), open(f"{process}/maps", "rb") as file:
+        content = file.read()
+        if os.fsencode(path) in content:
+            for line in content.decode("utf-8", "surrogateescape").split("\n"):
+                yield "".join(line.partition("/")[1:])
 
 
 def _is_below(used: str, path: str) -> bool:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.anchors import make_private_directory
-from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
 from casfs.mount.overlay_layers import RequireHost, explain
@@ -65,6 +64,8 @@ def _open_mount(store: Store, require_host: RequireHost, place: Place) -> tuple[
             if place.data_path == KERNEL:
                 raise MountRefused(place.path, f"the kernel's data path can't be used: {why}") from None
             refuse_to_hide(store, place, why)
+    from casfs.mount.control import Request, ask_daemon, raise_problem
+
     host = require_host()
     reply = ask_daemon(store, host, Request("show", place.environment, place.uid, place.gid))
     raise_problem(host, reply)
