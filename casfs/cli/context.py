@@ -98,7 +98,8 @@ def _lay_out_twins(environment: Environment) -> None:
     from casfs.venv.twins.twins import build_stack
 
     try:
-        build_stack(environment.store, environment.require())
+        if (generation := environment.current()) is not None:  # else somebody has removed the environment
+            build_stack(environment.store, generation)
     except OSError as error:
         warn(f"mounts will be slower: {describe_failure(error)}")
 

@@ -279,6 +279,33 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
     assert check_store(store).damages == ()
 
 
+class BetweenTurns(Nothing):
+    """Lets something happen when what the store knows of wheels was collected, and manifests were not."""
+
+    def __init__(self, happen: Callable[[], object]) -> None:
+        super().__init__()
+        self._happen = happen
+
+    def shards(self) -> list[str]:
+        self._happen()
+        return []
+
+
+def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_under_way_stays_whole(
+    store: Store, place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As of an environment that was made and removed meanwhile. A record that led to nothing would look like damage."""
+    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    ingest(store, place, DEMO)
+    before = files(store)
+    collected = collect(store, EVERYTHING, BetweenTurns(lambda: ingest(store, place, DEMO)), nobody_seeing)
+    assert counts(collected) == (0, 1, 0, 0)
+    assert {path for path in files(store) if path.startswith("wheels")} == {path for path in before if path.startswith("wheels")}
+    assert check_store(store).damages == ()
+    run(store, Wish())
+    assert has(store, ONLY) == [True]
+
+
 def test_generations_that_stay_are_told_to_who_derives_something_from_them(scene: Scene):
     derived = Nothing()
     collect(scene.store, EVERYTHING, derived, nobody_seeing)
