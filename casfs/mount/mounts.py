@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from casfs.errors import MountRefused, reason_of
@@ -105,24 +105,33 @@ def detach(path: str) -> None:
 
 def unmount(path: str) -> None:
     """Unmount. Raises MountRefused that names who uses it. Whoever only passes through is waited for."""
+    end_unused(path, lambda: _unmount(path, is_lazy=False), "casfs umount --lazy")
+
+
+def end_unused(path: str, end: Callable[[], None], lazily: str, viewer: int = 0) -> None:
+    """Call `end`, which unmounts, once nobody uses what process `viewer` (0: we) sees at the path. Raises MountRefused as `unmount` does.
+
+    `lazily` is the command that ends a mount in use, without the path.
+    """
     users: list[tuple[int, str]] = []
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_AGAIN_S)
         # the kernel keeps no overlay busy for the sake of a library in memory, but its process imports more later
-        if not (users := list(_iter_mapping(path)) if os.geteuid() == 0 else []):
+        if not (users := list(_iter_mapping(path, viewer)) if os.geteuid() == 0 else []):
             try:
-                _unmount(path, is_lazy=False)
+                end()
                 return
             except OSError as error:
                 if error.errno != errno.EBUSY:
                     raise MountRefused(path, reason_of(error)) from None
-            users = list(iter_users(path))
+            users = list(iter_users(path, viewer))
         if users:
             break
+    unknown = "a process that can't be told" if os.geteuid() == 0 else "a process that is not yours"
     named = ", ".join(f"{name} (process {pid})" for pid, name in users)
-    reason = f"is in use by {named or 'a process that is not yours'}"
-    raise MountRefused(path, f"{reason}; end it, or use `casfs umount --lazy {shlex.quote(path)}`")
+    reason = f"is in use by {named or unknown}"
+    raise MountRefused(path, f"{reason}; end it, or use `{lazily} {shlex.quote(path)}`")
 
 
 def _unmount(path: str, *, is_lazy: bool) -> None:
@@ -184,25 +193,48 @@ def _find_mount_of(fd: int) -> Mount | None:
     return next(parse_mountinfo(line), None)
 
 
-def iter_users(path: str) -> Iterator[tuple[int, str]]:
-    """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look."""
-    for entry in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
-        if any(_is_below(used, path) for used in _iter_used(f"/proc/{entry}")):
-            with contextlib.suppress(OSError), open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as file:
-                yield int(entry), file.read().strip()
+def iter_users(path: str, viewer: int = 0) -> Iterator[tuple[int, str]]:
+    """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look.
+
+    `path` is what process `viewer` (0: we) sees; of another mount namespace only its own processes are looked at.
+    """
+    told = _as_told(path, viewer)
+    for pid in _iter_processes(viewer):
+        if any(_is_below(used, told) for used in _iter_used(f"/proc/{pid}")):
+            yield from _iter_named(pid)
 
 
-def _iter_mapping(path: str) -> Iterator[tuple[int, str]]:
+def _as_told(path: str, viewer: int) -> str:
+    """The path as links in /proc lead there: from the root of the namespace, and not from that of the process."""
+    return f"{os.readlink(f'/proc/{viewer}/root').rstrip('/')}{path}" if viewer else path
+
+
+def _iter_processes(viewer: int) -> Iterator[int]:
+    """All processes that we see, or those in the mount namespace of one of them, by number."""
+    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
+        with contextlib.suppress(OSError):
+            if not viewer or os.path.samefile(f"/proc/{pid}/ns/mnt", f"/proc/{viewer}/ns/mnt"):
+                yield pid
+
+
+def _iter_named(pid: int) -> Iterator[tuple[int, str]]:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        yield pid, file.read().strip()
+
+
+def _iter_mapping(path: str, viewer: int) -> Iterator[tuple[int, str]]:
     """(process, its name) of those that have a file of the mount in memory. Of an overlay in another the kernel shows paths within it."""
-    if not is_ours(mount := find_mount(path)) or mount is None or mount.type != "overlay":
+    with open(f"/proc/{viewer or 'self'}/mountinfo", "rb") as file:
+        mounts = list(parse_mountinfo(file.read()))
+    if not is_ours(mount := find_topmost(mounts, path)) or mount is None or mount.type != "overlay":
         return
     shown: dict[str, int] = {}  # inode numbers of what the mount has at a path
-    others = [one.path for one in iter_mounts() if is_ours(one) and one.path != path]
-    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
-        files = {used for used in _iter_mapped(f"/proc/{pid}") if _is_shown(path, used, shown)}
-        if files and (any(_is_below(used, path) for _, used in files) or not _names_another(pid, path, others)):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                yield pid, file.read().strip()
+    at, told = f"/proc/{viewer or 'self'}/root{path}", _as_told(path, viewer)
+    others = [one.path for one in mounts if is_ours(one) and one.path != path]
+    for pid in _iter_processes(viewer):
+        files = {used for used in _iter_mapped(f"/proc/{pid}") if _is_below(used[1], told) or _is_shown(at, used, shown)}
+        if files and (any(_is_below(used, told) for _, used in files) or not _names_another(pid, path, others)):
+            yield from _iter_named(pid)
 
 
 def _iter_mapped(process: str) -> Iterator[tuple[int, str]]:
@@ -216,8 +248,6 @@ def _iter_mapped(process: str) -> Iterator[tuple[int, str]]:
 
 def _is_shown(mountpoint: str, used: tuple[int, str], shown: dict[str, int]) -> bool:
     inode, path = used
-    if _is_below(path, mountpoint):
-        return True
     if path not in shown:
         shown[path] = 0
         with contextlib.suppress(OSError):

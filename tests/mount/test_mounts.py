@@ -175,9 +175,9 @@ def test_who_leaves_a_mount_before_anybody_can_tell_who_it_is_only_delays_the_un
     attach_mount(fd := make_mount("tmpfs", []), str(shown / "inner"))
     os.close(fd)
 
-    def leave_and_look(path: str) -> Iterator[tuple[int, str]]:
+    def leave_and_look(path: str, viewer: int) -> Iterator[tuple[int, str]]:
         kernel_unmount(str(shown / "inner"), is_lazy=False)
-        yield from iter_users(path)
+        yield from iter_users(path, viewer)
 
     monkeypatch.setattr("casfs.mount.mounts.iter_users", leave_and_look)
     unmount(str(shown))
