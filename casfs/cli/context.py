@@ -78,7 +78,11 @@ def _dead_interpreter(environment: Environment, problem: str) -> str:
 
 def warn_of_dead_interpreter(environment: Environment, generation: Generation) -> None:
     """Say so if the interpreter of an environment is gone. It is not started."""
-    executable = generation.interpreter.executable
+    warn_if_dead(environment, generation.interpreter.executable)
+
+
+def warn_if_dead(environment: Environment, executable: str) -> None:
+    """The same for who knows its path."""
     try:
         os.stat(executable)
     except OSError as error:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from casfs.cli.output import warn
 from casfs.cli.serving import Starting, serve_here, write_to_dead_log
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay_layers import RequireHost
 from casfs.mount.places import find_host, forget_gone_places, here, iter_places, locked_places
 from casfs.mount.placing import end_unused_overlays, new_host_mountpoint, revive_places
@@ -96,6 +95,8 @@ def end_idle_host(store: Store, *, is_lazy: bool) -> None:
 
 def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
     """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
+    from casfs.mount.control import Request, ask_daemon, raise_problem
+
     supervisor = ask_daemon(store, lease, Request("status")).supervisor or lease.pid  # of one that failed to answer nothing is known
     with contextlib.suppress(ProcessLookupError):
         process = os.pidfd_open(supervisor)

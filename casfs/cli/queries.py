@@ -50,7 +50,7 @@ def run_generations(arguments: argparse.Namespace) -> None:
     """casfs generations"""
     environment = open_to_read(arguments)
     current = environment.require().number
-    found = [environment.read(number) for number in environment.numbers()]
+    found = environment.read_all()
     if arguments.json:
         say_json(
             [

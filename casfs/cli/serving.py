@@ -89,13 +89,12 @@ def serve_here(
 
     from casfs.mount.daemon import start_daemon
 
-    if rate := os.environ.get("CASFS_SCRUB_RATE"):
-        set_scrub_rate(store, parse_size(rate))
-
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
 
     def when_mounted(lease_id: str) -> None:
         when_known()
+        if rate := os.environ.get("CASFS_SCRUB_RATE"):
+            set_scrub_rate(store, parse_size(rate))
         if ready_fd is not None:
             log_to_file(store.path("leases", f"{lease_id}.log"))
             _say_step(ready_fd)

@@ -23,10 +23,9 @@ from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.venv.changes import parse_project
 from casfs.venv.described import find_required, find_requiring, read_headers
-from casfs.venv.differences import read_file
 from casfs.venv.reading import LayerReader
 from casfs.venv.similar import did_you_mean
-from casfs.venv.tree import FileEntry, Tree
+from casfs.venv.tree import FileEntry, Tree, read_file
 from casfs.venv.upper.merged import find_entry
 
 

@@ -74,6 +74,7 @@ class Casfs:
             wait_for_end(pid)
         if kind is None and (self.store / "format").exists():
             assert self.run("fsck", "--fast").returncode == 0
+            assert list((self.store / "leases").glob("anchor-*")) == [], "a mount that nobody sees was left behind"
 
     def run(self, *words: str | Path, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; it must end with `code` (None: any).
