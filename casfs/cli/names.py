@@ -25,7 +25,8 @@ from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.kept import keeping_downloads
-from casfs.store.manifests import is_whole, read_manifest
+from casfs.store.manifests import read_manifest
+from casfs.store.quarantine import read_losses
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
@@ -195,11 +196,16 @@ def _is_there(store: Store, before: Generation | None, locked: Locked, is_reques
 
 
 def _is_whole(store: Store, present: Distribution) -> bool:
-    """Whether the pools have all of a distribution still."""
+    """Whether the pools have all of a distribution still: its wheel was not withdrawn, and no blob of it is lost."""
+    if present.wheel_size and not any(os.path.lexists(f"{root}/wheels/{present.wheel}") for root in (store.root, *store.shared)):
+        return False
+    if not (lost := read_losses(store).lost):
+        return True
     try:
-        return is_whole(store, read_manifest(store, present.files.manifest))
+        manifests = [read_manifest(store, layer.manifest) for layer in (present.files, present.installation)]
     except StoreDamaged:
         return False
+    return not any(file.digest in lost for manifest in manifests for file in manifest.iter_files())
 
 
 @contextlib.contextmanager

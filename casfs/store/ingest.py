@@ -26,7 +26,6 @@ from casfs.store.manifests import (
     ManifestFile,
     NewFile,
     build_manifest,
-    is_whole,
     read_manifest,
 )
 from casfs.store.numbers import assign_numbers
@@ -226,7 +225,9 @@ def _recall(store: Store, wheel: KnownWheel, request: Request) -> _Draft:
 
 
 def find_known(store: Store, filename: str, digest: Digest) -> tuple[Digest, Manifest] | None:
-    """The manifest of a wheel that this store or a shared pool has whole; None too if it is known by a name that says something else.
+    """The manifest of a wheel that this store or a shared pool has; None too if it is known by a name that says something else.
+
+    Nobody looks at its blobs: whoever finds one lost withdraws the wheel (see `quarantine`).
 
     Which Python a wheel is for is only said by its file name, so one that is named otherwise must be read as any other.
     """
@@ -239,7 +240,7 @@ def find_known(store: Store, filename: str, digest: Digest) -> tuple[Digest, Man
         except (FileNotFoundError, InvalidValue, StoreDamaged):
             continue
         about = content.description
-        if is_named_so(filename, about.project, about.version, about.tags) and is_whole(store, content):
+        if is_named_so(filename, about.project, about.version, about.tags):
             return manifest, content
     return None
 
