@@ -8,7 +8,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
+from casfs.cli.bytecode import new_maker, note_bytecode, wanted_of, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
 from casfs.cli.showing import tell_daemons
@@ -89,7 +89,8 @@ def add_fitting(
 
     with progress_of_wheels() as progress:
         maker = new_maker(environment.store, interpreter, progress)
-        options = dataclasses.replace(options, progress=progress, make_bytecode=way_to_make(maker, is_compiled=is_compiled))
+        way, wanted = way_to_make(maker, is_compiled=is_compiled), wanted_of(interpreter, is_compiled=is_compiled)
+        options = dataclasses.replace(options, progress=progress, make_bytecode=way, wanted=wanted)
         return add_wheels(environment, interpreter, wheels, check, options), maker.made
 
 
@@ -109,18 +110,18 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
 
 def _say_added(change: Change, *, is_brief: bool = False) -> None:
     changed = say_difference(change.before, change.after)
-    for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
+    for about in {one.about.project: one.about for one in change.ingested}.values():
         if about.project not in changed and not is_brief:
             say(f"= {about.name} {about.version}")
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
     for one in change.ingested:
         if one.remarks:
-            warn(f"{one.content.description.name} {one.content.description.version}: {'; '.join(one.remarks)}")
+            warn(f"{one.about.name} {one.about.version}: {'; '.join(one.remarks)}")
     for conflict in change.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
-    files = sum(len(one.content.names) for one in change.ingested)
-    size = sum(one.content.total_size for one in change.ingested)
+    files = sum(one.count for one in change.ingested)
+    size = sum(one.size for one in change.ingested)
     note(f"{format_count(files, 'file')}, {format_size(size)}; {describe_new(change.ingested)}")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from casfs.cli.bytecode import wanted_of
 from casfs.cli.changes import change_and_show
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, Wish, make_reach, obtaining, read_wish
@@ -50,7 +51,8 @@ def run_sync(arguments: argparse.Namespace) -> None:
         locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
         _refuse_without_hashes(path, reach, locked)
         wanted = [one for one in locked if not _is_built_already(before, one)]
-        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
+        bytecode = wanted_of(interpreter, is_compiled=not arguments.no_compile)
+        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory, bytecode=bytecode) as arrivals:
             projects = frozenset(one.project for one in locked)
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
             command = f"sync {os.path.basename(path)}"

@@ -27,6 +27,7 @@ from casfs.store.generations import Distribution, Generation
 from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import read_manifest
 from casfs.store.quarantine import read_losses
+from casfs.store.remembered import Wanted
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
@@ -210,14 +211,14 @@ def _is_whole(store: Store, present: Distribution) -> bool:
 
 @contextlib.contextmanager
 def obtaining(
-    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
 ) -> Iterator[Sequence[Arrival]]:
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
     with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
-        arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
+        arrivals = obtain_shown(store, interpreter, reach, wanted, directory, bytecode=bytecode)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
@@ -226,7 +227,9 @@ def obtaining(
             raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
-def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
+def obtain_shown(
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
+) -> list[Arrival]:
     """Wheels for what is wanted; a terminal shows how far that is."""
     with progress_of_downloads() as report:
-        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
+        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal, bytecode))

@@ -12,8 +12,10 @@ from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
 from casfs.fetch.download import Download, Report
 from casfs.fetch.uv import Uv
-from casfs.store.ingest import KnownWheel, find_known
+from casfs.store.ingest import KnownWheel
 from casfs.store.kept import take_kept
+from casfs.store.known_wheels import Found, find_known
+from casfs.store.remembered import Wanted
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
@@ -30,6 +32,7 @@ class Means:
     directory: str
     report: Report
     tell: Callable[[str], None]  # called with what takes long, as it begins
+    wanted: Wanted | None = None  # which bytecode, of what the store remembers; None: it need not remember anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class _Plan:
     locked: Locked
     path: str  # "": the store knows the wheel
     download: Download | None
+    found: Found | None = None  # what the store knows
 
 
 def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival]:
@@ -46,7 +50,7 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
     Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
-    plans = [_plan(store, one, means.directory, number) for number, one in enumerate(wanted)]
+    plans = [_plan(store, one, means, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
         if means.access.is_offline:
             raise FetchFailed(split_login(downloads[0].url)[0], "is not in the store, and was not fetched since you asked to stay offline")
@@ -56,13 +60,15 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
     return [_arrive(plan, means, number) for number, plan in enumerate(plans)]
 
 
-def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
+def _plan(store: Store, locked: Locked, means: Means, number: int) -> _Plan:
     if locked.form is Form.WHEEL:
         _refuse_other(locked, locked.filename)
-    if locked.form is Form.WHEEL and locked.digest and not locked.checks and find_known(store, locked.filename, locked.digest):
-        return _Plan(locked, "", None)
+    is_pinned = locked.form is Form.WHEEL and not locked.checks
+    if is_pinned and locked.digest and (found := find_known(store, locked.filename, locked.digest, means.wanted)):
+        return _Plan(locked, "", None, found if means.wanted else None)
     if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)
+    place = means.directory
     directory = f"{place}/{locked.digest or number}"
     if os.path.exists(directory):  # another project of the lock has the same file
         directory = f"{place}/{number}"
@@ -77,7 +83,7 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     locked = plan.locked
     arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
     if not plan.path and locked.digest:
-        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
+        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size, plan.found))
     if locked.is_file and (plan.download is None or locked.hashes or locked.checks):
         _check_file(plan.path, locked)
     wheel = plan.path if locked.form is Form.WHEEL else _build(plan, means, number)

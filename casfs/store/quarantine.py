@@ -14,6 +14,7 @@ from casfs.store.blob_stamps import hash_blob
 from casfs.store.bytecode import iter_compiled_records, read_compiled_record
 from casfs.store.manifests import read_own_manifest
 from casfs.store.plain import read_plain_file
+from casfs.store.remembered import forget_all
 from casfs.store.store import Store
 
 
@@ -63,6 +64,7 @@ def withdraw_wheels_of(store: Store, has_lost: Callable[[Digest], bool]) -> list
         with contextlib.suppress(InvalidValue, StoreDamaged, OSError):
             if has_lost(read_compiled_record(path)):
                 os.unlink(path)
+    forget_all(store)
     return withdrawn
 
 
