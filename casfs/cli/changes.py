@@ -43,8 +43,11 @@ def change_and_show(
     *,
     command: str = "",
     only: frozenset[str] | None = None,
-) -> None:
-    """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions."""
+) -> Change | None:
+    """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions.
+
+    None if not all bytecode that is wanted could be made.
+    """
     options = AddOptions(arguments.strict, arguments.allow_record_mismatch, arguments.max_wheel_size, command=command, only=only)
     with changing(environment.store):
         with _naming_the_option():
@@ -54,6 +57,7 @@ def change_and_show(
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
+    return None if made.problem else change
 
 
 @contextlib.contextmanager
@@ -120,9 +124,18 @@ def _say_added(change: Change, *, is_brief: bool = False) -> None:
             warn(f"{one.about.name} {one.about.version}: {'; '.join(one.remarks)}")
     for conflict in change.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
+    note(_describe_size(change, describe_new(change.ingested)))
+
+
+def describe_known(change: Change) -> str:
+    """What the same change would say again."""
+    return _describe_size(change, describe_new(()))
+
+
+def _describe_size(change: Change, new: str) -> str:
     files = sum(one.count for one in change.ingested)
     size = sum(one.size for one in change.ingested)
-    note(f"{format_count(files, 'file')}, {format_size(size)}; {describe_new(change.ingested)}")
+    return f"{format_count(files, 'file')}, {format_size(size)}; {new}"
 
 
 def describe_new(ingested: Sequence[Ingested]) -> str:

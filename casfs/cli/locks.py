@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from casfs.cli.bytecode import wanted_of
-from casfs.cli.changes import change_and_show
+from casfs.cli.changes import change_and_show, describe_known
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, Wish, make_reach, obtaining, read_wish
 from casfs.cli.output import say, warn
+from casfs.cli.synced import remember_sync
 from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import origin_of
@@ -56,7 +57,10 @@ def run_sync(arguments: argparse.Namespace) -> None:
             projects = frozenset(one.project for one in locked)
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
             command = f"sync {os.path.basename(path)}"
-            change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+            change = change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+    wheels = [one.digest for one in locked if one.form is Form.WHEEL and one.digest and one.checks is None]
+    if change and len(wheels) == len(locked) and not any(one.about.tolerated for one in change.ingested):
+        remember_sync(arguments, environment, change.after, wheels, describe_known(change))
     _note_what_is_missing(environment)
 
 

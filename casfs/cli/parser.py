@@ -138,7 +138,7 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 
 def _add_lock_commands(commands: Commands) -> None:
     text = "make the environment what a lock file says, and nothing else"
-    sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
+    sync = commands.add("sync", "sync:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")

@@ -124,6 +124,8 @@ def forget_all(store: Store) -> None:
     """Forget all that was derived and leads to blobs."""
     with os.scandir(store.path("stamps")) as entries:
         paths = [entry.path for entry in entries if INSTALLED_SUFFIX in entry.name]
+    with os.scandir(store.path("environments")) as entries:
+        paths += [f"{entry.path}/synced" for entry in entries]
     for path in paths:
         with contextlib.suppress(OSError):
             os.unlink(path)

@@ -12,6 +12,7 @@
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
+                                    synced: what was synced last (derived, may be deleted; see `casfs.cli.synced`);
                                     upper/, if somebody may write into its mounts (see `uppers`)
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
