@@ -23,9 +23,11 @@ from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
 from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
+from casfs.store.uppers import current_upper
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.hashes import Asked
+from casfs.venv.locks.known import know_lock
 from casfs.venv.locks.locks import Choice, Locked, read_lock
 from casfs.venv.locks.others import refuse_other_files
 from casfs.venv.locks.requirements import is_url
@@ -49,7 +51,11 @@ def run_sync(arguments: argparse.Namespace) -> None:
     reach = make_reach(arguments)
     before = environment.current()
     with environment.store.batch() as scratch:
-        locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        choice = Choice(arguments.extra or (), arguments.group or ())
+        if path.endswith(".toml"):
+            locked: Sequence[Locked] = know_lock(environment.store, path, interpreter, choice)
+        else:
+            locked = _read(path, reach, interpreter, choice, scratch.directory)
         _refuse_without_hashes(path, reach, locked)
         wanted = [one for one in locked if not _is_built_already(before, one)]
         bytecode = wanted_of(interpreter, is_compiled=not arguments.no_compile)
@@ -73,14 +79,16 @@ def _refuse_without_hashes(path: str, reach: Reach, locked: Sequence[Locked]) ->
 
 def _note_what_is_missing(environment: Environment) -> None:
     """A lock knows nothing of what tools wrote into the mounts."""
-    from casfs.cli.uppers import note_what_is_missing
-
     with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
+        if (upper := current_upper(environment)) is None or upper.is_empty:
+            return
+        from casfs.cli.uppers import note_what_is_missing
+
         note_what_is_missing(environment)
 
 
 def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Sequence[Locked]:
-    """What a lock of any kind names."""
+    """What a lock names that is none of PEP 751."""
     name = os.path.basename(path)
     python = interpreter.executable
     if name == "uv.lock":
@@ -89,8 +97,6 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
         from casfs.fetch.poetry import export_poetry_lock
 
         return read_lock(export_poetry_lock(path, choice, directory, reach.uv.environ), interpreter)
-    if name.endswith(".toml"):
-        return read_lock(path, interpreter, choice)
     if choice != Choice():
         raise LockRefused(path, "is a requirements file, which has neither extras nor groups")
     reach, requirements = read_wish(reach, Wish((), [path]))

@@ -61,10 +61,11 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
 
 def _plan(store: Store, locked: Locked, means: Means, number: int) -> _Plan:
-    if locked.form is Form.WHEEL:
-        _refuse_other(locked, locked.filename)
     is_pinned = locked.form is Form.WHEEL and not locked.checks
-    if is_pinned and locked.digest and (found := find_known(store, locked.filename, locked.digest, means.wanted)):
+    found = find_known(store, locked.filename, locked.digest, means.wanted) if is_pinned and locked.digest else None
+    if locked.form is Form.WHEEL and (found is None or (found.about.project, found.about.version) != (locked.project, locked.version)):
+        _refuse_other(locked, locked.filename)
+    if found:
         return _Plan(locked, "", None, found if means.wanted else None)
     if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)

@@ -7,6 +7,7 @@
     stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
     stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
     stamps/<manifest>.installed     what installing its wheel came to (derived, may be deleted; see `remembered`)
+    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.venv.locks.known`)
     stamps/<manifest>.inodes        its share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
     stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
