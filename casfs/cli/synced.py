@@ -66,11 +66,11 @@ def _key(arguments: argparse.Namespace, lock: bytes) -> str:
 def _wanted_parts(arguments: argparse.Namespace) -> list[object]:
     """All that options say of the parts of a lock: what `Choice` has, in its order."""
     return [
-        arguments.extra or [],
-        arguments.group or [],
-        arguments.no_extra or [],
-        arguments.no_group or [],
-        arguments.only_group or [],
+        arguments.extra or (),
+        arguments.group or (),
+        arguments.no_extra or (),
+        arguments.no_group or (),
+        arguments.only_group or (),
         arguments.all_extras,
         arguments.all_groups,
         not arguments.no_default_groups,
