@@ -10,6 +10,7 @@ from casfs.cli.output import format_count, format_size, note, warn
 from casfs.errors import CasfsError, describe_failure
 from casfs.store.environments import Environment
 from casfs.store.ingest import Progress
+from casfs.store.remembered import Wanted
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, MakeBytecode, Stored, target_of
 from casfs.venv.interpreters.interpreter import Interpreter
@@ -33,6 +34,11 @@ def new_maker(store: Store, interpreter: Interpreter, progress: Progress, level:
 def way_to_make(maker: BytecodeMaker, *, is_compiled: bool) -> MakeBytecode:
     """Bytecode that the store has is taken in any case; the rest is made if it is wanted and possible."""
     return partial(make_if_possible, maker) if is_compiled else maker.take_known
+
+
+def wanted_of(interpreter: Interpreter, *, is_compiled: bool) -> Wanted:
+    """Which bytecode `way_to_make` gives."""
+    return Wanted(target_of(interpreter), is_compiled)
 
 
 def make_if_possible(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Sequence[Stored]:

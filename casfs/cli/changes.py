@@ -8,7 +8,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, way_to_make
+from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.cli.showing import tell_daemons
@@ -46,8 +46,8 @@ def change_and_show(
     command: str = "",
     only: frozenset[str] | None = None,
     there: Sequence[Distribution] = (),
-) -> None:
-    """Add wheels as the options say, let the mounts show it, and tell what changed.
+) -> Change | None:
+    """Add wheels as the options say, let the mounts show it, and tell what changed. None if not all bytecode that is wanted could be made.
 
     `command` and `only` are those of AddOptions; what was asked for as well, and is `there`, is told with the rest.
     """
@@ -57,7 +57,7 @@ def change_and_show(
             change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
         show_in_mounts(environment)
     changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
-    coming = {one.content.description.project for one in change.ingested} - changed
+    coming = {one.about.project for one in change.ingested} - changed
     present = [one for one in change.after.distributions if one.project in coming] if only is None else []
     counted = _count_files(environment.store, change, is_brief=only is not None)
     if arguments.json:
@@ -69,6 +69,7 @@ def change_and_show(
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
+    return None if made.problem else change
 
 
 @contextlib.contextmanager
@@ -104,7 +105,8 @@ def add_fitting(
 
     with progress_of_wheels() as progress:
         maker = new_maker(environment.store, interpreter, progress)
-        options = dataclasses.replace(options, progress=progress, make_bytecode=way_to_make(maker, is_compiled=is_compiled))
+        way, wanted = way_to_make(maker, is_compiled=is_compiled), wanted_of(interpreter, is_compiled=is_compiled)
+        options = dataclasses.replace(options, progress=progress, make_bytecode=way, wanted=wanted)
         return add_wheels(environment, interpreter, wheels, check, options), maker.made
 
 
@@ -150,28 +152,37 @@ def _describe_added(change: Change, made: Made, present: Sequence[Distribution],
 
 def _tell_added(change: Change, counted: tuple[int, int]) -> None:
     """What should be known of the wheels, and how much all of it is."""
-    for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
+    for about in {one.about.project: one.about for one in change.ingested}.values():
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
     for one in change.ingested:
         if one.remarks:
-            warn(f"{one.content.description.name} {one.content.description.version}: {'; '.join(one.remarks)}")
+            warn(f"{one.about.name} {one.about.version}: {'; '.join(one.remarks)}")
     for conflict in change.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
-    note(f"{format_count(counted[0], 'file')}, {format_size(counted[1])}; {describe_new(change.ingested)}")
+    note(_describe_size(counted, describe_new(change.ingested)))
+
+
+def describe_known(store: Store, change: Change) -> str:
+    """What the same change would say if it were made again."""
+    return _describe_size(_count_files(store, change, is_brief=True), describe_new(()))
+
+
+def _describe_size(counted: tuple[int, int], new: str) -> str:
+    return f"{format_count(counted[0], 'file')}, {format_size(counted[1])}; {new}"
 
 
 def _count_files(store: Store, change: Change, *, is_brief: bool) -> tuple[int, int]:
     """Files and bytes of what came; with `is_brief` of the whole environment, of which some was there already."""
-    files = sum(len(one.content.names) for one in change.ingested)
-    size = sum(one.content.total_size for one in change.ingested)
+    files = sum(one.count for one in change.ingested)
+    size = sum(one.size for one in change.ingested)
     sizes = _sizes_beside(store, change) if is_brief else []
     return files + len(sizes), size + sum(sizes)
 
 
 def _sizes_beside(store: Store, change: Change) -> list[int]:
     """Sizes of all files, but bytecode, of what did not have to come."""
-    came = {one.content.description.project for one in change.ingested}
+    came = {one.about.project for one in change.ingested}
     sizes: list[int] = []
     for one in change.after.distributions:
         if one.project not in came:

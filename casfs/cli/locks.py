@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from casfs.cli.changes import change_and_show
+from casfs.cli.bytecode import wanted_of
+from casfs.cli.changes import change_and_show, describe_known
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, Wish, make_reach, obtaining, read_wish
 from casfs.cli.output import note, say, warn
+from casfs.cli.synced import choice_of, remember_sync
 from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import origin_of
@@ -21,9 +23,11 @@ from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
 from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
+from casfs.store.uppers import current_upper
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.hashes import Asked
+from casfs.venv.locks.known import know_lock
 from casfs.venv.locks.locks import Choice, Locked, Reading, read_whole_lock
 from casfs.venv.locks.markers import decide_as_poetry, decide_as_uv
 from casfs.venv.locks.others import refuse_locks_of_other_names, refuse_other_files, refuse_other_name
@@ -48,17 +52,24 @@ def run_sync(arguments: argparse.Namespace) -> None:
     reach = make_reach(arguments)
     before = environment.current()
     with environment.store.batch() as scratch:
-        reading = _read(path, reach, interpreter, _choice(arguments), scratch.directory)
+        if path.endswith(".toml") and not arguments.show_left_out:
+            reading = Reading(know_lock(environment.store, path, interpreter, choice_of(arguments)), [])
+        else:
+            reading = _read(path, reach, interpreter, choice_of(arguments), scratch.directory)
         locked = reading.locked
         _refuse_without_hashes(path, reach, locked)
         for line in reading.left_out if arguments.show_left_out else ():
             note(f"left out: {line}")
         wanted = [one for one in locked if not _is_built_already(before, one)]
-        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
+        bytecode = wanted_of(interpreter, is_compiled=not arguments.no_compile)
+        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory, bytecode=bytecode) as arrivals:
             projects = frozenset(one.project for one in locked)
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
             command = f"sync {os.path.basename(path)}"
-            change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+            change = change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+    wheels = [one.digest for one in locked if one.form is Form.WHEEL and one.digest and one.checks is None]
+    if change and len(wheels) == len(locked) and not any(one.about.tolerated for one in change.ingested):
+        remember_sync(arguments, environment, change.after, wheels, describe_known(environment.store, change))
     _note_what_is_missing(environment)
 
 
@@ -69,25 +80,13 @@ def _refuse_without_hashes(path: str, reach: Reach, locked: Sequence[Locked]) ->
         raise LockRefused(hide_logins(path), *(f"{project}: no hash is given for it" for project in bare))
 
 
-def _choice(arguments: argparse.Namespace) -> Choice:
-    extras, groups = arguments.extra or (), arguments.group or ()
-    return Choice(
-        extras,
-        groups,
-        arguments.no_extra or (),
-        arguments.no_group or (),
-        arguments.only_group or (),
-        arguments.all_extras,
-        arguments.all_groups,
-        not arguments.no_default_groups,
-    )
-
-
 def _note_what_is_missing(environment: Environment) -> None:
     """A lock knows nothing of what tools wrote into the mounts."""
-    from casfs.cli.uppers import note_what_is_missing
-
     with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
+        if (upper := current_upper(environment)) is None or upper.is_empty:
+            return
+        from casfs.cli.uppers import note_what_is_missing
+
         note_what_is_missing(environment)
 
 

@@ -25,7 +25,9 @@ from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.kept import keeping_downloads
-from casfs.store.manifests import is_whole, read_manifest
+from casfs.store.manifests import read_manifest
+from casfs.store.quarantine import read_losses
+from casfs.store.remembered import Wanted
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
@@ -200,23 +202,28 @@ def _is_there(store: Store, before: Generation | None, locked: Locked, is_reques
 
 
 def _is_whole(store: Store, present: Distribution) -> bool:
-    """Whether the pools have all of a distribution still."""
+    """Whether the pools have all of a distribution still: its wheel was not withdrawn, and no blob of it is lost."""
+    if present.wheel_size and not any(os.path.lexists(f"{root}/wheels/{present.wheel}") for root in (store.root, *store.shared)):
+        return False
+    if not (lost := read_losses(store).lost):
+        return True
     try:
-        return is_whole(store, read_manifest(store, present.files.manifest))
+        manifests = [read_manifest(store, layer.manifest) for layer in (present.files, present.installation)]
     except StoreDamaged:
         return False
+    return not any(file.digest in lost for manifest in manifests for file in manifest.iter_files())
 
 
 @contextlib.contextmanager
 def obtaining(
-    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
 ) -> Iterator[Sequence[Arrival]]:
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so its content can't be checked")
     with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
-        arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
+        arrivals = obtain_shown(store, interpreter, reach, wanted, directory, bytecode=bytecode)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
@@ -225,7 +232,9 @@ def obtaining(
             raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
-def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
+def obtain_shown(
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
+) -> list[Arrival]:
     """Wheels for what is wanted; a terminal shows how far that is."""
     with progress_of_downloads() as report:
-        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
+        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal, bytecode))

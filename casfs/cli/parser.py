@@ -142,7 +142,7 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 
 def _add_lock_commands(commands: Commands) -> None:
     text = "make the environment exactly what a lock file says"
-    sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
+    sync = commands.add("sync", "sync:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_choice(sync)

@@ -13,8 +13,10 @@ from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
 from casfs.fetch.download import Download
 from casfs.fetch.uv import Uv
-from casfs.store.ingest import KnownWheel, find_known
+from casfs.store.ingest import KnownWheel
 from casfs.store.kept import take_kept
+from casfs.store.known_wheels import Found, find_known
+from casfs.store.remembered import Wanted
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
@@ -34,6 +36,7 @@ class Means:
     directory: str
     report: ReportAll
     tell: Callable[[str], None]  # called with what takes long, as it begins
+    wanted: Wanted | None = None  # which bytecode, of what the store remembers; None: it need not remember anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class _Plan:
     locked: Locked
     path: str  # "": the store knows the wheel
     download: Download | None
+    found: Found | None = None  # what the store knows
 
 
 def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival]:
@@ -50,7 +54,7 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
     Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
-    plans = [_plan(store, one, means.directory, number) for number, one in enumerate(wanted)]
+    plans = [_plan(store, one, means, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
         if means.access.is_offline:
             raise FetchFailed(
@@ -62,13 +66,16 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
     return [_arrive(plan, means, number) for number, plan in enumerate(plans)]
 
 
-def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
-    if locked.form is Form.WHEEL:
+def _plan(store: Store, locked: Locked, means: Means, number: int) -> _Plan:
+    is_pinned = locked.form is Form.WHEEL and not locked.checks
+    found = find_known(store, locked.filename, locked.digest, means.wanted) if is_pinned and locked.digest else None
+    if locked.form is Form.WHEEL and (found is None or (found.about.project, found.about.version) != (locked.project, locked.version)):
         _refuse_other(locked, locked.filename)
-    if locked.form is Form.WHEEL and locked.digest and not locked.checks and find_known(store, locked.filename, locked.digest):
-        return _Plan(locked, "", None)
+    if found:
+        return _Plan(locked, "", None, found if means.wanted else None)
     if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)
+    place = means.directory
     directory = f"{place}/{locked.digest or number}"
     if os.path.exists(directory):  # another project of the lock has the same file
         directory = f"{place}/{number}"
@@ -83,7 +90,7 @@ def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     locked = plan.locked
     arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form, revision=locked.revision)
     if not plan.path and locked.digest:
-        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
+        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size, plan.found))
     if locked.is_file and (plan.download is None or locked.hashes or locked.checks):
         _check_file(plan.path, locked)
     wheel = plan.path if locked.form is Form.WHEEL else _build(plan, means, number)

@@ -7,10 +7,13 @@
     stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
     stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
     stamps/<manifest>.inodes        a distribution's share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
+    stamps/<manifest>.installed     what installing its wheel came to (derived, may be deleted; see `remembered`)
+    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.venv.locks.known`)
     stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
+                                    synced: what was synced last (derived, may be deleted; see `casfs.cli.synced`);
                                     upper/, if somebody may write into its mounts (see `uppers`)
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed

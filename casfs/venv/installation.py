@@ -25,6 +25,9 @@ from casfs.venv.upper.written import is_bytecode
 
 INSTALLER = b"casfs\n"
 
+INSTALLATION_FORM = 1
+"""Another one whenever the same wheel gets other files: those that a store remembers are not taken then."""
+
 _SCRIPT_START = b"#!python"
 _MAX_SCRIPT = 16 << 20  # a script with `#!python` is text; nothing larger is rewritten
 

@@ -178,6 +178,19 @@ def test_lost_manifest_is_an_error_and_the_rest_goes_on(casfs: Casfs) -> None:
     assert read(site / "demo/__init__.py") == b"VALUE = 1\n"
 
 
+@pytest.mark.parametrize("reader", ["mount", "export"])
+def test_blob_that_a_read_has_missed_is_restored_by_an_add(casfs: Casfs, reader: str) -> None:
+    wheel = casfs.wheel("demo", files={"demo/data.bin": CONTENT})
+    casfs.add(wheel)
+    (blob := casfs.blob(digest_bytes(CONTENT))).unlink()
+    if reader == "mount":
+        assert read(site_packages(casfs.mount()) / "demo/data.bin") == f"OSError: [Errno {errno.EIO}"
+    else:
+        assert "the blob is missing" in casfs.run("export", casfs.directory / "exported", code=1).stderr
+    casfs.add(wheel)
+    assert blob.read_bytes() == CONTENT
+
+
 def test_log_ends_with_its_mount(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo", files={"demo/data.bin": CONTENT}))
     casfs.blob(digest_bytes(CONTENT)).unlink()

@@ -28,6 +28,7 @@ from casfs.store.environments import Environment
 from casfs.store.kept import list_kept
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.reliance import iter_environments
+from casfs.store.remembered import INSTALLED_SUFFIX, read_remembered
 from casfs.store.shared import follow_config, nothing_relying
 from casfs.store.store import Store
 
@@ -201,8 +202,14 @@ class _Collection:
 
     def _collect_stamps(self) -> None:
         names = [name for name in os.listdir(self._store.path("stamps")) if _STAMP_OF_MANIFEST.fullmatch(name)]
-        unneeded = [name for name in names if not self._needed.has_files(name.partition(".")[0])]
+        unneeded = [name for name in names if not self._is_stamp_needed(name)]
         self._remover.remove_files(self._store.path("stamps"), unneeded)
+
+    def _is_stamp_needed(self, name: str) -> bool:
+        if name.endswith(INSTALLED_SUFFIX):
+            found = read_remembered(self._store.path("stamps", name))
+            return found is not None and all(map(self._needed.has_files, found.manifests))
+        return self._needed.has_files(name.partition(".")[0])
 
     def _collect_downloads(self) -> None:
         """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""
