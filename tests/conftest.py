@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.interpreters import OWN, VERSIONS, has_python
+from tests.python_versions import OWN, VERSIONS, has_python
 
 # No deadline: a machine that is busy with other work is no bug of ours.
 settings.register_profile("casfs", deadline=None, print_blob=True)

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from casfs.changes.changes import AddOptions, Change, add_wheels
 from casfs.digest import Digest, checksum_bytes, digest_bytes
+from casfs.interpreters.interpreter import Interpreter
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, build_manifest, format_manifest
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode
-from casfs.venv.changes import AddOptions, Change, add_wheels
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Content, Identity, Tree, read_entries, read_file
 from tests.make_wheels import MadeWheel

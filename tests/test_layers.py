@@ -207,15 +207,15 @@ def make_modules(sources: Mapping[str, str]) -> dict[str, Module]:
 LONG_BODY = "".join(f"    x = {number}\n" for number in range(MAX_FUNCTION_LINES))
 
 VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
-    (rule_layers, {"casfs.store.pool": "from casfs.mount import daemon"}, "casfs.store.pool:1: imports casfs.mount.daemon"),
+    (rule_layers, {"casfs.store.pool": "from casfs.mount import daemon"}, "casfs.store.pool:1: imports casfs.daemon.daemon"),
     (rule_layers, {"casfs.wheels.record": "import casfs.store.blobs as b"}, "imports casfs.store.blobs"),
     (rule_layers, {"casfs.errors": "from casfs.wheels.record import Row"}, "imports casfs.wheels.record.Row"),
     (rule_layers, {"casfs.venv.tree": "def f():\n    from casfs import cli"}, "casfs.venv.tree:2: imports casfs.cli"),
-    (rule_layers, {"casfs.venv.tree": "from ..mount import inodes"}, "imports casfs.mount.inodes"),
-    (rule_layers, {"casfs.venv/": "from ..mount import inodes"}, "imports casfs.mount.inodes"),
+    (rule_layers, {"casfs.venv.tree": "from ..mount import inodes"}, "imports casfs.fuse.inodes"),
+    (rule_layers, {"casfs.venv/": "from ..mount import inodes"}, "imports casfs.fuse.inodes"),
     (rule_layers, {"casfs.store.pool": "if TYPE_CHECKING:\n    from casfs.venv.tree import Tree"}, "casfs.store.pool:2: imports"),
     (rule_layers, {"casfs.store.pool": "importlib.import_module('casfs.cli.main')"}, "imports casfs.cli.main"),
-    (rule_layers, {"casfs.mount.daemon": "import casfs.__main__"}, "imports casfs.__main__"),
+    (rule_layers, {"casfs.daemon.daemon": "import casfs.__main__"}, "imports casfs.__main__"),
     (rule_layers, {"casfs.utils": ""}, "casfs.utils: stands in no layer"),
     (rule_layers, {"casfs.cli.main": "from casfs import utils"}, "imports casfs.utils"),
     (rule_layers, {"casfs.storehouse": ""}, "stands in no layer"),
@@ -225,9 +225,9 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     (rule_reserved_imports, {"casfs.store.blobs": "import xxhash"}, "xxhash is reserved to casfs.digest"),
     (rule_reserved_imports, {"casfs.store.ingest": "import zipfile"}, "zipfile is reserved to casfs.wheels"),
     (rule_front_door, {"casfs.store.pool": "print(1)"}, "casfs.store.pool:1: only cli uses print"),
-    (rule_front_door, {"casfs.mount.daemon": "def f():\n    sys.exit(1)"}, "casfs.mount.daemon:2: only cli uses sys.exit"),
-    (rule_front_door, {"casfs.mount.daemon": "raise SystemExit"}, "only cli uses SystemExit"),
-    (rule_front_door, {"casfs.mount.daemon": "os._exit(0)"}, "only cli uses os._exit"),
+    (rule_front_door, {"casfs.daemon.daemon": "def f():\n    sys.exit(1)"}, "casfs.daemon.daemon:2: only cli uses sys.exit"),
+    (rule_front_door, {"casfs.daemon.daemon": "raise SystemExit"}, "only cli uses SystemExit"),
+    (rule_front_door, {"casfs.daemon.daemon": "os._exit(0)"}, "only cli uses os._exit"),
     (rule_front_door, {"casfs.venv.skeleton": "os.environ['A']"}, "only cli uses os.environ"),
     (rule_front_door, {"casfs.venv.skeleton": "from os import getenv"}, "only cli uses os.getenv"),
     (rule_front_door, {"casfs.venv.skeleton": "sys.stderr.write('x')"}, "only cli uses sys.stderr"),
@@ -249,13 +249,13 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
 ]
 
 INNOCENT: list[tuple[Rule, dict[str, str]]] = [
-    (rule_layers, {"casfs.mount.daemon": "from casfs.store import blobs\nfrom casfs.mount.inodes import Ino\nimport os"}),
+    (rule_layers, {"casfs.daemon.daemon": "from casfs.store import blobs\nfrom casfs.fuse.inodes import Ino\nimport os"}),
     (rule_layers, {"casfs.errors": "from casfs.paths import parse_path"}),
     (rule_layers, {"casfs.wheels.record": "from casfs import __version__, errors"}),
     (rule_layers, {"casfs.store.pool": "from .blobs import Blob\nimport casfstore"}),
     (rule_layers, {"casfs.store/": "from .blobs import Blob"}),
     (rule_layers, {"casfs.__main__": "from casfs.cli.main import main"}),
-    (rule_reserved_imports, {"casfs.mount.loop": "import pyfuse3, trio"}),
+    (rule_reserved_imports, {"casfs.fuse.loop": "import pyfuse3, trio"}),
     (rule_reserved_imports, {"casfs.digest": "import hashlib\nimport xxhash", "casfs.wheels.archive": "import zipfile"}),
     (rule_reserved_imports, {"casfs.store.pool": "import zipfiles"}),
     (rule_front_door, {"casfs.cli.main": "print(os.environ)\nsys.exit(1)"}),

@@ -34,7 +34,7 @@ def must_have_hashes() -> bool:
     """Whether a variable says that everything must have a hash: then wheel files are requirements as all others."""
     if not any(os.environ.get(name) for name in _REQUIRE_HASHES):
         return False
-    from casfs.fetch.configured import read_pip_settings, says_hashes_are_required
+    from casfs.resolve.configured import read_pip_settings, says_hashes_are_required
 
     return says_hashes_are_required(os.environ, read_pip_settings(os.environ), ())
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 
+from casfs.changes.absorbed import AbsorbOptions
+from casfs.changes.adopt import Adoption, adopt, refuse_full
+from casfs.changes.existing import find_base, read_existing, require_existing
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import say_change, show_in_mounts
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.cli.queries import size_of
 from casfs.store.following import resolve_path
-from casfs.store.unfinished import changing
-from casfs.venv.plain.adopted import Adoption, adopt, refuse_full
-from casfs.venv.plain.existing import find_base, read_existing, require_existing
-from casfs.venv.upper.absorbed import AbsorbOptions
-from casfs.venv.upper.written import Writings
+from casfs.store.pending_changes import changing
+from casfs.upper.written import Writings
 
 
 def run_adopt(arguments: argparse.Namespace) -> None:

@@ -8,20 +8,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
-from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.cli.showing import tell_daemons
-from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
-from casfs.store.environments import Environment
-from casfs.store.generations import Distribution, Generation
-from casfs.store.ingest import Ingested
-from casfs.store.manifests import Description, read_manifest
-from casfs.store.store import Store
-from casfs.store.unfinished import changing
-from casfs.store.uppers import current_upper
-from casfs.venv.bytecode.bytecode import Made
-from casfs.venv.changes import (
+from casfs.changes.changes import (
     AddOptions,
     Arrival,
     Change,
@@ -31,8 +18,21 @@ from casfs.venv.changes import (
     remove_distributions,
     roll_back,
 )
-from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
-from casfs.venv.upper.written import is_bytecode
+from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
+from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
+from casfs.cli.showing import tell_daemons
+from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
+from casfs.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.store.environments import Environment
+from casfs.store.generations import Distribution, Generation
+from casfs.store.ingest import Ingested
+from casfs.store.manifests import Description, read_manifest
+from casfs.store.pending_changes import changing
+from casfs.store.store import Store
+from casfs.store.uppers import current_upper
+from casfs.upper.written import is_bytecode
+from casfs.venv.bytecode.bytecode import Made
 
 _ROLLBACK = "rollback to "
 
@@ -84,7 +84,7 @@ def _naming_the_option() -> Iterator[None]:
 
 def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
     """One line for each requirement that a change broke."""
-    from casfs.venv.broken import find_broken
+    from casfs.changes.broken import find_broken
 
     for broken in find_broken(environment.store, change.before, change.after, interpreter):
         warn(str(broken))
@@ -203,8 +203,8 @@ def show_in_mounts(environment: Environment) -> None:
     tell_daemons(environment)
     if (upper := current_upper(environment)) is None or upper.is_empty or os.geteuid() != 0:
         return
-    from casfs.mount.overlays import find_overlay
-    from casfs.venv.upper.stale import find_stale_bytecode, remove_below, tidy_upper
+    from casfs.mounts.environment_overlays import find_overlay
+    from casfs.upper.stale_bytecode import find_stale_bytecode, remove_below, tidy_upper
 
     if stale := find_stale_bytecode(environment):
         if (overlay := find_overlay(environment.store, environment.name)) is not None:

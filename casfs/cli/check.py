@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
+from casfs.daemon.scrubber import refresh_mounts
 from casfs.errors import CasfsError
-from casfs.mount.scrubber import refresh_mounts
+from casfs.store.availability import WAY_OUT, find_absent, iter_environments
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
 from casfs.store.fsck.repair import Repaired, repair
-from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode

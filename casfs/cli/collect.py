@@ -6,8 +6,8 @@ import argparse
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, say, say_json
-from casfs.mount.removal import holding_seen, remove_old_layers
-from casfs.store.collect.collect import Collected, Wish, collect
+from casfs.mounts.removal import holding_seen, remove_old_layers
+from casfs.store.gc.gc import Collected, Wish, collect
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
 

@@ -14,13 +14,13 @@ import os
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
+from casfs.store.availability import require_present
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, bury_lease, iter_dead_leases, lease_path, sweep_leases
-from casfs.store.private import sweep_private_mounts
-from casfs.store.reliance import require_present
+from casfs.store.pending_changes import find_unfinished
+from casfs.store.run_leases import sweep_private_mounts
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
-from casfs.store.unfinished import find_unfinished
 
 
 def bring_back_mounts(arguments: argparse.Namespace) -> None:
@@ -46,8 +46,8 @@ def _look_after(store: Store) -> None:
     if not dead and not has_places:
         return
     from casfs.cli.hosts import start_beside
-    from casfs.mount.places import find_host, follow_places, forget_gone_places, locked_places
-    from casfs.mount.placing import end_unused_overlays
+    from casfs.mounts.mounting import end_unused_overlays
+    from casfs.mounts.mountpoints import find_host, follow_places, forget_gone_places, locked_places
 
     if has_places:
         follow_places(store)
@@ -71,9 +71,9 @@ def _look_after(store: Store) -> None:
 def _finish_moves(store: Store) -> None:
     """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
     from casfs.cli.hosts import host_on_demand
-    from casfs.mount.overlays import heal_overlays
-    from casfs.mount.places import locked_places
-    from casfs.mount.placing import find_late, move_places
+    from casfs.mounts.environment_overlays import heal_overlays
+    from casfs.mounts.mounting import find_late, move_places
+    from casfs.mounts.mountpoints import locked_places
 
     use_what_is_there(store, warn)
     with locked_places(store), host_on_demand(store) as require_host:
@@ -94,8 +94,8 @@ def _is_our_own(store: Store, lease: Lease) -> bool:
 def _bring_back_places(store: Store) -> int:
     """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
     from casfs.cli.hosts import required_host, revive
-    from casfs.mount.places import find_host, iter_places
-    from casfs.mount.placing import find_lost_places
+    from casfs.mounts.mounting import find_lost_places
+    from casfs.mounts.mountpoints import find_host, iter_places
 
     host = find_host(store)
     lost = find_lost_places(store, host.id if host else "") if os.geteuid() == 0 else []
@@ -136,7 +136,7 @@ def bury_dead_daemons(store: Store) -> None:
 
 def _bury(store: Store, lease: Lease) -> bool:
     """Clear away what a daemon that died has left. Answers whether it was still a mount, though a dead one."""
-    from casfs.mount.mounts import detach, find_mount, is_dead, is_ours
+    from casfs.overlay.mountinfo import detach, find_mount, is_dead, is_ours
 
     is_mounted = is_dead(lease.mountpoint) and is_ours(find_mount(lease.mountpoint))
     if is_mounted:

@@ -14,9 +14,9 @@ from casfs.cli.mounts import unmount_all
 from casfs.cli.output import note, say
 from casfs.cli.serving import log_to_file, mount_again, serve_here
 from casfs.errors import MountRefused
-from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.places import find_host, locked_places
-from casfs.mount.placing import end_unused_overlays, new_host_mountpoint
+from casfs.mounts.control import Request, ask_daemon, raise_problem
+from casfs.mounts.mounting import end_unused_overlays, new_host_mountpoint
+from casfs.mounts.mountpoints import find_host, locked_places
 from casfs.store.leases import DEAD_LOG, Lease, iter_leases
 from casfs.store.scrub import set_scrub_rate
 from casfs.store.shared import use_shared_pools
@@ -98,7 +98,7 @@ def run_stop(arguments: argparse.Namespace) -> None:
 
 def run_adopt(arguments: argparse.Namespace) -> None:
     """What a supervisor starts as when it takes over from another."""
-    from casfs.mount.daemon import adopt_daemon, parse_handover
+    from casfs.daemon.daemon import adopt_daemon, parse_handover
 
     store = open_store(store_directory(arguments))
     handover = parse_handover(arguments.handover)

@@ -12,17 +12,17 @@ from casfs.cli.context import find_python, store_directory
 from casfs.cli.hints import environment_name, hint_at
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
-from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
+from casfs.mounts.removal import iter_shown, refuse_shown, remove_environment
+from casfs.store.availability import iter_environments
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import iter_private_leases
-from casfs.store.private import own_environment
-from casfs.store.reliance import iter_environments
+from casfs.store.pending_changes import changing
+from casfs.store.run_leases import own_environment
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
-from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
-from casfs.venv.upper.written import Writings, WrittenKind
+from casfs.upper.written import Writings, WrittenKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ def run_remove(arguments: argparse.Namespace) -> None:
 
 def run_set_python(arguments: argparse.Namespace) -> None:
     """casfs env set-python"""
-    from casfs.venv.changes import set_interpreter
-    from casfs.venv.interpreters.known import know_interpreter
+    from casfs.changes.changes import set_interpreter
+    from casfs.interpreters.known import know_interpreter
 
     store = open_store(store_directory(arguments))
     use_shared_pools(store)

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from casfs.changes.export import Exported, export_generation, require_place
+from casfs.changes.tar import write_tar
 from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import note_what_is_missing
 from casfs.errors import EnvironmentRefused
+from casfs.store.availability import require_present
 from casfs.store.following import resolve_path
-from casfs.store.reliance import require_present
 from casfs.store.shared import relying
-from casfs.venv.plain.exported import Exported, export_generation, require_place
-from casfs.venv.plain.tarred import write_tar
 
 
 def run_export(arguments: argparse.Namespace) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from casfs.cli.output import warn
 from casfs.cli.serving import Starting, serve_here, write_to_dead_log
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.overlay_layers import RequireHost
-from casfs.mount.places import find_host, forget_gone_places, here, iter_places, locked_places
-from casfs.mount.placing import end_unused_overlays, new_host_mountpoint, revive_places
+from casfs.mounts.mounting import end_unused_overlays, new_host_mountpoint, revive_places
+from casfs.mounts.mountpoints import find_host, forget_gone_places, here, iter_places, locked_places
+from casfs.mounts.overlay_layers import RequireHost
 from casfs.store.leases import Lease
 from casfs.store.store import Store
 
@@ -95,7 +95,7 @@ def end_idle_host(store: Store, *, is_lazy: bool) -> None:
 
 def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
     """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
-    from casfs.mount.control import Request, ask_daemon, raise_problem
+    from casfs.mounts.control import Request, ask_daemon, raise_problem
 
     supervisor = ask_daemon(store, lease, Request("status")).supervisor or lease.pid  # of one that failed to answer nothing is known
     with contextlib.suppress(ProcessLookupError):

@@ -8,7 +8,7 @@ import os
 from casfs.cli.context import open_context
 from casfs.cli.export import writing_file
 from casfs.cli.output import format_size, note
-from casfs.store.reliance import require_present
+from casfs.store.availability import require_present
 from casfs.store.shared import relying
 from casfs.venv.image.composefs import add_composefs_header
 from casfs.venv.image.erofs import TRUSTED

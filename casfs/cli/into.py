@@ -13,8 +13,8 @@ from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.into import is_ours_in, namespace_of, resolve_in, unmount_from
-from casfs.mount.places import find_place
+from casfs.mounts.mountpoints import find_place
+from casfs.mounts.other_namespace import is_ours_in, namespace_of, resolve_in, unmount_from
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 

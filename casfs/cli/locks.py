@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from casfs.changes.changes import Arrival
 from casfs.cli.bytecode import wanted_of
 from casfs.cli.changes import change_and_show, describe_known
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
@@ -17,22 +18,21 @@ from casfs.cli.names import Reach, Wish, make_reach, obtaining, read_wish
 from casfs.cli.output import note, say, warn
 from casfs.cli.synced import choice_of, remember_sync
 from casfs.errors import CasfsError, LockRefused
-from casfs.fetch.access import hide_logins
-from casfs.fetch.obtain import origin_of
-from casfs.fetch.resolve import Question, compare, compile_requirements, verify
+from casfs.interpreters.interpreter import Interpreter
+from casfs.lockfiles.hashes import Asked
+from casfs.lockfiles.known import know_lock
+from casfs.lockfiles.lockfile import Choice, Locked, Reading, read_whole_lock
+from casfs.lockfiles.markers import decide_as_poetry, decide_as_uv
+from casfs.lockfiles.others import refuse_locks_of_other_names, refuse_other_files, refuse_other_name
+from casfs.lockfiles.requirements import is_url
+from casfs.lockfiles.writing import format_pylock
+from casfs.resolve.access import hide_logins
+from casfs.resolve.obtain import origin_of
+from casfs.resolve.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
 from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
 from casfs.store.uppers import current_upper
-from casfs.venv.changes import Arrival
-from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.known import know_lock
-from casfs.venv.locks.locks import Choice, Locked, Reading, read_whole_lock
-from casfs.venv.locks.markers import decide_as_poetry, decide_as_uv
-from casfs.venv.locks.others import refuse_locks_of_other_names, refuse_other_files, refuse_other_name
-from casfs.venv.locks.requirements import is_url
-from casfs.venv.locks.writing import format_pylock
 from casfs.venv.origins import Form
 from casfs.venv.reading import read_direct_url
 
@@ -97,7 +97,7 @@ def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, dir
     if name == "uv.lock":
         return read_whole_lock(reach.uv.export(python, path, choice, directory), interpreter, decide=decide_as_uv, made_of=path)
     if name == "poetry.lock":
-        from casfs.fetch.poetry import export_poetry_lock
+        from casfs.resolve.poetry import export_poetry_lock
 
         made = export_poetry_lock(path, choice, directory, reach.uv.environ)
         return read_whole_lock(made, interpreter, decide=decide_as_poetry, made_of=path)

@@ -81,7 +81,7 @@ def _run_talking(arguments: argparse.Namespace) -> int:
 
 def _run_command(arguments: argparse.Namespace) -> int:
     if way := os.environ.get("CASFS_TEST_WAY"):
-        from casfs.mount.overlay_layers import force_way
+        from casfs.mounts.overlay_layers import force_way
 
         force_way(way)
     if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):

@@ -19,9 +19,9 @@ from casfs.cli.output import note
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
-from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
-from casfs.mount.overlays import find_shown
-from casfs.mount.places import (
+from casfs.mounts.environment_overlays import find_shown
+from casfs.mounts.mounting import end_place_inside, make_place
+from casfs.mounts.mountpoints import (
     KERNEL,
     PLAIN,
     Place,
@@ -31,14 +31,14 @@ from casfs.mount.places import (
     iter_places,
     locked_places,
 )
-from casfs.mount.placing import end_place_inside, make_place
+from casfs.overlay.mountinfo import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
+from casfs.store.availability import iter_environments, require_present
 from casfs.store.environments import Environment
 from casfs.store.following import resolve_path
 from casfs.store.leases import iter_leases
-from casfs.store.records import now_utc
-from casfs.store.reliance import iter_environments, require_present
+from casfs.store.pending_changes import changing
+from casfs.store.runtime_files import now_utc
 from casfs.store.store import Store, open_store
-from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.similar import find_slip
 
@@ -134,13 +134,13 @@ def require_generation(environment: Environment, python: str | None, with_pip: b
         require_present(environment, current)
         warn_of_dead_interpreter(environment, current)
     else:
-        from casfs.venv.changes import create_environment
+        from casfs.changes.changes import create_environment
 
         made = create_environment(environment, choose_interpreter(environment, python))
         note(f"made environment {environment.name!r} for Python {made.interpreter.version}")
     if with_pip is not None:
+        from casfs.changes.changes import has_stand_in, set_interpreter
         from casfs.cli.changes import show_in_mounts
-        from casfs.venv.changes import has_stand_in, set_interpreter
 
         if has_stand_in(environment.require()) != with_pip:
             with changing(environment.store):
@@ -150,7 +150,7 @@ def require_generation(environment: Environment, python: str | None, with_pip: b
 
 def _note_how_to_install(environment: Environment, *, is_writable: bool) -> None:
     """Said at the first mount, as far as one can know."""
-    from casfs.venv.changes import has_stand_in
+    from casfs.changes.changes import has_stand_in
 
     generation = environment.require()
     has_pip = has_stand_in(generation) or generation.find("pip") is not None

@@ -11,32 +11,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from casfs.changes.changes import Arrival, create_environment
 from casfs.cli.changes import change_and_show, tell_present
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
 from casfs.cli.output import note_on_terminal, progress_of_downloads, waiting, warn
 from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
-from casfs.fetch.access import Access, build_access, hide_logins
-from casfs.fetch.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
-from casfs.fetch.obtain import Means, obtain
-from casfs.fetch.requirements import read_requirements
-from casfs.fetch.resolve import Question, compare, find_held, is_held, resolve
-from casfs.fetch.uv import Uv, find_uv
+from casfs.interpreters.interpreter import Interpreter
+from casfs.lockfiles.hashes import Asked
+from casfs.lockfiles.lines import Kind
+from casfs.lockfiles.lockfile import Locked
+from casfs.lockfiles.requirements import Reader, Requirements
+from casfs.resolve.access import Access, build_access, hide_logins
+from casfs.resolve.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
+from casfs.resolve.obtain import Means, obtain
+from casfs.resolve.requirements import read_requirements
+from casfs.resolve.resolve import Question, compare, find_held, is_held, resolve
+from casfs.resolve.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.installations import Wanted
 from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import read_manifest
+from casfs.store.pending_changes import changing
 from casfs.store.quarantine import read_losses
-from casfs.store.remembered import Wanted
 from casfs.store.shared import relying
 from casfs.store.store import Store
-from casfs.store.unfinished import changing
-from casfs.venv.changes import Arrival, create_environment
-from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.lines import Kind
-from casfs.venv.locks.locks import Locked
-from casfs.venv.locks.requirements import Reader, Requirements
 from casfs.venv.origins import parse_archive
 
 _READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY_HASHES", "UV_VERIFY_HASHES")

@@ -76,7 +76,7 @@ def _escape_one(one: str) -> str:
 def say_why(error: CasfsError) -> None:
     """What the program that failed had to say, if one did."""
     if isinstance(error, FetchFailed) and error.said:
-        from casfs.fetch.access import hide_logins
+        from casfs.resolve.access import hide_logins
 
         for line in error.said:
             complain(hide_logins(line))

@@ -9,7 +9,7 @@ import shlex
 from casfs.cli.context import store_directory
 from casfs.cli.output import note, say, say_json
 from casfs.errors import StoreRefused
-from casfs.store.reliance import WAY_OUT, find_reliant
+from casfs.store.availability import WAY_OUT, find_reliant
 from casfs.store.shared import add_shared_pool, nothing_relying, read_config, remove_shared_pool
 from casfs.store.store import Store, open_store
 

@@ -9,7 +9,7 @@ from casfs.cli.context import open_to_read
 from casfs.cli.output import format_count, format_size, local_time, note, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.store.generations import Distribution
-from casfs.venv.upper.touched import count_changes_by_tools
+from casfs.upper.upper_conflicts import count_changes_by_tools
 
 
 def run_list(arguments: argparse.Namespace) -> None:

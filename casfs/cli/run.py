@@ -13,12 +13,12 @@ from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_int
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
-from casfs.mount.private import Scene, enter_namespace, plan_showing, show_scene
+from casfs.mounts.run_mounts import Scene, enter_namespace, plan_showing, show_scene
+from casfs.store.availability import require_present
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, forget_lease, is_lease_held, new_lease_id, take_lease
-from casfs.store.private import clear_private_mount, private_lease
-from casfs.store.records import now_utc
-from casfs.store.reliance import require_present
+from casfs.store.run_leases import clear_private_mount, private_lease
+from casfs.store.runtime_files import now_utc
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
@@ -94,7 +94,7 @@ def _require_generation(environment: Environment, python: str | None) -> int:
         environment.require()  # says that there is none: a mistyped name makes no environment
     if current is None or python is not None:
         interpreter = choose_interpreter(environment, python)
-        from casfs.venv.changes import create_environment
+        from casfs.changes.changes import create_environment
 
         current = create_environment(environment, interpreter)
     require_present(environment, current)
@@ -104,9 +104,9 @@ def _require_generation(environment: Environment, python: str | None) -> int:
 
 def _fill(shown: Environment, environment: Environment, wheels: Sequence[str], arguments: argparse.Namespace) -> None:
     """Make an environment of what the command names."""
+    from casfs.changes.changes import AddOptions
     from casfs.cli.add import must_have_hashes
     from casfs.cli.changes import add_fitting
-    from casfs.venv.changes import AddOptions
 
     if arguments.what or arguments.requirements or arguments.editable or must_have_hashes():
         _fill_by_names(shown, environment, wheels, arguments)
@@ -116,9 +116,9 @@ def _fill(shown: Environment, environment: Environment, wheels: Sequence[str], a
 
 def _fill_by_names(shown: Environment, environment: Environment, wheels: Sequence[str], arguments: argparse.Namespace) -> None:
     """Make an environment of another one (of none beside wheels) and of what is asked for by name, with what that needs."""
+    from casfs.changes.changes import AddOptions
     from casfs.cli.changes import add_fitting
     from casfs.cli.names import Wish, finding, make_reach
-    from casfs.venv.changes import AddOptions
 
     base = None if wheels else environment.require() if environment.name != DEFAULT_ENVIRONMENT else environment.current()
     interpreter = choose_interpreter(shown if wheels else environment, arguments.python)
@@ -177,7 +177,7 @@ def _start_keeper(store: Store, lease: HeldLease, line: socket.socket, *, must_a
 
 def _keep(store: Store, lease: HeldLease, line: socket.socket, *, must_answer: bool) -> None:
     """The whole life of the keeper. It holds nothing open that was ours: who reads our output waits for no keeper."""
-    from casfs.mount.keeper import keep_private
+    from casfs.daemon.keeper import keep_private
 
     null = os.open(os.devnull, os.O_RDWR)
     for fd in range(_STANDARD_STREAMS):

@@ -18,7 +18,7 @@ from casfs.store.scrub import set_scrub_rate
 from casfs.store.store import Store
 
 if TYPE_CHECKING:
-    from casfs.mount.daemon import Lost
+    from casfs.daemon.daemon import Lost
 
 _LOG_BYTES = 1 << 20
 
@@ -87,7 +87,7 @@ def serve_here(
     """
     import logging
 
-    from casfs.mount.daemon import start_daemon
+    from casfs.daemon.daemon import start_daemon
 
     logging.basicConfig(format="casfs: %(message)s", level=logging.WARNING)
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
+from casfs.changes.changes import parse_project
 from casfs.cli.context import open_to_read
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table
 from casfs.cli.queries import size_of
@@ -17,16 +18,15 @@ from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.leases import iter_leases
 from casfs.store.manifests import ManifestFile, read_manifest
-from casfs.store.plain import OPEN_FLAGS
-from casfs.store.records import format_utc
+from casfs.store.regular_file import OPEN_FLAGS
+from casfs.store.runtime_files import format_utc
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
-from casfs.venv.changes import parse_project
+from casfs.upper.merged import find_entry
 from casfs.venv.described import find_required, find_requiring, read_headers
 from casfs.venv.reading import LayerReader
 from casfs.venv.similar import did_you_mean
 from casfs.venv.tree import FileEntry, Tree, read_file
-from casfs.venv.upper.merged import find_entry
 
 
 def run_show(arguments: argparse.Namespace) -> None:
@@ -183,7 +183,7 @@ def _locate(store: Store, path: str) -> tuple[Environment, str, bool]:
 
     Raises EnvironmentRefused.
     """
-    from casfs.mount.places import iter_places
+    from casfs.mounts.mountpoints import iter_places
 
     mounts = [(lease.mountpoint, lease.environment, False) for lease in iter_leases(store) if lease.environment]
     mounts += [(place.path, place.environment, bool(place.overlay)) for place in iter_places(store) if not place.namespace]

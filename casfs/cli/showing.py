@@ -20,7 +20,7 @@ def tell_daemons(environment: Environment) -> None:
     _move_places(environment)
     leases = [lease for lease in iter_leases(environment.store) if lease.environment in (environment.name, "")]
     for lease in leases:  # the daemon of one mount, or the host of many
-        from casfs.mount.control import switch_generation
+        from casfs.mounts.control import switch_generation
 
         try:
             switch_generation(environment.store, lease, environment.name)
@@ -34,8 +34,8 @@ def _move_places(environment: Environment) -> None:
     if os.geteuid() != 0 or not any(name.endswith(".place") for name in os.listdir(environment.store.path("leases"))):
         return
     from casfs.cli.hosts import host_on_demand
-    from casfs.mount.places import locked_places
-    from casfs.mount.placing import move_places
+    from casfs.mounts.mounting import move_places
+    from casfs.mounts.mountpoints import locked_places
     from casfs.store.quarantine import read_losses
 
     try:
@@ -45,7 +45,7 @@ def _move_places(environment: Environment) -> None:
         warn(f"{error}; its mounts may still show the generation before")
         return
     if read_losses(environment.store).state:  # what was restored may be shown by others as well
-        from casfs.mount.scrubber import refresh_mounts
+        from casfs.daemon.scrubber import refresh_mounts
 
         refresh_mounts(environment.store, warn)
     for place, reason in failed:
@@ -60,7 +60,7 @@ def _places_of(environment: Environment, lease: Lease) -> list[str]:
     """Where a daemon shows the environment: the mounts of the kernel are what a user knows, not the private one of a host."""
     if lease.environment:
         return [lease.mountpoint]
-    from casfs.mount.places import iter_places
+    from casfs.mounts.mountpoints import iter_places
 
     places = [place for place in iter_places(environment.store) if place.host == lease.id]
     return [place.path for place in places if place.environment == environment.name]

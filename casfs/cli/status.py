@@ -16,10 +16,10 @@ from casfs.cli.context import store_directory
 from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
-from casfs.mount.control import Reply, Request, ask_daemon
-from casfs.mount.overlay_layers import FUSE
-from casfs.mount.overlays import Overlay, iter_remembered_overlays
-from casfs.mount.places import KERNEL, PLAIN, Place, iter_gone_places, iter_places
+from casfs.mounts.control import Reply, Request, ask_daemon
+from casfs.mounts.environment_overlays import Overlay, iter_remembered_overlays
+from casfs.mounts.mountpoints import KERNEL, PLAIN, Place, iter_gone_places, iter_places
+from casfs.mounts.overlay_layers import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.publish import naming
 from casfs.store.quarantine import lost_paths

@@ -8,7 +8,7 @@ from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import note
 from casfs.cli.showing import tell_daemons
 from casfs.cli.synced import find_sync, read_lock_of_wheels
-from casfs.store.unfinished import changing
+from casfs.store.pending_changes import changing
 
 
 def run_sync(arguments: argparse.Namespace) -> None:

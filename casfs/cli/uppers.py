@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from casfs.changes.absorb import absorb_upper, prepare_absorption
+from casfs.changes.changes import parse_project
 from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
 from casfs.cli.changes import say_change
 from casfs.cli.context import open_context, open_to_read
@@ -17,17 +19,15 @@ from casfs.cli.showing import tell_daemons
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
-from casfs.store.unfinished import changing
+from casfs.store.pending_changes import changing
 from casfs.store.uppers import current_upper, make_current, next_upper
+from casfs.upper.merged import MergedView
+from casfs.upper.summary import ProjectSummary, Summary, WrittenFile, summarise
+from casfs.upper.undoing import undo_projects
+from casfs.upper.written import Writings
 from casfs.venv.bytecode.bytecode import leave_as_they_are
-from casfs.venv.changes import parse_project
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
-from casfs.venv.upper.absorb import absorb_upper, prepare_absorption
-from casfs.venv.upper.merged import MergedView
-from casfs.venv.upper.summary import ProjectSummary, Summary, WrittenFile, summarise
-from casfs.venv.upper.undoing import undo_projects
-from casfs.venv.upper.written import Writings
 
 _MAX_LINES = 20
 """Files that `reset` names before it asks: who wants all of them has `diff`."""
@@ -39,7 +39,7 @@ def _frozen(environment: Environment) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    from casfs.mount.overlays import frozen
+    from casfs.mounts.environment_overlays import frozen
 
     with frozen(environment.store, environment.name):
         yield
@@ -49,8 +49,8 @@ def _sweep(environment: Environment) -> None:
     """Free the disk of upper layers that no mount shows any more and no process uses."""
     if os.geteuid() != 0:
         return
-    from casfs.mount.overlays import sweep_work
-    from casfs.mount.places import locked_places
+    from casfs.mounts.environment_overlays import sweep_work
+    from casfs.mounts.mountpoints import locked_places
 
     with locked_places(environment.store):
         sweep_work(environment)
@@ -150,7 +150,7 @@ def _ask(environment: Environment, summary: Summary) -> None:
 
 def _mountpoints(environment: Environment) -> set[str]:
     """Where the environment is mounted: scripts that tools made name their interpreter by these paths."""
-    from casfs.mount.places import iter_places
+    from casfs.mounts.mountpoints import iter_places
 
     leases = {lease.mountpoint for lease in iter_leases(environment.store) if lease.environment == environment.name}
     return leases | {place.path for place in iter_places(environment.store) if place.environment == environment.name}

@@ -12,25 +12,25 @@ from functools import partial
 from threading import Event, Lock
 from typing import TypeVar
 
+from casfs.changes.changes import Arrival
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
 from casfs.cli.names import Reach, Wish, make_reach, obtain_shown, read_wish, refuse_odd_words
 from casfs.cli.output import format_count, note, progress_of_wheels, say, say_why, warn
 from casfs.errors import CasfsError
-from casfs.fetch.access import hide_logins
-from casfs.fetch.resolve import Question, compare, compile_requirements, verify
+from casfs.interpreters.interpreter import Interpreter
+from casfs.interpreters.known import know_interpreter
+from casfs.lockfiles.hashes import Asked
+from casfs.lockfiles.lines import Kind, Line
+from casfs.lockfiles.lockfile import Locked, read_lock
+from casfs.lockfiles.requirements import Requirements
+from casfs.resolve.access import hide_logins
+from casfs.resolve.resolve import Question, compare, compile_requirements, verify
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.kept import keeping_downloads
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
-from casfs.venv.changes import Arrival
-from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.interpreters.known import know_interpreter
-from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.lines import Kind, Line
-from casfs.venv.locks.locks import Locked, read_lock
-from casfs.venv.locks.requirements import Requirements
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

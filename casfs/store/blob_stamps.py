@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from casfs.digest import Digest, checksum_bytes, digest_file
 from casfs.store.blobs import LocalPool
 from casfs.store.manifests import Manifest
-from casfs.store.plain import OPEN_FLAGS
+from casfs.store.regular_file import OPEN_FLAGS
 from casfs.store.store import Store
 
 STAMPS_SUFFIX = ".blobs"

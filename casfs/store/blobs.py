@@ -11,8 +11,8 @@ from typing import Protocol
 
 from casfs.digest import ContentHasher, Digest, digest_bytes
 from casfs.errors import StoreDamaged
-from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import Batch, write_all
+from casfs.store.regular_file import OPEN_FLAGS
 
 _SYSTEM_IS_SHORT = frozenset({errno.ENFILE, errno.EMFILE, errno.ENOMEM})  # these say nothing about the blob
 

@@ -25,8 +25,8 @@ from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import SITE_PACKAGES
 from casfs.store.locking import holding
 from casfs.store.manifests import Kind, Manifest, read_manifest
-from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 LEVELS = (0, 1, 2)

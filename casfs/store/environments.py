@@ -16,8 +16,8 @@ from casfs.paths import parse_environment_name
 from casfs.store.generations import Generation, format_index, format_lock, parse_index, parse_lock
 from casfs.store.locking import holding
 from casfs.store.manifests import read_manifest
-from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes
 from casfs.errors import RecordRefused, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
+from casfs.store.installations import Remembered, Wanted
 from casfs.store.known_wheels import Found, find_known
 from casfs.store.manifests import (
     Description,
@@ -31,10 +32,9 @@ from casfs.store.manifests import (
 )
 from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch, naming, room_problem, write_all
-from casfs.store.remembered import Remembered, Wanted
-from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
 from casfs.store.times import publish_dated
+from casfs.store.wheel_stamps import file_facts, read_stamp, write_stamp
 from casfs.wheels.source import MAX_WHEEL_SIZE, FileSource, too_large
 
 if TYPE_CHECKING:  # a wheel that is known is never opened, and then all of casfs.wheels would be loaded for nothing

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
+from casfs.store.installations import Remembered, Wanted, recall
 from casfs.store.manifests import Description, Manifest, read_manifest
-from casfs.store.plain import read_plain_file
-from casfs.store.remembered import Remembered, Wanted, recall
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 _HEAD = 512

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 from casfs.store.fields import read_fields
 from casfs.store.publish import naming, write_all
-from casfs.store.records import is_locked
+from casfs.store.runtime_files import is_locked
 from casfs.store.store import Store, open_new_lease
 
 DEAD_LOG = "dead.log"

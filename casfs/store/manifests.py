@@ -30,9 +30,9 @@ from dataclasses import dataclass, field, replace
 from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import path_problem
-from casfs.store.plain import read_plain_file
 from casfs.store.pools import try_each
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 _UNDATED, _DATED = 1, 2

@@ -22,8 +22,8 @@ from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.clock import held_clock, newest_time
 from casfs.store.manifests import Manifest, format_manifest, has_manifest, read_manifest, undated
-from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 NUMBER_BITS = 24

@@ -12,9 +12,9 @@ from casfs.digest import Digest, checksum_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.blob_stamps import hash_blob
 from casfs.store.bytecode import iter_compiled_records, read_compiled_record
+from casfs.store.installations import forget_all
 from casfs.store.manifests import read_own_manifest
-from casfs.store.plain import read_plain_file
-from casfs.store.remembered import forget_all
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 

@@ -23,7 +23,7 @@ from casfs.errors import InvalidValue
 from casfs.store.blob_stamps import blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.manifests import read_manifest
 from casfs.store.quarantine import note_missing_blob, set_aside_blob, withdraw_wheels
-from casfs.store.records import now_utc, write_record
+from casfs.store.runtime_files import now_utc, write_record
 from casfs.store.store import Store
 
 DEFAULT_RATE = 10_000_000

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from casfs.errors import CasfsError, StoreDamaged, StoreRefused
 from casfs.store.locking import LockBusy, holding, say_waiting
-from casfs.store.plain import read_plain_file
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import FORMAT, Store
 
 _KEY = "shared-pools"

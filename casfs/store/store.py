@@ -8,7 +8,7 @@
     stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
     stamps/<manifest>.inodes        a distribution's share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
     stamps/<manifest>.installed     what installing its wheel came to (derived, may be deleted; see `remembered`)
-    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.venv.locks.known`)
+    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.lockfiles.known`)
     stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
@@ -43,7 +43,7 @@ from casfs.store.blobs import LocalPool
 from casfs.store.following import resolve_path
 from casfs.store.pools import Pools
 from casfs.store.publish import Batch
-from casfs.store.records import is_file_locked, write_record
+from casfs.store.runtime_files import is_file_locked, write_record
 
 FORMAT = "casfs store 1\n"
 

@@ -15,18 +15,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from casfs.mount import kernel
-from casfs.mount.control import Request, ask_daemon
-from casfs.mount.images import require_image
-from casfs.mount.mounts import unmount
-from casfs.mount.overlay import Layers, make_overlay
-from casfs.mount.overlay_layers import force_way
-from casfs.mount.places import Place, find_host, forget_place, locked_places
-from casfs.mount.placing import end_unused_overlays, make_place, move_places
+from casfs.changes.changes import roll_back
+from casfs.mounts.control import Request, ask_daemon
+from casfs.mounts.mounting import end_unused_overlays, make_place, move_places
+from casfs.mounts.mountpoints import Place, find_host, forget_place, locked_places
+from casfs.mounts.overlay_layers import force_way
+from casfs.overlay import kernel
+from casfs.overlay.images import require_image
+from casfs.overlay.mountinfo import unmount
+from casfs.overlay.overlayfs import Layers, make_overlay
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease
 from casfs.store.store import Store, open_store
-from casfs.venv.changes import roll_back
 from casfs.venv.image.image import ImageSpec
 
 

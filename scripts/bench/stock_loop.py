@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import casfs.cli.main
-import casfs.mount.worker
+import casfs.daemon.worker
 
 
 def main() -> None:
     """Run a casfs command without the lean loop."""
-    casfs.mount.worker.use_lean_loop = lambda: None  # type: ignore[attr-defined]  # not for users of the module
+    casfs.daemon.worker.use_lean_loop = lambda: None  # type: ignore[attr-defined]  # not for users of the module
     casfs.cli.main.main()
 
 

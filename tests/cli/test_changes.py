@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuse.harness import PYTHON_DIRECTORY, Casfs
+from tests.mounted.harness import PYTHON_DIRECTORY, Casfs
 
 
 def listed(casfs: Casfs, *words: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 FULL = Path("/dev/full")
 

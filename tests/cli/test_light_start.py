@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from casfs.cli.parser import build_parser
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 HEAVY = {"asyncio", "attr", "concurrent", "email", "http", "multiprocessing", "pyfuse3", "requests", "rich", "ssl", "trio"}
 """What no such command needs: each takes milliseconds to load, trio with pyfuse3 a hundred."""

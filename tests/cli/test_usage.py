@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casfs import __version__
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 CHANGES = ("add", "adopt", "export", "remove", "rollback")
 COMMANDS = (*CHANGES, "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run", "env")

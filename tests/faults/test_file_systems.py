@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from casfs.changes.atomic_directory import filling
 from casfs.store.uppers import remove_tree
-from casfs.venv.plain.beside import filling
 from tests.faults.commands import snapshot
 from tests.faults.cut_disk import FILE_SYSTEMS, cut_disk
-from tests.fuse.harness import Casfs, run_python, site_packages
+from tests.mounted.harness import Casfs, run_python, site_packages
 
 
 @pytest.fixture(params=[*FILE_SYSTEMS, "tmpfs"])

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fuse.harness import Casfs
-from tests.interpreters import find_python
+from tests.mounted.harness import Casfs
+from tests.python_versions import find_python
 from tests.real.environments import Environment, Maker, Pair, Said, without_numbers
 from tests.real.trees import Meant, find_differences, read_tree
 from tests.real.writers import BASE, MODULES, WRITERS, Command, Workplace

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from casfs.store import shared
-from casfs.store.collect.collect import Collected, Wish, collect
+from casfs.store.gc.gc import Collected, Wish, collect
 from casfs.store.store import Store
 
 

@@ -12,10 +12,10 @@ import pytest
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreRefused
 from casfs.store.bytecode import NOT_COMPILED, Compiled, Target, stage_compiled, stage_outcome
-from casfs.store.collect.collect import Collected, Wish, collect
-from casfs.store.collect.needed import iter_shards
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
+from casfs.store.gc.gc import Collected, Wish, collect
+from casfs.store.gc.needed import iter_shards
 from casfs.store.generations import Distribution
 from casfs.store.numbers import read_number
 from casfs.store.shared import add_shared_pool, relying, use_shared_pools
@@ -230,7 +230,7 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
 
 
 def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    monkeypatch.setattr("casfs.store.gc.gc._TURN_S", 0)
     contents = {f"{number}.py": b"%d" % number for number in range(300)}
     publish_files(store, contents)
     begun = threading.Event()
@@ -245,7 +245,7 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
             publish_generation(Environment(store, "work"), make_distribution(store, contents))
 
     thread = threading.Thread(target=publish, daemon=True)
-    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", begin)
+    monkeypatch.setattr("casfs.store.gc.gc.iter_shards", begin)
     thread.start()
     collect(store, EVERYTHING, nobody_seeing)
     thread.join(60)
@@ -257,7 +257,7 @@ def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_un
     store: Store, place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """As of an environment that was made and removed meanwhile. A record that led to nothing would look like damage."""
-    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    monkeypatch.setattr("casfs.store.gc.gc._TURN_S", 0)
     ingest(store, place, DEMO)
     before = files(store)
     once = iter([DEMO])
@@ -267,7 +267,7 @@ def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_un
             ingest(store, place, wheel)
         return iter_shards(path)
 
-    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", let_happen)
+    monkeypatch.setattr("casfs.store.gc.gc.iter_shards", let_happen)
     collected = collect(store, EVERYTHING, nobody_seeing)
     assert counts(collected) == (0, 1, 0, 0)
     assert {path for path in files(store) if path.startswith("wheels")} == {path for path in before if path.startswith("wheels")}

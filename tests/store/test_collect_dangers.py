@@ -13,10 +13,10 @@ import pytest
 
 from casfs.digest import digest_bytes
 from casfs.errors import StoreRefused
-from casfs.store.collect.collect import Wish, collect
-from casfs.store.collect.needed import Needed
-from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
+from casfs.store.gc.gc import Wish, collect
+from casfs.store.gc.needed import Needed
+from casfs.store.gc.removing import Remover
 from casfs.store.generations import format_index
 from casfs.store.ingest import Ingested
 from casfs.store.manifests import manifest_path

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import Digest
-from casfs.store.collect.collect import Collected, Wish, collect
-from casfs.store.collect.needed import iter_shards
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
+from casfs.store.gc.gc import Collected, Wish, collect
+from casfs.store.gc.needed import iter_shards
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.publish import Batch
 from casfs.store.shared import relying
@@ -124,7 +124,7 @@ def test_ten_thousand_collections_in_the_middle_of_changes_lose_nothing(store: S
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step of a collection is a turn of its own."""
-    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    monkeypatch.setattr("casfs.store.gc.gc._TURN_S", 0)
 
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
@@ -136,7 +136,7 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
             one()
         return iter_shards(path)
 
-    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", act_first)
+    monkeypatch.setattr("casfs.store.gc.gc.iter_shards", act_first)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -180,6 +180,6 @@ def test_two_collections_at_once_do_not_take_each_other_s_work_for_damage(store:
             other()
         return read_manifest(store, digest)
 
-    monkeypatch.setattr("casfs.store.collect.needed.read_manifest", read_late)
+    monkeypatch.setattr("casfs.store.gc.needed.read_manifest", read_late)
     collect(store, Wish(unused_wheels=True), nobody_seeing)
     check_is_shown(store, DEMO)

@@ -14,7 +14,7 @@ from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import StoreDamaged, WheelRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store import ingest as ingest_module
-from casfs.store import stamps
+from casfs.store import wheel_stamps
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.repair import repair
 from casfs.store.ingest import ALL_WHEELS, KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
@@ -122,7 +122,7 @@ def test_a_known_wheel_under_a_false_name_is_refused(store, place, name):
 def test_a_known_wheel_at_rest_is_not_even_read(store, place, monkeypatch):
     path = make_wheel().write_to(place)
     later = path.stat().st_mtime_ns + 10_000_000_000
-    monkeypatch.setattr(stamps, "time", SimpleNamespace(time_ns=lambda: later))
+    monkeypatch.setattr(wheel_stamps, "time", SimpleNamespace(time_ns=lambda: later))
     [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
     monkeypatch.setattr(ingest_module, "_copy_hashing", None)  # what reads the wheel
     [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)
@@ -183,7 +183,7 @@ def test_a_wheel_that_is_not_known_so_is_refused_without_its_file(store, place, 
 def test_a_wheel_that_changed_is_read_again(store, place, monkeypatch):
     path = make_wheel().write_to(place)
     later = path.stat().st_mtime_ns + 10_000_000_000
-    monkeypatch.setattr(stamps, "time", SimpleNamespace(time_ns=lambda: later))
+    monkeypatch.setattr(wheel_stamps, "time", SimpleNamespace(time_ns=lambda: later))
     [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
     make_wheel({"demo/__init__.py": b"VALUE = 2\n"}).write_to(place)
     [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)

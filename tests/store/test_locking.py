@@ -19,7 +19,7 @@ from casfs.store.leases import iter_dead_leases, iter_leases, new_lease, take_le
 from casfs.store.locking import LockBusy, holding, say_waiting
 from casfs.store.shared import nothing_relying, relying
 from casfs.store.store import Store, open_store
-from tests.fuse.harness import REPOSITORY, TIME_LIMIT_S
+from tests.mounted.harness import REPOSITORY, TIME_LIMIT_S
 
 STRANGER = 12345
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
+from casfs.interpreters.interpreter import Interpreter, ask_interpreter
 from tests.make_generations import Workshop, open_workshop
 
 

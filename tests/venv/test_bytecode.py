@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from casfs.changes.changes import AddOptions, Arrival, Change, add_wheels, compile_distributions
 from casfs.digest import checksum_bytes
 from casfs.errors import EnvironmentRefused, StoreDamaged
+from casfs.interpreters.interpreter import Interpreter, ask_interpreter
 from casfs.paths import SITE_PACKAGES
 from casfs.store import times
 from casfs.store.blob_stamps import UNKNOWN, read_blob_stamps
@@ -24,12 +26,10 @@ from casfs.store.manifests import FIRST_TIME, Kind, Manifest, ManifestFile, read
 from casfs.store.quarantine import note_failed_read
 from casfs.store.store import open_store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
-from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, compile_distributions
-from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
 from casfs.venv.origins import Form
-from tests.interpreters import VERSIONS, find_python, has_python
 from tests.make_generations import Workshop, accept_any, make_manifest
 from tests.make_wheels import MadeWheel, make_wheel
+from tests.python_versions import VERSIONS, find_python, has_python
 
 TARGET = Target("cpython-311", "a70d0d0a")
 PACKAGE = {"demo/__init__.py": b"VALUE = 1\n", "demo/more.py": b"VALUE = 2\n", "demo/data.txt": b"words"}

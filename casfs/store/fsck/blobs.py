@@ -19,7 +19,7 @@ from casfs.errors import StoreDamaged
 from casfs.store.fsck.damage import DamageKind, Findings
 from casfs.store.fsck.manifests import ManifestTable, format_promise, iter_promises
 from casfs.store.manifests import Manifest, manifest_path, read_manifest
-from casfs.store.plain import OPEN_FLAGS, describe_kind
+from casfs.store.regular_file import OPEN_FLAGS, describe_kind
 from casfs.store.store import Store
 
 BLOB_MODE = 0o444

@@ -20,7 +20,7 @@ from casfs.store.fsck.damage import DamageKind, Findings, Report, Totals
 from casfs.store.fsck.environments import EnvironmentsCheck
 from casfs.store.fsck.manifests import ManifestTable, check_wheels
 from casfs.store.fsck.numbers import NumbersCheck
-from casfs.store.plain import describe_kind, read_plain_file
+from casfs.store.regular_file import describe_kind, read_plain_file
 from casfs.store.store import DIRECTORIES, FORMAT, Store
 
 CheckBytecode = Callable[[Store, Findings, ManifestTable], int]

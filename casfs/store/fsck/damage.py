@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from casfs.digest import Digest
-from casfs.store.plain import describe_kind
+from casfs.store.regular_file import describe_kind
 
 
 class DamageKind(enum.StrEnum):

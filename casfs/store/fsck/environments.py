@@ -14,7 +14,7 @@ from casfs.store.fsck.damage import DamageKind, Findings
 from casfs.store.fsck.manifests import ManifestFacts, ManifestTable
 from casfs.store.fsck.numbers import NumbersCheck
 from casfs.store.generations import NOTHING, Generation, Layer, parse_index, parse_lock
-from casfs.store.plain import read_plain_file
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 _CURRENT = re.compile(r"generations/([1-9][0-9]*)\.toml")

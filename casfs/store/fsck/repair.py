@@ -22,9 +22,9 @@ from casfs.store.fsck.damage import Damage, DamageKind, Report
 from casfs.store.fsck.numbers import BURNT
 from casfs.store.manifests import manifest_path
 from casfs.store.numbers import find_number, iter_slots, number_path, read_number
-from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.quarantine import note_missing_blob, set_aside, set_aside_blob, withdraw_wheels_of
+from casfs.store.regular_file import OPEN_FLAGS
 from casfs.store.store import DIRECTORIES, Store
 
 _MAX_PROBES = 1000  # a number so far from its first slot is no number of that manifest, whatever a generation says

@@ -24,6 +24,7 @@ from itertools import islice
 
 from casfs.digest import Digest, checksum_bytes, digest_bytes
 from casfs.errors import StoreDamaged
+from casfs.interpreters.interpreter import Interpreter
 from casfs.paths import SITE_PACKAGES, path_problem
 from casfs.store.blob_stamps import UNKNOWN, Facts, blob_facts, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.bytecode import (
@@ -44,7 +45,6 @@ from casfs.store.manifests import Kind, Manifest, ManifestFile, build_manifest, 
 from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch
 from casfs.store.store import Store
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.tree import shown_time_ns
 
 Stored = tuple[Digest, Manifest, int]

@@ -1,0 +1,131 @@
+"""The merged view: what a mount shows, which is an upper directory over the tree of a generation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from casfs.digest import ContentHasher, Digest
+from casfs.store.blobs import BlobSource
+from casfs.store.manifests import Kind
+from casfs.upper.written import Writings, Written, WrittenKind
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, ReadLayers, Tree, read_entries, read_file
+
+CHUNK = 1 << 20
+
+_USUAL_MODES = (0o644, 0o755)  # of files in a tree
+
+Shown = Written | DirectoryNode | FileEntry
+
+
+class MergedView:
+    """An upper directory over a tree. It is asked path by path, so only what lies on the way to a path is read of the tree."""
+
+    def __init__(self, writings: Writings, tree: Tree, read: ReadLayers, blobs: BlobSource) -> None:
+        self.writings = writings
+        self.tree = tree
+        self._read = read
+        self.blobs = blobs
+
+    def find(self, path: str) -> Shown | None:
+        """What is shown at a path; None if nothing is."""
+        above, is_covered = "", False
+        for name in path.split("/"):
+            above = f"{above}/{name}" if above else name
+            one = self.writings.entries.get(above)
+            if one is None:
+                return None if is_covered else self.find_lower(path)
+            if above == path:
+                return None if one.kind is WrittenKind.WHITEOUT else one
+            if one.kind is not WrittenKind.DIRECTORY:
+                return None
+            is_covered |= one.is_opaque
+        return self.find_lower(path)
+
+    def find_lower(self, path: str) -> DirectoryNode | FileEntry | None:
+        """What the tree alone has at a path."""
+        return find_entry(self.tree, path, self._read)
+
+    def lower_names(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
+        """What the tree alone has in a directory."""
+        return read_entries(self.tree, directory, self._read)
+
+    def file(self, entry: FileEntry) -> FileNode:
+        """A file of the tree."""
+        return read_file(self.tree, entry, self._read)
+
+    def iter_content(self, shown: Written | FileEntry) -> Iterator[bytes]:
+        """The bytes of a plain file. Raises OSError, StoreDamaged."""
+        if isinstance(shown, Written):
+            yield from iter_chunks(self.writings.open_file(shown.path))
+        else:
+            node = self.file(shown)
+            yield from iter_chunks(self.blobs.open_blob(node.digest, node.size))
+
+    def read_small(self, path: str, limit: int) -> bytes | None:
+        """The bytes of a plain file of at most `limit` bytes; None if there is no such file. Raises OSError, StoreDamaged."""
+        shown = self.find(path)
+        if shown is None or isinstance(shown, DirectoryNode) or not self._is_small(shown, limit):
+            return None
+        content = b""
+        for chunk in self.iter_content(shown):
+            content += chunk
+            if len(content) > limit:
+                return None
+        return content
+
+    def _is_small(self, shown: Written | FileEntry, limit: int) -> bool:
+        if isinstance(shown, Written):
+            return shown.kind is WrittenKind.FILE and shown.size <= limit
+        node = self.file(shown)
+        return node.kind is not Kind.SYMLINK and node.size <= limit
+
+    def is_same(self, one: Written) -> bool:
+        """Whether an entry was merely copied up: it shows what the tree shows. Reads it only if its size is the same."""
+        lower = self.find_lower(one.path)
+        if one.kind is WrittenKind.DIRECTORY:
+            return isinstance(lower, DirectoryNode)
+        if not isinstance(lower, FileEntry) or one.kind not in {WrittenKind.FILE, WrittenKind.SYMLINK}:
+            return one.kind is WrittenKind.WHITEOUT and lower is None
+        node = self.file(lower)
+        if one.kind is WrittenKind.SYMLINK:
+            return node.kind is Kind.SYMLINK and self.writings.read_link(one.path) == b"".join(self.iter_content(lower))
+        if (node.size, node.kind is Kind.EXECUTABLE) != (one.size, one.is_executable) or node.kind is Kind.SYMLINK:
+            return False
+        return self._digest(one) == node.digest
+
+    def is_mere_copy(self, one: Written) -> bool:
+        """Whether a file is the same, and has no other name, no attributes and a mode that the tree shows: nobody would miss it."""
+        if one.kind not in {WrittenKind.FILE, WrittenKind.SYMLINK} or one.links > 1 or not self.is_same(one):
+            return False
+        return one.kind is WrittenKind.SYMLINK or (one.mode in _USUAL_MODES and not self.writings.has_attributes(one.path))
+
+    def _digest(self, one: Written) -> Digest | None:
+        hasher = ContentHasher()
+        try:
+            for chunk in self.iter_content(one):
+                hasher.update(chunk)
+                if hasher.size > one.size:
+                    return None
+        except OSError:
+            return None
+        return hasher.digest
+
+
+def find_entry(tree: Tree, path: str, read: ReadLayers) -> DirectoryNode | FileEntry | None:
+    """What a tree has at a path."""
+    entry: DirectoryNode | FileEntry | None = tree.root
+    for name in path.split("/"):
+        if not isinstance(entry, DirectoryNode):
+            return None
+        entry = read_entries(tree, entry, read).get(name)
+    return entry
+
+
+def iter_chunks(fd: int) -> Iterator[bytes]:
+    """All bytes of a descriptor, which is closed in the end."""
+    try:
+        while chunk := os.read(fd, CHUNK):
+            yield chunk
+    finally:
+        os.close(fd)
