@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from casfs.interpreters.interpreter import Interpreter, ask_interpreter
+from tests.make_generations import Workshop, open_workshop
 from tests.python_versions import OWN, VERSIONS, has_python
 
 # No deadline: a machine that is busy with other work is no bug of ours.
@@ -136,3 +139,20 @@ def turns(request: pytest.FixtureRequest) -> Iterator[None]:
     with (Path(tempfile.gettempdir()) / "casfs-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH if name in _MAKE_NAMESPACES else fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture(scope="session")
+def own_interpreter() -> Interpreter:
+    """The interpreter that runs the tests; outside its virtual environment, if it has one."""
+    return ask_interpreter(sys.executable)
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    """A store in memory with one environment that has nothing in it yet."""
+    place = tempfile.mkdtemp(prefix="casfs-test-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    try:
+        with open_workshop(Path(place)) as one:
+            yield one
+    finally:
+        shutil.rmtree(place)

@@ -29,8 +29,9 @@ from casfs.upper.installed import Installed, named_within, read_installed, site_
 from casfs.upper.merged import MergedView, find_entry
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.summary import gone_distributions
-from casfs.upper.written import Writings, Written, WrittenKind, is_bytecode
+from casfs.upper.written import Writings, Written, WrittenKind
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
+from casfs.venv.bytecode.names import is_bytecode
 from casfs.venv.launchers import parse_script
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry, Tree

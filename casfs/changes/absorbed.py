@@ -26,7 +26,8 @@ from casfs.store.times import stage_dated
 from casfs.store.wheel_stamps import file_facts
 from casfs.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
 from casfs.upper.merged import CHUNK, MergedView
-from casfs.upper.written import Written, WrittenKind, is_bytecode
+from casfs.upper.written import Written, WrittenKind
+from casfs.venv.bytecode.names import is_bytecode
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, is_relocatable, parse_script
 from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from casfs.changes.trust import has_trusted_links, trust_problem
 from casfs.errors import EnvironmentRefused, reason_of
 from casfs.interpreters.stable import stable_path
-from casfs.upper.written import Writings, Written, WrittenKind, is_bytecode
+from casfs.upper.written import Writings, Written, WrittenKind
+from casfs.venv.bytecode.names import is_bytecode
 from casfs.wheels.problems import quote
 
 _MAX_CONFIGURATION = 1 << 16  # pyvenv.cfg has ten lines

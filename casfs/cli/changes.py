@@ -31,8 +31,8 @@ from casfs.store.manifests import Description, read_manifest
 from casfs.store.pending_changes import changing
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
-from casfs.upper.written import is_bytecode
 from casfs.venv.bytecode.bytecode import Made
+from casfs.venv.bytecode.names import is_bytecode
 
 _ROLLBACK = "rollback to "
 

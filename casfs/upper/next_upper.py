@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from casfs.upper.merged import MergedView, find_entry
-from casfs.upper.written import Written, WrittenKind, is_bytecode, source_of
+from casfs.upper.written import Written, WrittenKind
+from casfs.venv.bytecode.names import is_bytecode, source_of
 from casfs.venv.tree import DirectoryNode, ReadLayers, Tree, read_entries
 
 _USUAL_MODE = 0o755  # of directories in a tree

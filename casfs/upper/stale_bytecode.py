@@ -18,7 +18,8 @@ from casfs.upper.copying import build_upper
 from casfs.upper.installed import site_packages
 from casfs.upper.merged import MergedView
 from casfs.upper.next_upper import plan_next_upper
-from casfs.upper.written import OPEN_DIRECTORY, Writings, Written, WrittenKind, is_bytecode, parent_below, source_of
+from casfs.upper.written import OPEN_DIRECTORY, Writings, Written, WrittenKind, parent_below
+from casfs.venv.bytecode.names import is_bytecode, source_of
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 

@@ -13,7 +13,8 @@ from casfs.errors import EnvironmentRefused
 from casfs.store.generations import Distribution
 from casfs.upper.installed import Installed, read_installed, site_packages, written_dist_infos
 from casfs.upper.merged import MergedView
-from casfs.upper.written import Written, WrittenKind, is_bytecode
+from casfs.upper.written import Written, WrittenKind
+from casfs.venv.bytecode.names import is_bytecode
 from casfs.venv.tree import DirectoryNode, FileEntry
 
 
