@@ -10,7 +10,7 @@ import os
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.numbers import read_number
 from casfs.store.quarantine import note_failed_read
@@ -22,14 +22,14 @@ _WRITE_AFTER = 64
 
 
 class Soundness:
-    """What is known of blobs, by manifest. For one thread; what is to be read or hashed is left to the caller (Unread)."""
+    """What is known of blobs, by manifest. For one thread; what is to be read or hashed is left to the caller (NeedsRead)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[int, _Known] = {}
 
     def is_first_sound(self, node: FileNode) -> bool:
-        """Whether an overlay gives the right bytes: it opens the first file that has the blob's name, whatever it is. Raises Unread."""
+        """Whether an overlay gives the right bytes: it opens the first file that has the blob's name, whatever it is. Raises NeedsRead."""
         for pool in (self._store.pool, *self._store.pool.shared):
             path = pool.path(node.digest)
             if (facts := blob_facts(path)) is not None:
@@ -39,7 +39,7 @@ class Soundness:
         return False
 
     def require(self, node: FileNode) -> None:
-        """Raises StoreDamaged if the first copy that has the right size has other bytes, or if there is none; and Unread."""
+        """Raises StoreDamaged if the first copy that has the right size has other bytes, or if there is none; and NeedsRead."""
         path, problem = self._store.pool.path(node.digest), "the blob is missing"
         for pool in (self._store.pool, *self._store.pool.shared):
             path = pool.path(node.digest)
@@ -59,12 +59,12 @@ class Soundness:
     def _is_sound(self, node: FileNode, path: str, facts: Facts) -> bool:
         number, row = node.identity
         if (known := self._known.get(number)) is None:
-            raise Unread(lambda: self._read(number))
+            raise NeedsRead(lambda: self._read(number))
         if facts[2] != node.size or known.refused.get(row) == facts:
             return False
         if any(stamps.facts(row) == facts for stamps in known.stamps):
             return True
-        raise Unread(lambda: self._hash(known, row, node.digest, path))
+        raise NeedsRead(lambda: self._hash(known, row, node.digest, path))
 
     def _read(self, number: int) -> None:
         self._known.setdefault(number, _read_known(self._store, number))

@@ -25,7 +25,7 @@ from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host
 from casfs.fuse.inodes import ROOT, is_directory
 from casfs.fuse.latency import new_histogram
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.fuse.view import TRUSTED, USER, Node, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
@@ -102,7 +102,7 @@ class Operations(pyfuse3.Operations):
         while True:
             try:
                 return question(*arguments)
-            except Unread as unread:
+            except NeedsRead as unread:
                 await trio.to_thread.run_sync(unread.read)
 
     def _attributes(self, ino: int, node: Node, is_kept: bool = True) -> pyfuse3.EntryAttributes:
@@ -214,7 +214,7 @@ class Operations(pyfuse3.Operations):
         if asked != ino or perf_counter_ns() > until_ns:
             try:
                 node = self._redirected(ino)
-            except Unread:
+            except NeedsRead:
                 node = await self._ask(self._redirected, ino)
             redirect = f"/{node.digest[:2]}/{node.digest[2:]}".encode() if node else b""
             self._redirect = ino, redirect, perf_counter_ns() + _SAME_LOOKUP_NS
@@ -223,7 +223,7 @@ class Operations(pyfuse3.Operations):
         return b"" if what == "metacopy" else redirect
 
     def _redirected(self, ino: int) -> FileNode | None:
-        """The file, if an overlay may read its blob. Raises Unread."""
+        """The file, if an overlay may read its blob. Raises NeedsRead."""
         node = self.view.file(ino)
         return node if node.kind is not Kind.SYMLINK and self._soundness.is_first_sound(node) else None
 

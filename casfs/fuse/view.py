@@ -1,6 +1,6 @@
 """View: what one mount shows, as plain functions. It knows inode numbers and trees, but neither pyfuse3 nor trio.
 
-A question that needs a manifest which was not read yet raises Unread; whoever asks runs its `read` where blocking is allowed, and asks
+A question that needs a manifest which was not read yet raises NeedsRead; whoever asks runs its `read` where blocking is allowed, and asks
 again. So no question blocks, and after each wait the question is put to the tree that is current then.
 
 Nothing here must remember what the kernel was told: `node` finds the node of any number that a mount of this store has ever given out.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from casfs.errors import StoreDamaged
 from casfs.fuse.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory, position_of
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.store.generations import Generation
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
@@ -102,7 +102,7 @@ class View:
     def tree(self) -> Tree:
         """The current tree."""
         if self._tree is None:
-            raise Unread(self.read_tree)
+            raise NeedsRead(self.read_tree)
         return self._tree
 
     def read_tree(self) -> None:
@@ -229,7 +229,7 @@ class View:
     def _need(self, layers: list[int]) -> None:
         if layers:
             tree = self.tree
-            raise Unread(lambda: self._reader.fill(tree, layers))
+            raise NeedsRead(lambda: self._reader.fill(tree, layers))
 
     def _find(self, path: str) -> DirectoryNode | FileEntry | None:
         """The entry at a path of the current tree."""
@@ -248,7 +248,7 @@ class View:
             else:
                 return content.manifest
         if (manifest := self._stray.get(number)) is None:
-            raise Unread(lambda: self._read_stray(number))
+            raise NeedsRead(lambda: self._read_stray(number))
         return manifest
 
     def _read_stray(self, number: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.fuse.blob_verifier import Soundness
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.store.blobs import LocalPool
 from casfs.store.ingest import MadeFiles, ingest_files
 from casfs.store.manifests import Description, Kind, NewFile
@@ -37,7 +37,7 @@ class Scene:
         while True:
             try:
                 return self.soundness.is_first_sound(self.node)
-            except Unread as unread:
+            except NeedsRead as unread:
                 self.reads += 1
                 unread.read()
 
@@ -46,7 +46,7 @@ class Scene:
             try:
                 self.soundness.require(self.node)
                 return ""
-            except Unread as unread:
+            except NeedsRead as unread:
                 unread.read()
             except StoreDamaged as error:
                 return str(error)
@@ -133,7 +133,7 @@ def test_a_shared_copy_is_hashed_as_ours_is(scene: Scene, tmp_path: Path) -> Non
 
 def test_a_number_that_nobody_has_is_damage(scene: Scene) -> None:
     node = FileNode((1, 0), digest_bytes(CONTENT), 5, Kind.FILE, 0)
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(NeedsRead) as caught:
         scene.soundness.is_first_sound(node)
     with pytest.raises(StoreDamaged, match="nothing has the number"):
         caught.value.read()

@@ -19,7 +19,7 @@ from casfs.fuse.blob_verifier import Soundness
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.inodes import ROOT, encode_directory, encode_file
 from casfs.fuse.operations import Operations
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.fuse.view import USER, Listed, Node, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, Part
@@ -73,7 +73,7 @@ class FakeView:
         if self.trouble is not None:
             raise self.trouble
         if question not in self.reads:
-            raise Unread(lambda: self.reads.add(question))
+            raise NeedsRead(lambda: self.reads.add(question))
 
     @property
     def tree(self) -> FakeView:

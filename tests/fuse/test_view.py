@@ -11,7 +11,7 @@ from casfs.changes.changes import remove_distributions
 from casfs.errors import StoreDamaged
 from casfs.fuse import view as view_module
 from casfs.fuse.inodes import ROOT, decode, encode_directory, encode_file, is_directory
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.fuse.view import Node, View, is_current
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
@@ -30,7 +30,7 @@ def ask(question: Callable[..., _T], *arguments: Any) -> _T:
     while True:
         try:
             return question(*arguments)
-        except Unread as unread:
+        except NeedsRead as unread:
             unread.read()
 
 
@@ -230,7 +230,7 @@ def test_a_question_reads_nothing_by_itself(workshop: Workshop):
         return workshop.environment.require()
 
     view = View(workshop.store, read)
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(NeedsRead) as caught:
         view.look_up(ROOT, b"lib")
     assert reads == 0
     thread = threading.Thread(target=caught.value.read)
@@ -240,7 +240,7 @@ def test_a_question_reads_nothing_by_itself(workshop: Workshop):
     assert found is not None
     assert reads == 1
     directory = find(view, f"{SITE}/one")
-    with pytest.raises(Unread):
+    with pytest.raises(NeedsRead):
         view.look_up(directory, b"__init__.py")
 
 
@@ -267,7 +267,7 @@ def test_a_tree_that_is_shown_while_the_first_is_read_stays(workshop: Workshop):
 def test_an_answer_is_about_the_tree_that_is_shown_when_it_is_given(workshop: Workshop, view: View):
     """Between question and answer the generation changed."""
     directory = find(view, f"{SITE}")
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(NeedsRead) as caught:
         view.look_up(directory, b"six.py")
     show(workshop, view, remove_distributions(workshop.environment, ["six"]).after)
     caught.value.read()

@@ -13,7 +13,7 @@ import pytest
 
 from casfs.errors import StoreDamaged
 from casfs.fuse.inodes import ROOT
-from casfs.fuse.unread import Unread
+from casfs.fuse.unread import NeedsRead
 from casfs.fuse.view import Node, View
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
@@ -42,7 +42,7 @@ def ask(question: Callable[..., T], *arguments: object) -> T:
     while True:
         try:
             return question(*arguments)
-        except Unread as unread:
+        except NeedsRead as unread:
             unread.read()
 
 
