@@ -29,7 +29,7 @@ from casfs.upper.installed import Installed, named_within, read_installed, site_
 from casfs.upper.merged import MergedView, find_entry
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.summary import gone_distributions
-from casfs.upper.written import Writings, Written, WrittenKind
+from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.bytecode.names import is_bytecode
 from casfs.venv.launchers import parse_script
@@ -83,8 +83,8 @@ def prepare_absorption(environment: Environment, prefixes: Collection[str], make
     """
     generation = environment.require()
     if (upper := current_upper(environment)) is not None:
-        with Writings(upper.files) as writings:
-            view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+        with UpperDirectory(upper.files) as upper_directory:
+            view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
             decision = decide(environment.store, view, AbsorbOptions(prefixes))
             with_bytecode(environment.store, [one.distribution for one in decision.absorbed.values()], make_bytecode)
 
@@ -102,8 +102,8 @@ def absorb_upper(
         if (upper := current_upper(environment)) is None:
             return None
         reader = LayerReader(environment.store)
-        with Writings(upper.files) as writings:
-            view = MergedView(writings, Tree(before), reader.fill, environment.store.pool)
+        with UpperDirectory(upper.files) as upper_directory:
+            view = MergedView(upper_directory, Tree(before), reader.fill, environment.store.pool)
             _refuse_without_site(view, environment)
             decision = decide(environment.store, view, AbsorbOptions(prefixes))
             decision.give_bytecode(environment.store, make_bytecode)
@@ -116,9 +116,9 @@ def absorb_upper(
             plan = plan_next_upper(view, tree, reader.fill, paths.union(back))
             if plan:
                 upper = next_upper(environment)
-                build_upper(writings, plan, upper.files)
+                build_upper(upper_directory, plan, upper.files)
                 make_current(environment, upper)
-            size = _file_size(writings.entries.values())
+            size = _file_size(upper_directory.entries.values())
             kept = _file_size(plan.kept) if plan else size
     return Absorption(before, after, tuple(decision.refused), conflicts, upper, size, kept, decision.notes())
 
@@ -126,12 +126,12 @@ def absorb_upper(
 def _refuse_without_site(view: MergedView, environment: Environment) -> None:
     """Where everything is gone at once, somebody broke the environment rather than uninstalled all that was in it."""
     site, shown = site_packages(view), view.find(site_packages(view))
-    if not isinstance(shown, DirectoryNode) and not (isinstance(shown, Written) and shown.kind is WrittenKind.DIRECTORY):
+    if not isinstance(shown, DirectoryNode) and not (isinstance(shown, UpperEntry) and shown.kind is UpperEntryKind.DIRECTORY):
         raise EnvironmentRefused(environment.name, f"{site} is not a directory any more in its mounts; `casfs reset` brings it back")
 
 
-def _file_size(entries: Collection[Written]) -> int:
-    return sum(one.size for one in entries if one.kind is WrittenKind.FILE)
+def _file_size(entries: Collection[UpperEntry]) -> int:
+    return sum(one.size for one in entries if one.kind is UpperEntryKind.FILE)
 
 
 def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
@@ -185,8 +185,8 @@ def _iter_prefixes(view: MergedView, found: Sequence[Installed]) -> Iterator[str
     """Where the environment was mounted when tools made launchers."""
     for one in found:
         for path in launcher_names(one, view.tree.generation.interpreter.directory):
-            written = view.writings.entries.get(path)
-            if path in one.rows and written is not None and written.kind is WrittenKind.FILE:
+            written = view.upper_directory.entries.get(path)
+            if path in one.rows and written is not None and written.kind is UpperEntryKind.FILE:
                 content = view.read_small(path, _MAX_LAUNCHER)
                 script = parse_script(content) if content else None
                 if script is not None and script.prefix:
@@ -262,7 +262,7 @@ def _is_shown_so(view: MergedView, after: Tree, reader: LayerReader, path: str) 
     shown, other = view.find_lower(path), find_entry(after, path, reader.fill)
     if not isinstance(shown, FileEntry) or not isinstance(other, FileEntry):
         return isinstance(shown, DirectoryNode) and isinstance(other, DirectoryNode)
-    one, two = view.file(shown), MergedView(view.writings, after, reader.fill, view.blobs).file(other)
+    one, two = view.file(shown), MergedView(view.upper_directory, after, reader.fill, view.blobs).file(other)
     return (one.digest, one.kind is Kind.EXECUTABLE) == (two.digest, two.kind is Kind.EXECUTABLE)
 
 

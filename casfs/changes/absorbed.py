@@ -26,7 +26,7 @@ from casfs.store.times import stage_dated
 from casfs.store.wheel_stamps import file_facts
 from casfs.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
 from casfs.upper.merged import CHUNK, MergedView
-from casfs.upper.written import Written, WrittenKind
+from casfs.upper.written import UpperEntry, UpperEntryKind
 from casfs.venv.bytecode.names import is_bytecode
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, is_relocatable, parse_script
@@ -123,7 +123,7 @@ class _Absorption:
         self._python = view.tree.generation.interpreter.directory
         self._information = f"{site_packages(view)}/{installed.dist_info}"
         self._own = {f"{self._information}/{name}" for name in OWN_NAMES}
-        self._owner = os.stat(view.writings.directory).st_uid
+        self._owner = os.stat(view.upper_directory.directory).st_uid
 
     def run(self) -> Staged:
         shown = self._match_rows()
@@ -157,9 +157,9 @@ class _Absorption:
             entry_points=about.entry_points,
         )
 
-    def _match_rows(self) -> dict[str, Written | FileEntry]:
+    def _match_rows(self) -> dict[str, UpperEntry | FileEntry]:
         """What each row of RECORD is about, bytecode aside. Raises EnvironmentRefused."""
-        shown: dict[str, Written | FileEntry] = {}
+        shown: dict[str, UpperEntry | FileEntry] = {}
         problems = []
         for path, entry in self._installed.rows.items():
             if is_bytecode(path) and path_problem(path) is None:
@@ -174,7 +174,7 @@ class _Absorption:
         self._refuse_size(shown)
         return shown
 
-    def _match_row(self, path: str, entry: RecordEntry | None) -> Written | FileEntry | str:
+    def _match_row(self, path: str, entry: RecordEntry | None) -> UpperEntry | FileEntry | str:
         """What a row is about, or why it can't be taken."""
         if problem := path_problem(path):
             return problem
@@ -188,19 +188,19 @@ class _Absorption:
             return "is a directory"
         if entry is None and path not in self._own and not is_unhashed(self._in_site(path), self._installed.dist_info):
             return "has no hash in RECORD that could be compared"  # Poetry gives none to direct_url.json
-        if isinstance(shown, Written):
+        if isinstance(shown, UpperEntry):
             return _written_problem(shown, self._owner, self._options.may_be_linked) or shown
         return shown if self._view.file(shown).kind is not Kind.SYMLINK else "is a symbolic link"
 
     def _in_site(self, path: str) -> str:
         return path.removeprefix(f"{site_packages(self._view)}/")
 
-    def _refuse_size(self, shown: Mapping[str, Written | FileEntry]) -> None:
-        written = [one for one in shown.values() if isinstance(one, Written)]
+    def _refuse_size(self, shown: Mapping[str, UpperEntry | FileEntry]) -> None:
+        written = [one for one in shown.values() if isinstance(one, UpperEntry)]
         if (total := sum(one.size for one in written)) > _MAX_CONTENT:
             self._refuse([f"has {total} bytes; the limit is {_MAX_CONTENT}"])
 
-    def _read_own(self, shown: Mapping[str, Written | FileEntry]) -> list[NewFile]:
+    def _read_own(self, shown: Mapping[str, UpperEntry | FileEntry]) -> list[NewFile]:
         """What the tool wrote beside the wheel's files: kept as it is. RECORD is not among it."""
         files = []
         for name in OWN_NAMES[:-1]:
@@ -212,7 +212,7 @@ class _Absorption:
                 self._refuse([f"{name} has more than {MAX_OWN} bytes"])
         return files
 
-    def _replaced_scripts(self, shown: Mapping[str, Written | FileEntry]) -> dict[str, NewFile]:
+    def _replaced_scripts(self, shown: Mapping[str, UpperEntry | FileEntry]) -> dict[str, NewFile]:
         """Launchers and scripts that a tool made for one mount, as casfs makes them; by path."""
         launchers = launcher_names(self._installed, self._python)
         made: dict[str, NewFile] = {}
@@ -221,7 +221,7 @@ class _Absorption:
                 continue
             if path in launchers:
                 made[path] = NewFile(path, build_launcher(path.removeprefix("bin/"), *launchers[path], self._python), Kind.EXECUTABLE)
-            elif isinstance(one, Written) and (script := self._rewrite(path)) is not None:
+            elif isinstance(one, UpperEntry) and (script := self._rewrite(path)) is not None:
                 made[path] = NewFile(path, script, Kind.EXECUTABLE)
         return made
 
@@ -243,10 +243,10 @@ class _Absorption:
         prefixes = self._options.prefixes
         return prefix in prefixes or os.path.realpath(prefix) in prefixes or os.path.lexists(f"{prefix}/pyvenv.cfg")
 
-    def _stage(self, shown: Mapping[str, Written | FileEntry], unstored: Collection[str]) -> tuple[list[ManifestFile], list[str]]:
+    def _stage(self, shown: Mapping[str, UpperEntry | FileEntry], unstored: Collection[str]) -> tuple[list[ManifestFile], list[str]]:
         """The rows of its manifest, their blobs staged, and what RECORD says wrongly. What is `unstored` is only compared."""
         rows, problems, done = [], [], 0
-        total = sum(one.size for one in shown.values() if isinstance(one, Written))
+        total = sum(one.size for one in shown.values() if isinstance(one, UpperEntry))
         for path, one in shown.items():
             try:
                 row, problem = self._stage_one(None if path in unstored else self._batch, one, self._installed.rows[path])
@@ -256,14 +256,14 @@ class _Absorption:
                 problems.append(problem)
             elif row is not None and path not in unstored:
                 rows.append(row)
-            done += one.size if isinstance(one, Written) else 0
+            done += one.size if isinstance(one, UpperEntry) else 0
             self._options.progress(str(self._installed), done, total)
         return rows, problems
 
     def _stage_one(
-        self, batch: Batch | None, one: Written | FileEntry, entry: RecordEntry | None
+        self, batch: Batch | None, one: UpperEntry | FileEntry, entry: RecordEntry | None
     ) -> tuple[ManifestFile | None, str | None]:
-        if isinstance(one, Written):
+        if isinstance(one, UpperEntry):
             return self._stage_written(batch, one, entry)
         content = self._view.tree.layers[one.layer].require().manifest
         row = content.row(one.row, one.directory)
@@ -272,11 +272,11 @@ class _Absorption:
             hasher.update(chunk)
         return row, record_problem(entry, hasher.size, hasher.record_hash) if entry else None
 
-    def _stage_written(self, batch: Batch | None, one: Written, entry: RecordEntry | None) -> tuple[ManifestFile | None, str | None]:
+    def _stage_written(self, batch: Batch | None, one: UpperEntry, entry: RecordEntry | None) -> tuple[ManifestFile | None, str | None]:
         if entry and (problem := record_problem(entry, one.size, entry.digest)):
             return None, problem  # what has the wrong size need not be read
         hasher = ContentHasher(entry.algorithm if entry else "sha256")
-        fd = self._view.writings.open_file(one.path)
+        fd = self._view.upper_directory.open_file(one.path)
         try:
             facts, found = file_facts(fd), os.fstat(fd)
             if found.st_size > _FREE_CONTENT and found.st_size > 512 * found.st_blocks * _MAX_RATIO:
@@ -327,9 +327,9 @@ def _is_left_out(path: str, rewritten: Collection[str]) -> bool:
     return path in rewritten or is_bytecode(path)
 
 
-def _written_problem(one: Written, owner: int, may_be_linked: bool) -> str | None:
+def _written_problem(one: UpperEntry, owner: int, may_be_linked: bool) -> str | None:
     """Why a file of an upper layer can't be a file of a distribution."""
-    if one.kind is not WrittenKind.FILE:
+    if one.kind is not UpperEntryKind.FILE:
         return f"is {one.kind.value}"
     if one.mode & 0o7000:
         return "has a setuid, setgid or sticky bit"

@@ -21,7 +21,7 @@ from casfs.store.generations import Distribution, Generation
 from casfs.upper.installed import site_packages
 from casfs.upper.merged import MergedView
 from casfs.upper.upper_conflicts import refuse_touched
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
@@ -55,7 +55,7 @@ def adopt(
     environment: Environment,
     interpreter: Interpreter,
     existing: Existing,
-    writings: Writings,
+    upper_directory: UpperDirectory,
     options: AbsorbOptions = _BY_DEFAULT,
     *,
     make_bytecode: MakeBytecode = leave_as_they_are,
@@ -68,16 +68,18 @@ def adopt(
     if interpreter.python_directory != existing.python_directory:
         reason = f"has packages for {existing.python_directory}, but {interpreter.executable} is {interpreter.python_directory}"
         raise EnvironmentRefused(existing.directory, reason)
-    options = dataclasses.replace(options, prefixes={existing.directory, *read_places(writings), *options.prefixes}, may_be_linked=True)
+    options = dataclasses.replace(
+        options, prefixes={existing.directory, *read_places(upper_directory), *options.prefixes}, may_be_linked=True
+    )
     base = before or first_generation(environment, interpreter)
-    view = MergedView(writings, Tree(base), LayerReader(environment.store).fill, environment.store.pool)
+    view = MergedView(upper_directory, Tree(base), LayerReader(environment.store).fill, environment.store.pool)
     decision = decide(environment.store, view, options)
     decision.give_bytecode(environment.store, make_bytecode)
     distributions = tuple(one.distribution for one in decision.absorbed.values())
     if decision.refused and not distributions:
         raise EnvironmentRefused(existing.directory, *map(_one_line, decision.refused))
     site = site_packages(view)
-    left = find_left(writings, site, frozenset(_iter_taken(writings, decision, site)))
+    left = find_left(upper_directory, site, frozenset(_iter_taken(upper_directory, decision, site)))
     after = _publish(environment, before, base, existing, distributions)
     return Adoption(before, after, sum(len(one.paths) for one in decision.absorbed.values()), decision.refused, left, decision.notes())
 
@@ -86,15 +88,15 @@ def _one_line(error: EnvironmentRefused) -> str:
     return f"{error.subject}: {'; '.join(error.reasons)}"
 
 
-def _iter_taken(writings: Writings, decision: Decision, site: str) -> Iterator[str]:
+def _iter_taken(upper_directory: UpperDirectory, decision: Decision, site: str) -> Iterator[str]:
     """The paths of all distributions, whether they were taken over or not, and of what looks like one and is not understood."""
     for one in decision.found:
         absorbed = decision.absorbed.get(one.project)
         yield from absorbed.paths if absorbed else one.rows
         yield f"{site}/{one.dist_info}/RECORD"
-    strange = {f"{site}/{name}" for name in writings.names.get(site, ()) if name.endswith(".dist-info")}
+    strange = {f"{site}/{name}" for name in upper_directory.names.get(site, ()) if name.endswith(".dist-info")}
     strange -= {f"{site}/{one.dist_info}" for one in decision.found}
-    yield from (path for path in writings.entries if any(path == one or path.startswith(f"{one}/") for one in strange))
+    yield from (path for path in upper_directory.entries if any(path == one or path.startswith(f"{one}/") for one in strange))
 
 
 def _publish(

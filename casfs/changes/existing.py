@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from casfs.changes.trust import has_trusted_links, trust_problem
 from casfs.errors import EnvironmentRefused, reason_of
 from casfs.interpreters.stable import stable_path
-from casfs.upper.written import Writings, Written, WrittenKind
+from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
 from casfs.venv.bytecode.names import is_bytecode
 from casfs.wheels.problems import quote
 
@@ -60,38 +60,38 @@ def require_existing(directory: str) -> None:
     raise EnvironmentRefused(directory, reason)
 
 
-def read_existing(writings: Writings) -> Existing:
+def read_existing(upper_directory: UpperDirectory) -> Existing:
     """What a virtual environment says of itself. Raises EnvironmentRefused, OSError."""
-    settings = _read_settings(writings)
-    found = [match[1] for path in writings.entries if (match := _SITE.fullmatch(path)) and _is_directory(writings, path)]
+    settings = _read_settings(upper_directory)
+    found = [match[1] for path in upper_directory.entries if (match := _SITE.fullmatch(path)) and _is_directory(upper_directory, path)]
     if not found:
-        raise EnvironmentRefused(writings.directory, "has no lib/pythonX.Y/site-packages")
+        raise EnvironmentRefused(upper_directory.directory, "has no lib/pythonX.Y/site-packages")
     said = settings.get("version_info") or settings.get("version") or ""
     fitting = [one for one in found if one.removeprefix("python").removesuffix("t").split(".") == said.split(".")[:2]]
     if len(fitting or found) > 1:
-        raise EnvironmentRefused(writings.directory, f"has the packages of several Pythons: {', '.join(found)}")
+        raise EnvironmentRefused(upper_directory.directory, f"has the packages of several Pythons: {', '.join(found)}")
     is_open = settings.get("include-system-site-packages", "").lower() == "true"
-    return Existing(writings.directory, (fitting or found)[0], settings.get("home", ""), is_open)
+    return Existing(upper_directory.directory, (fitting or found)[0], settings.get("home", ""), is_open)
 
 
-def _is_directory(writings: Writings, path: str) -> bool:
-    return writings.entries[path].kind is WrittenKind.DIRECTORY
+def _is_directory(upper_directory: UpperDirectory, path: str) -> bool:
+    return upper_directory.entries[path].kind is UpperEntryKind.DIRECTORY
 
 
-def _read_settings(writings: Writings) -> Mapping[str, str]:
+def _read_settings(upper_directory: UpperDirectory) -> Mapping[str, str]:
     """The lines of pyvenv.cfg; names in lower case."""
-    with os.fdopen(writings.open_file("pyvenv.cfg"), "rb") as file:
+    with os.fdopen(upper_directory.open_file("pyvenv.cfg"), "rb") as file:
         content = file.read(_MAX_CONFIGURATION + 1)
     if len(content) > _MAX_CONFIGURATION:
-        raise EnvironmentRefused(writings.directory, f"has a pyvenv.cfg of more than {_MAX_CONFIGURATION} bytes")
+        raise EnvironmentRefused(upper_directory.directory, f"has a pyvenv.cfg of more than {_MAX_CONFIGURATION} bytes")
     lines = [line.partition("=") for line in content.decode("utf-8", "surrogateescape").splitlines()]
     return {name.strip().lower(): value.strip() for name, equals, value in lines if equals}
 
 
-def read_places(writings: Writings) -> Iterator[str]:
+def read_places(upper_directory: UpperDirectory) -> Iterator[str]:
     """Where an environment was made, as its `activate` says: one that was copied or moved has scripts that name that place."""
     try:
-        with os.fdopen(writings.open_file("bin/activate"), "rb") as file:
+        with os.fdopen(upper_directory.open_file("bin/activate"), "rb") as file:
             content = file.read(_MAX_CONFIGURATION)
     except OSError:
         return
@@ -130,18 +130,18 @@ class Left:
         return f"{quote(self.path)}: {self.reason}"
 
 
-def find_left(writings: Writings, site: str, taken: Collection[str]) -> list[Left]:
+def find_left(upper_directory: UpperDirectory, site: str, taken: Collection[str]) -> list[Left]:
     """What is in no distribution, in few lines: `taken` are the paths that are in one. Bytecode is left out."""
-    groups: dict[str, list[Written]] = {}
-    for one in _iter_strays(writings, taken):
+    groups: dict[str, list[UpperEntry]] = {}
+    for one in _iter_strays(upper_directory, taken):
         groups.setdefault(_top(one.path, site), []).append(one)
-    return [_describe(writings, path, group) for path, group in groups.items()]
+    return [_describe(upper_directory, path, group) for path, group in groups.items()]
 
 
-def _iter_strays(writings: Writings, taken: Collection[str]) -> Iterator[Written]:
-    for one in writings.entries.values():
+def _iter_strays(upper_directory: UpperDirectory, taken: Collection[str]) -> Iterator[UpperEntry]:
+    for one in upper_directory.entries.values():
         is_taken = one.path in taken or is_bytecode(one.path) or _MADE_WITH_IT.fullmatch(one.path)
-        if one.kind is not WrittenKind.DIRECTORY and not is_taken:
+        if one.kind is not UpperEntryKind.DIRECTORY and not is_taken:
             yield one
 
 
@@ -153,23 +153,23 @@ def _top(path: str, site: str) -> str:
     return path.partition("/")[0]
 
 
-def _describe(writings: Writings, path: str, group: Sequence[Written]) -> Left:
+def _describe(upper_directory: UpperDirectory, path: str, group: Sequence[UpperEntry]) -> Left:
     """What lies at `path` and why it is left alone."""
     if path.endswith((".egg-info", ".egg-link", ".egg")):
         return Left(path, "was installed by old means, without a RECORD that its files could be compared with")
     if len(group) > 1:
         return Left(path, f"has {len(group)} files of no distribution")
     [one] = group
-    if one.kind is WrittenKind.SYMLINK and _leads_out(writings, one.path):
+    if one.kind is UpperEntryKind.SYMLINK and _leads_out(upper_directory, one.path):
         return Left(one.path, "is a symbolic link that leads out of the environment")
     return Left(one.path, f"is {one.kind.value}, of no distribution")
 
 
-def _leads_out(writings: Writings, path: str) -> bool:
+def _leads_out(upper_directory: UpperDirectory, path: str) -> bool:
     """Whether a symbolic link says that it points elsewhere; nobody looks whether it does."""
     target = ""  # what is gone meanwhile leads nowhere
-    with contextlib.suppress(OSError), writings.parent_of(path) as (parent, name):
+    with contextlib.suppress(OSError), upper_directory.parent_of(path) as (parent, name):
         target = os.readlink(name, dir_fd=parent)
     if target.startswith("/"):
-        return not f"{posixpath.normpath(target)}/".startswith(f"{writings.directory}/")
+        return not f"{posixpath.normpath(target)}/".startswith(f"{upper_directory.directory}/")
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).split("/")[0] == ".."

@@ -15,7 +15,7 @@ from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.queries import size_of
 from casfs.store.following import resolve_path
 from casfs.store.pending_changes import changing
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 
 
 def run_adopt(arguments: argparse.Namespace) -> None:
@@ -24,14 +24,14 @@ def run_adopt(arguments: argparse.Namespace) -> None:
     require_existing(directory)
     environment = open_context(arguments, create=True)
     refuse_full(environment)
-    with Writings(directory) as writings:
-        existing = read_existing(writings)
+    with UpperDirectory(directory) as upper_directory:
+        existing = read_existing(upper_directory)
         interpreter = choose_interpreter(environment, arguments.python or find_base(existing))
         with changing(environment.store), progress_of_wheels() as progress:
             options = AbsorbOptions({os.path.abspath(arguments.directory)}, progress=progress)
             maker = new_maker(environment.store, interpreter, progress)
             make = way_to_make(maker, is_compiled=not arguments.no_compile)
-            done = adopt(environment, interpreter, existing, writings, options, make_bytecode=make)
+            done = adopt(environment, interpreter, existing, upper_directory, options, make_bytecode=make)
             show_in_mounts(environment)
     say_change(arguments, environment, done.before, done.after)
     _tell(done)

@@ -22,7 +22,7 @@ from casfs.store.run_leases import own_environment
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 from casfs.store.uppers import current_upper
-from casfs.upper.written import Writings, WrittenKind
+from casfs.upper.written import UpperDirectory, UpperEntryKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def run_list(arguments: argparse.Namespace) -> None:
         say_json([_json(one) for one in found])
         return
     chosen = environment_name(arguments)
-    head = ("", "Environment", "Python", "Distributions", "Written", "Last change", "Mounted at")
+    head = ("", "Environment", "Python", "Distributions", "UpperEntry", "Last change", "Mounted at")
     if found:
         say_table(head, [("*" if one.name == chosen else "", *_row(one)) for one in found])
     else:
@@ -80,8 +80,8 @@ def _written_size(environment: Environment) -> int | None:
     try:
         if (upper := current_upper(environment)) is None:
             return 0
-        with Writings(upper.files) as writings:
-            return sum(one.size for one in writings.entries.values() if one.kind is WrittenKind.FILE)
+        with UpperDirectory(upper.files) as upper_directory:
+            return sum(one.size for one in upper_directory.entries.values() if one.kind is UpperEntryKind.FILE)
     except (CasfsError, OSError):
         return None
 

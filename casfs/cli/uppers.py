@@ -24,7 +24,7 @@ from casfs.store.uppers import current_upper, make_current, next_upper
 from casfs.upper.merged import MergedView
 from casfs.upper.summary import ProjectSummary, Summary, WrittenFile, summarise
 from casfs.upper.undoing import undo_projects
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from casfs.venv.bytecode.bytecode import leave_as_they_are
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
@@ -161,10 +161,10 @@ def summarise_upper(environment: Environment) -> Summary | None:
     generation = environment.require()
     if (upper := current_upper(environment)) is None:
         return None
-    with Writings(upper.files) as writings:
-        if not writings.entries:
+    with UpperDirectory(upper.files) as upper_directory:
+        if not upper_directory.entries:
             return None
-        return summarise(MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool))
+        return summarise(MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool))
 
 
 def note_what_is_missing(environment: Environment) -> None:

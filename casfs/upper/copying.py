@@ -13,24 +13,24 @@ from collections.abc import Iterable
 from casfs.store.publish import naming
 from casfs.upper.merged import CHUNK
 from casfs.upper.next_upper import UpperPlan
-from casfs.upper.written import Writings, WrittenKind
+from casfs.upper.written import UpperDirectory, UpperEntryKind
 
 _OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
 
 
-def build_upper(writings: Writings, plan: UpperPlan, target: str) -> None:
+def build_upper(upper_directory: UpperDirectory, plan: UpperPlan, target: str) -> None:
     """Fill the empty directory `target` as planned. Raises OSError; who makes it current also makes it durable."""
     inodes: dict[tuple[int, int], str] = {}
-    directories = [one.path for one in plan.kept if one.kind is WrittenKind.DIRECTORY]
+    directories = [one.path for one in plan.kept if one.kind is UpperEntryKind.DIRECTORY]
     for one in plan.kept:
-        with writings.parent_of(one.path) as (parent, name):
+        with upper_directory.parent_of(one.path) as (parent, name):
             _copy_entry(f"/proc/self/fd/{parent}/{name}", f"{target}/{one.path}", inodes)
     for path in plan.whiteouts:
         os.mknod(f"{target}/{path}", stat.S_IFCHR | 0o600, os.makedev(0, 0))
     for path in sorted(directories, reverse=True):  # what was put into them changed their times
-        with writings.parent_of(path) as (parent, name):
+        with upper_directory.parent_of(path) as (parent, name):
             _copy_times(os.lstat(name, dir_fd=parent), f"{target}/{path}")
-    _copy_attributes(writings.directory, target)
+    _copy_attributes(upper_directory.directory, target)
 
 
 def _copy_entry(source: str, target: str, inodes: dict[tuple[int, int], str]) -> None:

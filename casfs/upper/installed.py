@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from casfs.errors import CasfsError, EnvironmentRefused, InvalidValue, reason_of
 from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES, path_problem
 from casfs.upper.merged import MergedView
-from casfs.upper.written import Written, WrittenKind
+from casfs.upper.written import UpperEntry, UpperEntryKind
 from casfs.venv.tree import DirectoryNode, show_path
 from casfs.wheels.entrypoints import MAX_ENTRY_POINTS, parse_entry_points
 from casfs.wheels.filename import WheelFilename
@@ -66,15 +66,15 @@ def manifest_path_of(path: str, python_directory: str) -> str:
 def written_dist_infos(view: MergedView) -> list[str]:
     """Names of the .dist-info directories that a tool made or wrote a RECORD into."""
     site = site_packages(view)
-    names = [name for name in view.writings.names.get(site, ()) if name.endswith(_DIST_INFO)]
+    names = [name for name in view.upper_directory.names.get(site, ()) if name.endswith(_DIST_INFO)]
     return [name for name in names if _is_written(view, f"{site}/{name}")]
 
 
 def _is_written(view: MergedView, path: str) -> bool:
-    directory, record = view.writings.entries[path], view.find(f"{path}/RECORD")
-    if directory.kind is not WrittenKind.DIRECTORY:
-        return directory.kind is not WrittenKind.WHITEOUT
-    if isinstance(record, Written):
+    directory, record = view.upper_directory.entries[path], view.find(f"{path}/RECORD")
+    if directory.kind is not UpperEntryKind.DIRECTORY:
+        return directory.kind is not UpperEntryKind.WHITEOUT
+    if isinstance(record, UpperEntry):
         return not view.is_same(record)
     return record is None and not isinstance(view.find_lower(path), DirectoryNode)
 

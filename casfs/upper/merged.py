@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from casfs.digest import ContentHasher, Digest
 from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind
-from casfs.upper.written import Writings, Written, WrittenKind
+from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, ReadLayers, Tree, read_entries, read_file
 
 CHUNK = 1 << 20
 
 _USUAL_MODES = (0o644, 0o755)  # of files in a tree
 
-Shown = Written | DirectoryNode | FileEntry
+Shown = UpperEntry | DirectoryNode | FileEntry
 
 
 class MergedView:
     """An upper directory over a tree. It is asked path by path, so only what lies on the way to a path is read of the tree."""
 
-    def __init__(self, writings: Writings, tree: Tree, read: ReadLayers, blobs: BlobSource) -> None:
-        self.writings = writings
+    def __init__(self, upper_directory: UpperDirectory, tree: Tree, read: ReadLayers, blobs: BlobSource) -> None:
+        self.upper_directory = upper_directory
         self.tree = tree
         self._read = read
         self.blobs = blobs
@@ -32,12 +32,12 @@ class MergedView:
         above, is_covered = "", False
         for name in path.split("/"):
             above = f"{above}/{name}" if above else name
-            one = self.writings.entries.get(above)
+            one = self.upper_directory.entries.get(above)
             if one is None:
                 return None if is_covered else self.find_lower(path)
             if above == path:
-                return None if one.kind is WrittenKind.WHITEOUT else one
-            if one.kind is not WrittenKind.DIRECTORY:
+                return None if one.kind is UpperEntryKind.WHITEOUT else one
+            if one.kind is not UpperEntryKind.DIRECTORY:
                 return None
             is_covered |= one.is_opaque
         return self.find_lower(path)
@@ -54,10 +54,10 @@ class MergedView:
         """A file of the tree."""
         return read_file(self.tree, entry, self._read)
 
-    def iter_content(self, shown: Written | FileEntry) -> Iterator[bytes]:
+    def iter_content(self, shown: UpperEntry | FileEntry) -> Iterator[bytes]:
         """The bytes of a plain file. Raises OSError, StoreDamaged."""
-        if isinstance(shown, Written):
-            yield from iter_chunks(self.writings.open_file(shown.path))
+        if isinstance(shown, UpperEntry):
+            yield from iter_chunks(self.upper_directory.open_file(shown.path))
         else:
             node = self.file(shown)
             yield from iter_chunks(self.blobs.open_blob(node.digest, node.size))
@@ -74,33 +74,33 @@ class MergedView:
                 return None
         return content
 
-    def _is_small(self, shown: Written | FileEntry, limit: int) -> bool:
-        if isinstance(shown, Written):
-            return shown.kind is WrittenKind.FILE and shown.size <= limit
+    def _is_small(self, shown: UpperEntry | FileEntry, limit: int) -> bool:
+        if isinstance(shown, UpperEntry):
+            return shown.kind is UpperEntryKind.FILE and shown.size <= limit
         node = self.file(shown)
         return node.kind is not Kind.SYMLINK and node.size <= limit
 
-    def is_same(self, one: Written) -> bool:
+    def is_same(self, one: UpperEntry) -> bool:
         """Whether an entry was merely copied up: it shows what the tree shows. Reads it only if its size is the same."""
         lower = self.find_lower(one.path)
-        if one.kind is WrittenKind.DIRECTORY:
+        if one.kind is UpperEntryKind.DIRECTORY:
             return isinstance(lower, DirectoryNode)
-        if not isinstance(lower, FileEntry) or one.kind not in {WrittenKind.FILE, WrittenKind.SYMLINK}:
-            return one.kind is WrittenKind.WHITEOUT and lower is None
+        if not isinstance(lower, FileEntry) or one.kind not in {UpperEntryKind.FILE, UpperEntryKind.SYMLINK}:
+            return one.kind is UpperEntryKind.WHITEOUT and lower is None
         node = self.file(lower)
-        if one.kind is WrittenKind.SYMLINK:
-            return node.kind is Kind.SYMLINK and self.writings.read_link(one.path) == b"".join(self.iter_content(lower))
+        if one.kind is UpperEntryKind.SYMLINK:
+            return node.kind is Kind.SYMLINK and self.upper_directory.read_link(one.path) == b"".join(self.iter_content(lower))
         if (node.size, node.kind is Kind.EXECUTABLE) != (one.size, one.is_executable) or node.kind is Kind.SYMLINK:
             return False
         return self._digest(one) == node.digest
 
-    def is_mere_copy(self, one: Written) -> bool:
+    def is_mere_copy(self, one: UpperEntry) -> bool:
         """Whether a file is the same, and has no other name, no attributes and a mode that the tree shows: nobody would miss it."""
-        if one.kind not in {WrittenKind.FILE, WrittenKind.SYMLINK} or one.links > 1 or not self.is_same(one):
+        if one.kind not in {UpperEntryKind.FILE, UpperEntryKind.SYMLINK} or one.links > 1 or not self.is_same(one):
             return False
-        return one.kind is WrittenKind.SYMLINK or (one.mode in _USUAL_MODES and not self.writings.has_attributes(one.path))
+        return one.kind is UpperEntryKind.SYMLINK or (one.mode in _USUAL_MODES and not self.upper_directory.has_attributes(one.path))
 
-    def _digest(self, one: Written) -> Digest | None:
+    def _digest(self, one: UpperEntry) -> Digest | None:
         hasher = ContentHasher()
         try:
             for chunk in self.iter_content(one):

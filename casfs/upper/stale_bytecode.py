@@ -18,7 +18,7 @@ from casfs.upper.copying import build_upper
 from casfs.upper.installed import site_packages
 from casfs.upper.merged import MergedView
 from casfs.upper.next_upper import plan_next_upper
-from casfs.upper.written import OPEN_DIRECTORY, Writings, Written, WrittenKind, parent_below
+from casfs.upper.written import OPEN_DIRECTORY, UpperDirectory, UpperEntry, UpperEntryKind, parent_below
 from casfs.venv.bytecode.names import is_bytecode, source_of
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
@@ -28,8 +28,8 @@ def find_stale_bytecode(environment: Environment) -> list[str]:
     """Paths of stale bytecode in the upper layer, and of the directories that hold nothing else and are only there, deepest first."""
     if (upper := current_upper(environment)) is None or (generation := environment.current()) is None:
         return []
-    with Writings(upper.files) as writings:
-        view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+    with UpperDirectory(upper.files) as upper_directory:
+        view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
         stale = [*_stale_files(view), *_stale_dist_infos(view)]
         parents = {"/".join(parts[:count]) for path in stale for parts in [path.split("/")] for count in range(1, len(parts))}
         return [*stale, *sorted((path for path in parents if view.find_lower(path) is None), reverse=True)]
@@ -37,29 +37,29 @@ def find_stale_bytecode(environment: Environment) -> list[str]:
 
 def _stale_dist_infos(view: MergedView) -> list[str]:
     """Empty .dist-info directories of what went with the generation before: whoever changed their mode kept them in the upper layer."""
-    site, names = site_packages(view), view.writings.names
+    site, names = site_packages(view), view.upper_directory.names
     paths = [f"{site}/{name}" for name in names.get(site, ()) if name.endswith(".dist-info") and f"{site}/{name}" not in names]
-    return [path for path in paths if view.writings.entries[path].kind is WrittenKind.DIRECTORY and view.find_lower(path) is None]
+    return [path for path in paths if view.upper_directory.entries[path].kind is UpperEntryKind.DIRECTORY and view.find_lower(path) is None]
 
 
 def _stale_files(view: MergedView) -> list[str]:
-    entries = view.writings.entries.values()
-    files = [one.path for one in entries if one.kind is WrittenKind.FILE and is_bytecode(one.path)]
+    entries = view.upper_directory.entries.values()
+    files = [one.path for one in entries if one.kind is UpperEntryKind.FILE and is_bytecode(one.path)]
     return [path for path in files if _is_stale(view, path)]
 
 
 def _is_stale(view: MergedView, path: str) -> bool:
     source = view.find(source_of(path))
-    return source is None or (not isinstance(source, Written) and _is_unchecked(view.writings, path))
+    return source is None or (not isinstance(source, UpperEntry) and _is_unchecked(view.upper_directory, path))
 
 
 _HASH_BASED, _CHECKED = 1, 2  # flags of bytecode (PEP 552)
 
 
-def _is_unchecked(writings: Writings, path: str) -> bool:
+def _is_unchecked(upper_directory: UpperDirectory, path: str) -> bool:
     """Whether Python runs bytecode without a look at its source. What can't be read, or is too short, Python does not run either."""
     try:
-        fd = writings.open_file(path)
+        fd = upper_directory.open_file(path)
     except OSError:
         return False
     try:
@@ -92,9 +92,9 @@ def tidy_upper(environment: Environment) -> None:
         if (upper := current_upper(environment)) is None:
             return
         tree, fill = Tree(environment.require()), LayerReader(environment.store).fill
-        with Writings(upper.files) as writings:
-            view = MergedView(writings, tree, fill, environment.store.pool)
+        with UpperDirectory(upper.files) as upper_directory:
+            view = MergedView(upper_directory, tree, fill, environment.store.pool)
             if plan := plan_next_upper(view, tree, fill, [*_stale_files(view), *_stale_dist_infos(view)]):
                 upper = next_upper(environment)
-                build_upper(writings, plan, upper.files)
+                build_upper(upper_directory, plan, upper.files)
                 make_current(environment, upper)

@@ -13,7 +13,7 @@ from casfs.errors import EnvironmentRefused
 from casfs.store.generations import Distribution
 from casfs.upper.installed import Installed, read_installed, site_packages, written_dist_infos
 from casfs.upper.merged import MergedView
-from casfs.upper.written import Written, WrittenKind
+from casfs.upper.written import UpperEntry, UpperEntryKind
 from casfs.venv.bytecode.names import is_bytecode
 from casfs.venv.tree import DirectoryNode, FileEntry
 
@@ -87,7 +87,7 @@ def gone_distributions(view: MergedView) -> list[Distribution]:
         if isinstance(view.find(node.path), DirectoryNode):
             continue  # nobody wrote into it
         record = view.find(f"{node.path}/RECORD")
-        if record is None or (isinstance(record, Written) and not view.is_same(record)):
+        if record is None or (isinstance(record, UpperEntry) and not view.is_same(record)):
             gone += [one for one in _owners(view, node) if one]
     return gone
 
@@ -120,11 +120,11 @@ class _Summariser:
                 self._add_installed(read_installed(self._view, dist_info))
             except EnvironmentRefused as error:
                 self._unreadable.append(error)
-        entries = self._view.writings.entries.values()
-        bytecode = [one for one in entries if one.kind is WrittenKind.FILE and is_bytecode(one.path)]
+        entries = self._view.upper_directory.entries.values()
+        bytecode = [one for one in entries if one.kind is UpperEntryKind.FILE and is_bytecode(one.path)]
         for one in entries:
             self._add_entry(one)
-        size = sum(one.size for one in entries if one.kind is WrittenKind.FILE)
+        size = sum(one.size for one in entries if one.kind is UpperEntryKind.FILE)
         return Summary(self._projects, self._loose, self._unreadable, len(bytecode), sum(one.size for one in bytecode), size)
 
     def _project(self, one: Distribution) -> ProjectSummary:
@@ -137,18 +137,18 @@ class _Summariser:
         )
         summary.after, summary.tool = installed.version, installed.installer
         information = f"{site_packages(self._view)}/{installed.dist_info}"
-        names = self._view.writings.names.get(information, ())
+        names = self._view.upper_directory.names.get(information, ())
         self._owner_of |= dict.fromkeys([*installed.rows, *(f"{information}/{name}" for name in names)], summary)
 
-    def _add_entry(self, one: Written) -> None:
-        if one.kind is WrittenKind.FILE and is_bytecode(one.path):
+    def _add_entry(self, one: UpperEntry) -> None:
+        if one.kind is UpperEntryKind.FILE and is_bytecode(one.path):
             return
-        if one.kind is WrittenKind.DIRECTORY:
+        if one.kind is UpperEntryKind.DIRECTORY:
             for path, hidden in self._iter_hidden(one):
                 self._add_deleted(path, hidden)
             return
         lower = self._view.find_lower(one.path)
-        if one.kind is WrittenKind.WHITEOUT:
+        if one.kind is UpperEntryKind.WHITEOUT:
             self._add_deleted(one.path, lower)
         elif (summary := self._owner_of.get(one.path)) is not None:
             summary.files += 1
@@ -157,13 +157,13 @@ class _Summariser:
         else:
             self._add_file(one, lower)
 
-    def _iter_hidden(self, directory: Written) -> Iterator[tuple[str, DirectoryNode | FileEntry]]:
+    def _iter_hidden(self, directory: UpperEntry) -> Iterator[tuple[str, DirectoryNode | FileEntry]]:
         """What a directory of the upper layer hides without a whiteout for each name."""
         lower = self._view.find_lower(directory.path)
         if isinstance(lower, FileEntry):
             yield directory.path, lower
         elif directory.is_opaque and isinstance(lower, DirectoryNode):
-            names = {*self._view.writings.names.get(directory.path, ())}
+            names = {*self._view.upper_directory.names.get(directory.path, ())}
             for name, entry in self._view.lower_names(lower).items():
                 if name not in names:
                     yield f"{directory.path}/{name}", entry
@@ -180,7 +180,7 @@ class _Summariser:
             if summary.is_edited_only:
                 summary.edited.append(WrittenFile(path, "deleted"))
 
-    def _add_file(self, one: Written, lower: DirectoryNode | FileEntry | None) -> None:
+    def _add_file(self, one: UpperEntry, lower: DirectoryNode | FileEntry | None) -> None:
         owners = [owner for owner in _owners(self._view, lower) if owner]
         is_copy = self._view.is_mere_copy(one)
         action = "added" if lower is None else "changed" if self._view.is_same(one) else "edited"

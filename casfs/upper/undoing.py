@@ -11,7 +11,7 @@ from casfs.upper.copying import build_upper
 from casfs.upper.merged import MergedView
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.summary import summarise
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 
@@ -26,12 +26,12 @@ def undo_projects(environment: Environment, projects: Sequence[str]) -> None:
         if (upper := current_upper(environment)) is None:
             raise EnvironmentRefused(environment.name, "nothing was written into a mount of it")
         tree, fill = Tree(generation), LayerReader(environment.store).fill
-        with Writings(upper.files) as writings:
-            view = MergedView(writings, tree, fill, environment.store.pool)
+        with UpperDirectory(upper.files) as upper_directory:
+            view = MergedView(upper_directory, tree, fill, environment.store.pool)
             found = summarise(view).projects
             if missing := [name for name in projects if name not in found]:
                 raise EnvironmentRefused(environment.name, *(f"nothing of {name} was changed in a mount of it" for name in missing))
             if plan := plan_next_upper(view, tree, fill, {path for name in projects for path in found[name].paths}):
                 upper = next_upper(environment)
-                build_upper(writings, plan, upper.files)
+                build_upper(upper_directory, plan, upper.files)
                 make_current(environment, upper)

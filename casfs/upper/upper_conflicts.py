@@ -24,12 +24,12 @@ def _refuse(environment: Environment, generation: Generation | None, projects: C
         return
     from casfs.upper.merged import MergedView
     from casfs.upper.summary import summarise
-    from casfs.upper.written import Writings
+    from casfs.upper.written import UpperDirectory
     from casfs.venv.reading import LayerReader
     from casfs.venv.tree import Tree
 
-    with Writings(upper.files) as writings:
-        view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+    with UpperDirectory(upper.files) as upper_directory:
+        view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
         found = summarise(view).projects
     touched = [found[project] for project in dict.fromkeys(projects) if project in found]
     if reasons := _describe_all([one for one in touched if one.tool or not by_tools_only]):
@@ -75,13 +75,13 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
     from casfs.upper.installed import written_dist_infos
     from casfs.upper.merged import MergedView
     from casfs.upper.summary import gone_distributions
-    from casfs.upper.written import Writings
+    from casfs.upper.written import UpperDirectory
     from casfs.venv.reading import LayerReader
     from casfs.venv.tree import Tree
     from casfs.wheels.filename import canonical_name
 
-    with Writings(upper.files) as writings:
-        view = MergedView(writings, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+    with UpperDirectory(upper.files) as upper_directory:
+        view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
         installed = {canonical_name(name.partition("-")[0]) for name in written_dist_infos(view)}
         gone = {one.project for one in gone_distributions(view)}
     return len(installed), len(gone - installed)

@@ -30,7 +30,7 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class WrittenKind(enum.Enum):
+class UpperEntryKind(enum.Enum):
     """What an entry of an upper directory is."""
 
     FILE = "a plain file"
@@ -41,11 +41,11 @@ class WrittenKind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class UpperEntry:
     """One entry of an upper directory."""
 
     path: str  # as the mount shows it; what is not UTF-8 in it is escaped (PEP 383)
-    kind: WrittenKind
+    kind: UpperEntryKind
     mode: int
     owner: int
     size: int
@@ -62,7 +62,7 @@ _LOCK = ".lock"
 """uv makes this file before it changes an environment, and leaves it there. While it is empty it says nothing, and counts as not there."""
 
 
-class Writings:
+class UpperDirectory:
     """All entries of an upper directory, by path, and the way to open them. A context manager."""
 
     def __init__(self, directory: str) -> None:
@@ -70,7 +70,7 @@ class Writings:
         self.directory = directory
         self._fd = os.open(directory, OPEN_DIRECTORY)
         try:
-            self.entries: Mapping[str, Written] = dict(self._iter_entries())
+            self.entries: Mapping[str, UpperEntry] = dict(self._iter_entries())
             self.names: dict[str, list[str]] = {}  # of each directory, what was written into it
             for path in self.entries:
                 parent, _, name = path.rpartition("/")
@@ -79,20 +79,20 @@ class Writings:
             os.close(self._fd)
             raise
 
-    def __enter__(self) -> Writings:
+    def __enter__(self) -> UpperDirectory:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._fd)
 
-    def _iter_entries(self) -> Iterator[tuple[str, Written]]:
+    def _iter_entries(self) -> Iterator[tuple[str, UpperEntry]]:
         for count, one in enumerate(self._walk(self._fd, "", 1)):
             if count >= MAX_ENTRIES:
                 raise EnvironmentRefused(self.directory, f"holds more than {MAX_ENTRIES} files")
-            if one.path != _LOCK or one.size or one.kind is not WrittenKind.FILE:
+            if one.path != _LOCK or one.size or one.kind is not UpperEntryKind.FILE:
                 yield one.path, one
 
-    def _walk(self, fd: int, prefix: str, depth: int) -> Iterator[Written]:
+    def _walk(self, fd: int, prefix: str, depth: int) -> Iterator[UpperEntry]:
         """Everything below a directory, parents before children."""
         if depth > MAX_DEPTH:
             raise EnvironmentRefused(self.directory, f"has more than {MAX_DEPTH} directories in each other")
@@ -100,11 +100,11 @@ class Writings:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # a tool is at work, and this is gone already
                 found = os.lstat(name, dir_fd=fd)
                 if not stat.S_ISDIR(found.st_mode):
-                    yield _build_written(prefix + name, found)
+                    yield _build_entry(prefix + name, found)
                     continue
                 child = self._open_child(name, fd, prefix)
                 try:
-                    yield _build_written(prefix + name, found, is_opaque=_is_opaque(child))
+                    yield _build_entry(prefix + name, found, is_opaque=_is_opaque(child))
                     yield from self._walk(child, f"{prefix}{name}/", depth + 1)
                 finally:
                     os.close(child)
@@ -158,20 +158,20 @@ def parent_below(root: int, path: str) -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
-def _build_written(path: str, found: os.stat_result, *, is_opaque: bool = False) -> Written:
-    return Written(path, _kind(found), stat.S_IMODE(found.st_mode), found.st_uid, found.st_size, found.st_nlink, is_opaque)
+def _build_entry(path: str, found: os.stat_result, *, is_opaque: bool = False) -> UpperEntry:
+    return UpperEntry(path, _kind(found), stat.S_IMODE(found.st_mode), found.st_uid, found.st_size, found.st_nlink, is_opaque)
 
 
-def _kind(found: os.stat_result) -> WrittenKind:
+def _kind(found: os.stat_result) -> UpperEntryKind:
     if stat.S_ISREG(found.st_mode):
-        return WrittenKind.FILE
+        return UpperEntryKind.FILE
     if stat.S_ISDIR(found.st_mode):
-        return WrittenKind.DIRECTORY
+        return UpperEntryKind.DIRECTORY
     if stat.S_ISLNK(found.st_mode):
-        return WrittenKind.SYMLINK
+        return UpperEntryKind.SYMLINK
     if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-        return WrittenKind.WHITEOUT
-    return WrittenKind.OTHER
+        return UpperEntryKind.WHITEOUT
+    return UpperEntryKind.OTHER
 
 
 def _is_opaque(fd: int) -> bool:

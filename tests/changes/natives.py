@@ -8,7 +8,7 @@ from pathlib import Path
 
 from casfs.changes.adopt import Adoption, adopt
 from casfs.changes.existing import read_existing
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from casfs.venv.bytecode.names import is_bytecode
 from tests.make_generations import BASE, INTERPRETER
 from tests.upper.uppers import SITE, Files, MountedWorkshop
@@ -45,8 +45,8 @@ class NativeWorkshop(MountedWorkshop):
         """Adopt, and hold it to its promise: the virtual environment is as it was."""
         before = snapshot(self.root)
         try:
-            with Writings(str(self.root)) as writings:
-                return adopt(self.workshop.environment, INTERPRETER, read_existing(writings), writings)
+            with UpperDirectory(str(self.root)) as upper_directory:
+                return adopt(self.workshop.environment, INTERPRETER, read_existing(upper_directory), upper_directory)
         finally:
             assert snapshot(self.root) == before
 

@@ -19,7 +19,7 @@ from casfs.errors import EnvironmentRefused
 from casfs.store.blob_stamps import read_blob_stamps
 from casfs.store.fsck.check import check_store
 from casfs.upper import written
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from tests.changes.natives import NativeWorkshop
 from tests.changes.test_absorb_hostile import HARMS, SECRET, Harm
 from tests.make_generations import INTERPRETER, open_workshop
@@ -204,14 +204,14 @@ def test_a_row_that_points_where_it_may_not(native: NativeWorkshop, secret: Path
 def test_a_file_that_may_not_be_read(native: NativeWorkshop, monkeypatch: pytest.MonkeyPatch):
     native.install("demo")
     native.install("good")
-    open_file = Writings.open_file
+    open_file = UpperDirectory.open_file
 
-    def refuse(self: Writings, path: str) -> int:
+    def refuse(self: UpperDirectory, path: str) -> int:
         if path == INIT:
             raise PermissionError(13, "Permission denied")
         return open_file(self, path)
 
-    monkeypatch.setattr(Writings, "open_file", refuse)
+    monkeypatch.setattr(UpperDirectory, "open_file", refuse)
     done = native.adopt()
     assert adopted(done) == {"good": "1.0"}
     assert reasons(done) == f"demo 1.0: '{INIT}' can't be read: permission denied"
@@ -392,15 +392,15 @@ from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.changes import adopt
 from casfs.changes.existing import read_existing
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from tests.dying import die_at
 from tests.make_generations import INTERPRETER
 
 store, root, name, moment, count = sys.argv[1:]
 owner = {"publish": Environment, "sync_file_system": publish}.get(name, adopted)
 die_at(owner, name, moment, int(count))
-with Writings(root) as writings:
-    adopt.adopt(Environment(open_store(Path(store)), "test"), INTERPRETER, read_existing(writings), writings)
+with UpperDirectory(root) as upper_directory:
+    adopt.adopt(Environment(open_store(Path(store)), "test"), INTERPRETER, read_existing(upper_directory), upper_directory)
 """
 
 SYNCS = 10

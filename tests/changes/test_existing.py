@@ -15,7 +15,7 @@ from casfs.changes import trust
 from casfs.changes.existing import Existing, find_base, find_left, read_existing, require_existing
 from casfs.changes.trust import trust_problem
 from casfs.errors import EnvironmentRefused
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 
 SITE = "lib/python3.11/site-packages"
 
@@ -30,8 +30,8 @@ def root(tmp_path: Path) -> Path:
 
 def read(root: Path) -> Existing:
     require_existing(str(root))
-    with Writings(str(root)) as writings:
-        return read_existing(writings)
+    with UpperDirectory(str(root)) as upper_directory:
+        return read_existing(upper_directory)
 
 
 def test_what_venv_writes(root: Path):
@@ -270,16 +270,16 @@ def test_a_base_interpreter_that_is_gone(root: Path, monkeypatch: pytest.MonkeyP
 def test_what_the_makers_of_environments_put_in_is_nobodys_loss(root: Path, path: str):
     (root / path).parent.mkdir(exist_ok=True)
     (root / path).touch()
-    with Writings(str(root)) as writings:
-        assert find_left(writings, SITE, ()) == []
+    with UpperDirectory(str(root)) as upper_directory:
+        assert find_left(upper_directory, SITE, ()) == []
 
 
 @pytest.mark.parametrize("path", ["bin/pythonic", "bin/activate-me", "bin/marathon", f"{SITE}/virtualenv.py", "lib65"])
 def test_what_only_looks_like_it_is_told(root: Path, path: str):
     (root / path).parent.mkdir(exist_ok=True)
     (root / path).touch()
-    with Writings(str(root)) as writings:
-        assert [one.path for one in find_left(writings, SITE, ())] == [path]
+    with UpperDirectory(str(root)) as upper_directory:
+        assert [one.path for one in find_left(upper_directory, SITE, ())] == [path]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from casfs.store.uppers import require_upper
 from casfs.upper.merged import MergedView
 from casfs.upper.summary import Summary, summarise
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 from tests.make_generations import open_workshop
@@ -164,8 +164,8 @@ def test_manifests_of_what_nobody_touched_are_not_read(mounted: MountedWorkshop)
         read.extend(one.project for layer in layers if (one := tree.layers[layer].distribution))
         reader.fill(tree, layers)
 
-    with Writings(str(mounted.upper)) as writings:
-        summarise(MergedView(writings, tree, fill, store.pool))
+    with UpperDirectory(str(mounted.upper)) as upper_directory:
+        summarise(MergedView(upper_directory, tree, fill, store.pool))
     assert set(read) == {"other"}
 
 

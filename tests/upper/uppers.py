@@ -13,7 +13,7 @@ from casfs.store.manifests import Kind
 from casfs.store.uppers import current_upper, require_upper
 from casfs.upper.merged import MergedView
 from casfs.upper.summary import Summary, summarise
-from casfs.upper.written import Writings
+from casfs.upper.written import UpperDirectory
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, Tree, read_entries, read_file
 from tests.make_generations import BASE, Workshop
@@ -103,9 +103,9 @@ class MountedWorkshop:
     @contextmanager
     def view(self) -> Iterator[MergedView]:
         store = self.workshop.store
-        with Writings(str(self.upper)) as writings:
+        with UpperDirectory(str(self.upper)) as upper_directory:
             tree = Tree(self.workshop.environment.require())
-            yield MergedView(writings, tree, LayerReader(store).fill, store.pool)
+            yield MergedView(upper_directory, tree, LayerReader(store).fill, store.pool)
 
     def summary(self) -> Summary:
         with self.view() as view:
