@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from casfs.daemon.scrubber import ScrubberProcess
-from casfs.daemon.supervisor import Life, Session, Supervisor
+from casfs.daemon.supervisor import Session, Supervisor, WorkerHandoff
 from casfs.fuse.host import Host
 from casfs.fuse.session import can_resend, end_session, mount_session
 from casfs.fuse.view import View
@@ -78,17 +78,17 @@ class Daemon:
 
     def run(self, when_serving: Callable[[], None], orphan: int = 0, restarts: int = 0, reason: str = "") -> Lost | None:
         """Supervise until the mount ends. Answers what was lost, if it should not have ended."""
-        from casfs.daemon.worker import Post, serve  # pyfuse3 and trio: loaded here, so that workers are forked with them
+        from casfs.daemon.worker import WorkerConfig, serve  # pyfuse3 and trio: loaded here, so that workers are forked with them
 
         lease = self._lease.lease
         inherited = (self._fuse_fd, self._init_fd, self._listener.fileno(), self._lease.fd)
 
-        def serve_life(life: Life) -> None:
+        def serve_worker(life: WorkerHandoff) -> None:
             use_what_is_there(self._store, log.error)
             generations = ShownGenerations(self._store, lease.id)
             shown = _shown(self._store, lease, generations)
             replace = functools.partial(self._command, os.getpid(), life.restarts)
-            serve(Post(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
+            serve(WorkerConfig(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
 
         scrubber = ScrubberProcess(self._store, inherited)
 
@@ -102,7 +102,7 @@ class Daemon:
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
         session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
         with contextlib.nullcontext() if lease.generation else scrubber:  # a private mount ends soon
-            loss = Supervisor(session, serve_life, when_serving, upgrade).run()
+            loss = Supervisor(session, serve_worker, when_serving, upgrade).run()
         if not loss:
             return None
         keep_log(self._store, lease, f"{loss}: its mounts are mounted again")

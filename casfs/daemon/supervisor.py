@@ -56,7 +56,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class WorkerHandoff:
     """What a worker is given: where INIT waits, the device, the line to the supervisor, and its place in history."""
 
     replay: socket.socket
@@ -85,7 +85,7 @@ def pause_after(pause_s: float, lived_s: float) -> float:
     return min(_LONGEST_PAUSE_S, pause_s * 2 or 0.01) if lived_s < _CALM_S else 0.0
 
 
-Serve = Callable[[Life], None]
+Serve = Callable[[WorkerHandoff], None]
 """Answers the kernel until the mount ends, and returns then; the process that runs it may be killed at any moment."""
 
 
@@ -102,7 +102,7 @@ class _Worker:
         self.began = self.heard = time.monotonic()
         self.asked: float | None = self.began  # when the question was put that it has not answered; that it serves answers the first
 
-    def _live(self, supervisor: Supervisor, life: Life, serve: Serve) -> None:
+    def _live(self, supervisor: Supervisor, life: WorkerHandoff, serve: Serve) -> None:
         """The whole life of the forked process. What belongs to the supervisor is closed through the objects that own it."""
         supervisor.close_in_worker()
         self._replay.close()
@@ -175,10 +175,10 @@ class Supervisor:
             self._watch()
         return self._loss
 
-    def next_life(self, replay: socket.socket, line: socket.socket) -> Life:
+    def next_life(self, replay: socket.socket, line: socket.socket) -> WorkerHandoff:
         """For a worker that is about to start."""
         is_first = self._restarts == self.session.restarts and not self.session.orphan
-        return Life(replay, self.session.fuse_fd, line, is_first, self._restarts, self._reason)
+        return WorkerHandoff(replay, self.session.fuse_fd, line, is_first, self._restarts, self._reason)
 
     def close_in_worker(self) -> None:
         """Called in a fresh worker: give up what is the supervisor's alone."""

@@ -26,7 +26,7 @@ import pyfuse3
 import trio
 
 from casfs import __version__
-from casfs.daemon.supervisor import Life
+from casfs.daemon.supervisor import WorkerHandoff
 from casfs.errors import CasfsError, reason_of
 from casfs.fuse.blob_verifier import Soundness
 from casfs.fuse.descriptors import Descriptors
@@ -59,7 +59,7 @@ _RESEND = struct.pack("<IiQ", 16, 7, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class WorkerConfig:
     """What a worker serves, and where commands reach it."""
 
     store: Store
@@ -71,10 +71,10 @@ class Post:
     inherited: Sequence[int]  # descriptors that it needs
 
 
-class _Session(Operations):
+class _WorkerOperations(Operations):
     """Operations on a session that INIT is replayed to."""
 
-    def __init__(self, life: Life, shown: View | Host, descriptors: Descriptors, soundness: Soundness) -> None:
+    def __init__(self, life: WorkerHandoff, shown: View | Host, descriptors: Descriptors, soundness: Soundness) -> None:
         super().__init__(shown, descriptors, soundness)
         self._life = life
 
@@ -86,7 +86,7 @@ class _Session(Operations):
                 os.write(self._life.fuse_fd, _RESEND)
 
 
-def serve(post: Post, life: Life) -> None:
+def serve(post: WorkerConfig, life: WorkerHandoff) -> None:
     """Answer until the mount ends.
 
     All that this needs of root's rights is to read a store that belongs to another user, and to write its tables there. Whoever made this
@@ -94,7 +94,7 @@ def serve(post: Post, life: Life) -> None:
     """
     kernel.keep_capabilities(kernel.CAP_DAC_OVERRIDE, kernel.CAP_DAC_READ_SEARCH)
     descriptors = Descriptors(post.store.pool, _descriptor_limit())
-    operations = _Session(life, post.shown, descriptors, Soundness(post.store))
+    operations = _WorkerOperations(life, post.shown, descriptors, Soundness(post.store))
     pyfuse3.init(operations, f"/dev/fd/{life.replay.fileno()}", set())
     use_lean_loop()
     trio.run(_Worker(post, life, operations, descriptors).run)
@@ -109,7 +109,7 @@ def _descriptor_limit() -> int:
 class _Worker:
     """The tasks of a worker."""
 
-    def __init__(self, post: Post, life: Life, operations: Operations, descriptors: Descriptors) -> None:
+    def __init__(self, post: WorkerConfig, life: WorkerHandoff, operations: Operations, descriptors: Descriptors) -> None:
         self._post = post
         self._life = life
         self._operations = operations

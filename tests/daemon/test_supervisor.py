@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from casfs.daemon.supervisor import Life, Session, Supervisor, has_ended, pause_after
+from casfs.daemon.supervisor import Session, Supervisor, WorkerHandoff, has_ended, pause_after
 
 LIMIT_S = 60
 _fork = multiprocessing.get_context("fork")
 
 
-def answer_pings(life: Life) -> None:
+def answer_pings(life: WorkerHandoff) -> None:
     """What a healthy worker does, until it is told to leave or its supervisor is gone."""
     life.line.send(b"serving")
     while (message := life.line.recv(64)) and message != b"leave":
@@ -33,14 +33,14 @@ class Scene:
         self.ours, self.device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._processes: list[multiprocessing.process.BaseProcess] = []
 
-    def start(self, serve: Callable[[Scene, Life], None], **history: Any) -> multiprocessing.process.BaseProcess:
+    def start(self, serve: Callable[[Scene, WorkerHandoff], None], **history: Any) -> multiprocessing.process.BaseProcess:
         """Supervise workers that run `serve`; `history` is what the session knows besides."""
         process = _fork.Process(target=self._supervise, args=(serve, history))
         process.start()
         self._processes.append(process)
         return process
 
-    def _supervise(self, serve: Callable[[Scene, Life], None], history: dict[str, Any]) -> None:
+    def _supervise(self, serve: Callable[[Scene, WorkerHandoff], None], history: dict[str, Any]) -> None:
         os.setpgid(0, 0)  # so that its workers, whatever they do, can be ended with it
         session = Session(self.device.fileno(), b"INIT", lambda: self.tell("unmounted"), **history)
 
@@ -82,7 +82,7 @@ def scene() -> Iterator[Scene]:
     one.close()
 
 
-def serve_well(scene: Scene, life: Life) -> None:
+def serve_well(scene: Scene, life: WorkerHandoff) -> None:
     assert life.replay.recv(64) == b"INIT"
     scene.tell(f"worker {os.getpid()} {life.restarts} {int(life.is_first)} {life.reason}")
     answer_pings(life)
@@ -114,7 +114,7 @@ def test_that_it_serves_is_told_once(scene: Scene):
 
 
 def test_worker_that_returns_ends_the_supervision(scene: Scene):
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         life.line.send(b"serving")
 
     process = scene.start(serve)
@@ -124,7 +124,7 @@ def test_worker_that_returns_ends_the_supervision(scene: Scene):
 
 
 def test_worker_that_fails_is_replaced_each_time(scene: Scene):
-    def fail(scene: Scene, life: Life) -> None:
+    def fail(scene: Scene, life: WorkerHandoff) -> None:
         scene.tell(f"failed {life.restarts}")
         os._exit(3)
 
@@ -153,7 +153,7 @@ def test_worker_that_is_silent_is_killed_and_replaced(scene: Scene):
 
 
 def test_worker_that_never_says_that_it_serves_is_hung(scene: Scene):
-    def hang(scene: Scene, life: Life) -> None:
+    def hang(scene: Scene, life: WorkerHandoff) -> None:
         scene.tell(f"worker {os.getpid()} {life.restarts}")
         signal.pause()
 
@@ -164,7 +164,7 @@ def test_worker_that_never_says_that_it_serves_is_hung(scene: Scene):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_unmounts_and_the_worker_ends_it(scene: Scene, number: signal.Signals):
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         scene.tell(f"worker {os.getpid()}")
         life.line.send(b"serving")
         while message := life.line.recv(64):  # as long as the mount has users
@@ -180,7 +180,7 @@ def test_signal_unmounts_and_the_worker_ends_it(scene: Scene, number: signal.Sig
 
 
 def test_worker_that_asks_for_it_ends_the_mount_once(scene: Scene):
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         life.line.send(b"serving")
         life.line.send(b"stop")
         life.line.send(b"stop")
@@ -192,7 +192,7 @@ def test_worker_that_asks_for_it_ends_the_mount_once(scene: Scene):
 
 
 def test_worker_that_dies_after_the_mount_was_ended_is_replaced_for_its_last_users(scene: Scene):
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         scene.tell(f"worker {os.getpid()} {life.restarts}")
         if life.restarts:
             return
@@ -209,7 +209,7 @@ def test_worker_that_dies_after_the_mount_was_ended_is_replaced_for_its_last_use
 
 
 def test_upgrade_names_the_worker_that_goes_on_and_tells_it_to_leave(scene: Scene):
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         scene.tell(f"worker {os.getpid()}")
         life.line.send(b"serving")
         life.line.send(b"upgrade")
@@ -229,7 +229,7 @@ def test_orphan_is_ended_before_the_first_worker_starts(scene: Scene):
     orphan = _fork.Process(target=signal.pause)
     orphan.start()
 
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         scene.tell(f"worker {has_ended(orphan.pid or 0)} {life.restarts} {life.is_first} {life.reason}")
         answer_pings(life)
 
@@ -283,7 +283,7 @@ def test_on_such_a_kernel_it_is_lost_when_a_supervisor_takes_over(scene: Scene):
 
 @pytest.mark.parametrize("is_serving", [False, True])
 def test_on_such_a_kernel_nothing_is_lost_that_never_served_or_was_ended(scene: Scene, is_serving: bool):
-    def serve(scene: Scene, life: Life) -> None:
+    def serve(scene: Scene, life: WorkerHandoff) -> None:
         if is_serving:
             life.line.send(b"serving")
             life.line.send(b"stop")
