@@ -121,13 +121,13 @@ class _Export:
 
     def _fill(self, source: int, target: int, entry: FileEntry, node: FileNode) -> None:
         """Give a new file the bytes of a blob. Raises StoreDamaged if they are not what its name promises."""
-        is_sound = self._is_sound(source, entry)
+        is_unchanged = self._is_unchanged(source, entry)
         is_shared = clone_file(source, target, node.size)
-        if not (is_sound and self._is_sound(source, entry)) and _digest_of(target) != node.digest:
+        if not (is_unchanged and self._is_unchanged(source, entry)) and _digest_of(target) != node.digest:
             raise StoreDamaged(os.readlink(f"/proc/self/fd/{source}"), "the blob does not have the bytes that its name promises")
         self._done.shared += node.size if is_shared else 0
 
-    def _is_sound(self, source: int, entry: FileEntry) -> bool:
+    def _is_unchanged(self, source: int, entry: FileEntry) -> bool:
         """Whether the file behind a descriptor is what it was when its bytes were last known to be right."""
         if (known := self._stamps.get(entry.layer)) is None:
             manifest = self._tree.layers[entry.layer].layer.manifest

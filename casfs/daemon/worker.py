@@ -28,7 +28,7 @@ import trio
 from casfs import __version__
 from casfs.daemon.supervisor import WorkerHandoff
 from casfs.errors import CasfsError, reason_of
-from casfs.fuse.blob_verifier import Soundness
+from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host, Slot
 from casfs.fuse.inodes import ROOT, encode_directory, host_number
@@ -74,8 +74,8 @@ class WorkerConfig:
 class _WorkerOperations(Operations):
     """Operations on a session that INIT is replayed to."""
 
-    def __init__(self, life: WorkerHandoff, shown: View | Host, descriptors: Descriptors, soundness: Soundness) -> None:
-        super().__init__(shown, descriptors, soundness)
+    def __init__(self, life: WorkerHandoff, shown: View | Host, descriptors: Descriptors, verifier: BlobVerifier) -> None:
+        super().__init__(shown, descriptors, verifier)
         self._life = life
 
     def init(self) -> None:
@@ -94,7 +94,7 @@ def serve(post: WorkerConfig, life: WorkerHandoff) -> None:
     """
     kernel.keep_capabilities(kernel.CAP_DAC_OVERRIDE, kernel.CAP_DAC_READ_SEARCH)
     descriptors = Descriptors(post.store.pool, _descriptor_limit())
-    operations = _WorkerOperations(life, post.shown, descriptors, Soundness(post.store))
+    operations = _WorkerOperations(life, post.shown, descriptors, BlobVerifier(post.store))
     pyfuse3.init(operations, f"/dev/fd/{life.replay.fileno()}", set())
     use_lean_loop()
     trio.run(_Worker(post, life, operations, descriptors).run)

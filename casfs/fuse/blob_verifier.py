@@ -1,4 +1,4 @@
-"""Soundness: whether the file that the kernel would read for a blob is still the one whose bytes were right.
+"""BlobVerifier: whether the file that the kernel would read for a blob is still the one whose bytes were right.
 
 Before a blob is handed out, what its file is now (device, inode, size, times) is compared with what it was when its bytes were last known
 to be right. A file that differs is hashed again: it may have been restored, or the device has another number since the machine started.
@@ -21,19 +21,19 @@ _WRITE_AFTER = 64
 """So many newly hashed blobs of a manifest are worth writing its stamps; what is not written is hashed once more by the next process."""
 
 
-class Soundness:
+class BlobVerifier:
     """What is known of blobs, by manifest. For one thread; what is to be read or hashed is left to the caller (NeedsRead)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[int, _Known] = {}
 
-    def is_first_sound(self, node: FileNode) -> bool:
+    def is_verified(self, node: FileNode) -> bool:
         """Whether an overlay gives the right bytes: it opens the first file that has the blob's name, whatever it is. Raises NeedsRead."""
         for pool in (self._store.pool, *self._store.pool.shared):
             path = pool.path(node.digest)
             if (facts := blob_facts(path)) is not None:
-                return self._is_sound(node, path, facts)
+                return self._is_unchanged(node, path, facts)
             if os.path.lexists(path):
                 return False
         return False
@@ -44,7 +44,7 @@ class Soundness:
         for pool in (self._store.pool, *self._store.pool.shared):
             path = pool.path(node.digest)
             if (facts := blob_facts(path)) is not None and facts[2] == node.size:
-                if self._is_sound(node, path, facts):
+                if self._is_unchanged(node, path, facts):
                     return
                 problem = "the blob does not have the bytes that its name promises"
                 break
@@ -56,7 +56,7 @@ class Soundness:
         """Let adding its wheel again restore a blob that could not be read. It may be hashed here."""
         note_failed_read(self._store, error)
 
-    def _is_sound(self, node: FileNode, path: str, facts: Facts) -> bool:
+    def _is_unchanged(self, node: FileNode, path: str, facts: Facts) -> bool:
         number, row = node.identity
         if (known := self._known.get(number)) is None:
             raise NeedsRead(lambda: self._read(number))

@@ -20,7 +20,7 @@ import pyfuse3
 import trio
 
 from casfs.errors import StoreDamaged
-from casfs.fuse.blob_verifier import Soundness
+from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host
 from casfs.fuse.inodes import ROOT, is_directory
@@ -66,7 +66,7 @@ def _guarded(
             raise
         except StoreDamaged as error:
             log.error("%s", error)
-            await trio.to_thread.run_sync(self._soundness.note_failed_read, error)
+            await trio.to_thread.run_sync(self._verifier.note_failed_read, error)
             raise pyfuse3.FUSEError(errno.EIO) from None
         except OSError as error:
             if error.errno == errno.EIO:
@@ -88,13 +88,13 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, view: View | Host, descriptors: Descriptors, soundness: Soundness) -> None:
+    def __init__(self, view: View | Host, descriptors: Descriptors, verifier: BlobVerifier) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
         self.durations: defaultdict[str, list[int]] = defaultdict(new_histogram)  # by kind; see `latency`
         self.view = view
         self._descriptors = descriptors
-        self._soundness = soundness
+        self._verifier = verifier
         self._redirect = (0, b"", 0)  # what was answered last: of which file, where its blob is, and until when that holds
 
     async def _ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
@@ -144,7 +144,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: object) -> pyfuse3.FileInfo:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise pyfuse3.FUSEError(errno.EROFS)
-        await self._ask(self._soundness.require, await self._ask(self.view.file, inode))
+        await self._ask(self._verifier.require, await self._ask(self.view.file, inode))
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(inode), keep_cache=True)
 
     @_guarded
@@ -225,7 +225,7 @@ class Operations(pyfuse3.Operations):
     def _redirected(self, ino: int) -> FileNode | None:
         """The file, if an overlay may read its blob. Raises NeedsRead."""
         node = self.view.file(ino)
-        return node if node.kind is not Kind.SYMLINK and self._soundness.is_first_sound(node) else None
+        return node if node.kind is not Kind.SYMLINK and self._verifier.is_verified(node) else None
 
     async def _extended(self, ino: int) -> dict[bytes, bytes]:
         """Extended attributes: whose file it is, and which blob."""

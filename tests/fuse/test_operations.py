@@ -15,7 +15,7 @@ import pytest
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.fuse import operations as operations_module
-from casfs.fuse.blob_verifier import Soundness
+from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.inodes import ROOT, encode_directory, encode_file
 from casfs.fuse.operations import Operations
@@ -155,16 +155,16 @@ class FakeSoundness:
     def note_failed_read(self, error: StoreDamaged) -> None:
         self.failed.append(error.subject)
 
-    def is_first_sound(self, node: FileNode) -> bool:
+    def is_verified(self, node: FileNode) -> bool:
         return node.digest not in self.unsound
 
     def require(self, node: FileNode) -> None:
-        if not self.is_first_sound(node):
+        if not self.is_verified(node):
             raise StoreDamaged(node.digest, "is not sound")
 
 
 @pytest.fixture
-def soundness() -> FakeSoundness:
+def verifier() -> FakeSoundness:
     return FakeSoundness()
 
 
@@ -174,9 +174,9 @@ def view() -> FakeView:
 
 
 @pytest.fixture
-def operations(view: FakeView, soundness: FakeSoundness, tmp_path: Path) -> Iterator[Operations]:
+def operations(view: FakeView, verifier: FakeSoundness, tmp_path: Path) -> Iterator[Operations]:
     descriptors = Descriptors(FakeBlobs(tmp_path), 4)
-    yield Operations(cast(View, view), descriptors, cast(Soundness, soundness))
+    yield Operations(cast(View, view), descriptors, cast(BlobVerifier, verifier))
     descriptors.close()
 
 
@@ -543,15 +543,15 @@ async def test_an_overlay_reads_links_and_directories_from_us(operations: Operat
         assert caught.value.errno == errno.ENODATA
 
 
-async def test_a_blob_that_was_changed_is_given_to_nobody(operations: Operations, soundness: FakeSoundness) -> None:
-    soundness.unsound.add(FILE.digest)
+async def test_a_blob_that_was_changed_is_given_to_nobody(operations: Operations, verifier: FakeSoundness) -> None:
+    verifier.unsound.add(FILE.digest)
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await operations.getxattr(ino_of(FILE), b"user.overlay.metacopy", CTX)
     assert caught.value.errno == errno.ENODATA
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await operations.open(ino_of(FILE), os.O_RDONLY, CTX)
     assert caught.value.errno == errno.EIO
-    assert soundness.failed == [FILE.digest]
+    assert verifier.failed == [FILE.digest]
 
 
 async def test_an_overlay_finds_nothing_to_copy_to_a_file_that_somebody_edits(operations: Operations, view: FakeView) -> None:
