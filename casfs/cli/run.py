@@ -13,7 +13,7 @@ from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_int
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
-from casfs.mounts.run_mounts import Scene, enter_namespace, plan_showing, show_scene
+from casfs.mounts.run_mounts import RunMount, enter_namespace, plan_showing, show_scene
 from casfs.store.availability import require_present
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, forget_lease, is_lease_held, new_lease_id, take_lease
@@ -136,7 +136,7 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
     upper = current_upper(environment)
     pools = store.pool.directories
     show = plan_showing(store, environment.read(lease.lease.generation))
-    scene = Scene(directory, [upper.files] if upper else [], pools, show)
+    scene = RunMount(directory, [upper.files] if upper else [], pools, show)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         _start_keeper(store, lease, theirs, must_answer=show is None)

@@ -42,7 +42,7 @@ Show = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class RunMount:
     """What to show, and where."""
 
     directory: str  # an empty one; nobody outside sees anything in it
@@ -107,7 +107,7 @@ def _iter_obstacles() -> Iterator[str]:
         yield "the kernel was built without them"
 
 
-def show_scene(scene: Scene, line: socket.socket) -> str:
+def show_scene(scene: RunMount, line: socket.socket) -> str:
     """Mount it; `line` takes the descriptor of /dev/fuse, and the kernel's FUSE_INIT or KEEP, to the keeper. Call it in a new namespace.
 
     Answers why it is read-only and without what lies above the generation, which is so if the kernel can't do better; else nothing.
@@ -137,7 +137,7 @@ def show_scene(scene: Scene, line: socket.socket) -> str:
     return ""
 
 
-def _mount_tmpfs(scene: Scene, directories: Sequence[str]) -> None:
+def _mount_tmpfs(scene: RunMount, directories: Sequence[str]) -> None:
     """Mount it with these directories. Raises MountRefused."""
     os.umask(0o022)
     try:
@@ -150,7 +150,7 @@ def _mount_tmpfs(scene: Scene, directories: Sequence[str]) -> None:
         raise MountRefused(scene.directory, f"no tmpfs can be mounted: {_reason(error)}") from None
 
 
-def _mount_fuse(scene: Scene, path: str) -> tuple[int, bytes]:
+def _mount_fuse(scene: RunMount, path: str) -> tuple[int, bytes]:
     """See `mount_session`."""
     try:
         return mount_session(path, may_mount=True)
@@ -160,7 +160,7 @@ def _mount_fuse(scene: Scene, path: str) -> tuple[int, bytes]:
         raise _unkept(scene, "its directory is gone") from None
 
 
-def _show_without_daemon(scene: Scene, layers: Layers) -> bool:
+def _show_without_daemon(scene: RunMount, layers: Layers) -> bool:
     """Whether it is shown now; if not, nothing of it is left but files in the tmpfs."""
     if scene.show is None:
         return False
@@ -172,11 +172,11 @@ def _show_without_daemon(scene: Scene, layers: Layers) -> bool:
     return True
 
 
-def _unkept(scene: Scene, reason: str) -> MountRefused:
+def _unkept(scene: RunMount, reason: str) -> MountRefused:
     return MountRefused(scene.directory, f"nobody serves it ({reason}); `casfs daemon logs` may say why")
 
 
-def _show_overlay(scene: Scene, layers: Layers) -> None:
+def _show_overlay(scene: RunMount, layers: Layers) -> None:
     """Mount the overlay, and read a file through it. Raises OSError; then nothing is mounted."""
     _attach(make_overlay(layers), scene.directory)
     try:
