@@ -25,7 +25,7 @@ from casfs.upper.differences import Conflict, iter_conflicts
 from casfs.upper.upper_conflicts import refuse_changed_by_tools, refuse_touched
 from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.installation import INSTALLATION_FORM, build_installation, iter_scripts
-from casfs.venv.origins import Form, format_direct_url
+from casfs.venv.origins import SourceKind, format_direct_url
 from casfs.venv.reading import LayerReader
 from casfs.venv.similar import did_you_mean
 from casfs.venv.skeleton import build_skeleton
@@ -36,14 +36,14 @@ SKELETON_PROJECT = "casfs-skeleton"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class WheelToAdd:
     """A wheel to add, and what the environment is to remember of it."""
 
     wheel: str | KnownWheel  # path of its file, or what the store knows of it
     origin: str  # what it came from (see `origins`)
     is_requested: bool = True  # and not only needed by another one
     is_direct: bool = True  # asked for by path or URL, and not found in an index
-    form: Form = Form.WHEEL  # of what it came from
+    form: SourceKind = SourceKind.WHEEL  # of what it came from
     revision: str = ""  # a tag or branch: what was asked for of a repository
 
 
@@ -121,12 +121,12 @@ def _refuse_misfit(environment: Environment, before: Generation, interpreter: In
 
 
 def add_wheels(
-    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], check: Check, options: AddOptions
+    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | WheelToAdd], check: Check, options: AddOptions
 ) -> Change:
     """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
-    arrivals = [one if isinstance(one, Arrival) else Arrival(one, os.path.abspath(one)) for one in wheels]
+    wheels_to_add = [one if isinstance(one, WheelToAdd) else WheelToAdd(one, os.path.abspath(one)) for one in wheels]
     request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress, options.wanted)
-    ingested = ingest_wheels(environment.store, [one.wheel for one in arrivals], request)
+    ingested = ingest_wheels(environment.store, [one.wheel for one in wheels_to_add], request)
     _refuse_twins(ingested)
     files = _make_files(ingested, options.make_bytecode)
     with environment.locked():
@@ -135,7 +135,7 @@ def add_wheels(
         present = {one.project: one for one in base.distributions}
         gone = [project for project in present if options.only is not None and project not in options.only]
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
-        coming = [*zip(ingested, arrivals, files, strict=True)]
+        coming = [*zip(ingested, wheels_to_add, files, strict=True)]
         added = _install(environment.store, coming, present, base.interpreter, options)
         changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
         if before and not changed and not gone:
@@ -187,7 +187,7 @@ def _sources(one: Distribution | None) -> object:
     return one and (one.version, one.wheel, one.installation.manifest, one.requested)
 
 
-_Coming = tuple[Ingested, Arrival, Layer]
+_Coming = tuple[Ingested, WheelToAdd, Layer]
 """A wheel, what is to be remembered of it, and its files with what bytecode they have."""
 
 
@@ -195,55 +195,60 @@ def _install(
     store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter, options: AddOptions
 ) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
-    coming = [(one, _still_requested(arrival, present.get(one.about.project)), files) for one, arrival, files in coming]
+    coming = [(one, _still_requested(wheel_to_add, present.get(one.about.project)), files) for one, wheel_to_add, files in coming]
     known = [
-        find_installation(store, one.remembered, _key_of_installation(one, arrival, base)) if one.remembered else None
-        for one, arrival, _ in coming
+        find_installation(store, one.remembered, _key_of_installation(one, wheel_to_add, base)) if one.remembered else None
+        for one, wheel_to_add, _ in coming
     ]
     missing = [one for one, layer in zip(coming, known, strict=True) if layer is None]
     made = [*map(_layer, ingest_files(store, _iter_made_files(store, missing, base, options.progress)))] if missing else []
     if options.wanted is not None:
-        for (one, arrival, files), layer in zip(missing, made, strict=True):
-            installations = {_key_of_installation(one, arrival, base): layer}
+        for (one, wheel_to_add, files), layer in zip(missing, made, strict=True):
+            installations = {_key_of_installation(one, wheel_to_add, base): layer}
             remember(store, Remembered(one.manifest, one.number, one.about, one.count, one.size, files, installations))
     rest = iter(made)
-    found = [_distribution(one, arrival, files, layer or next(rest)) for (one, arrival, files), layer in zip(coming, known, strict=True)]
+    found = [
+        _distribution(one, wheel_to_add, files, layer or next(rest))
+        for (one, wheel_to_add, files), layer in zip(coming, known, strict=True)
+    ]
     return [
-        one if arrival.form is Form.WHEEL else as_before(store, present.get(one.project), one)
-        for one, (_, arrival, _) in zip(found, coming, strict=True)
+        one if wheel_to_add.form is SourceKind.WHEEL else as_before(store, present.get(one.project), one)
+        for one, (_, wheel_to_add, _) in zip(found, coming, strict=True)
     ]
 
 
 def _iter_made_files(store: Store, coming: Sequence[_Coming], base: BaseInterpreter, progress: Progress) -> Iterator[MadeFiles]:
-    for number, (one, arrival, _) in enumerate(coming, 1):
-        yield _made_files(store, one, arrival, base)
+    for number, (one, wheel_to_add, _) in enumerate(coming, 1):
+        yield _made_files(store, one, wheel_to_add, base)
         progress(INSTALLING, number, len(coming))
 
 
-def _key_of_installation(one: Ingested, arrival: Arrival, base: BaseInterpreter) -> str:
+def _key_of_installation(one: Ingested, wheel_to_add: WheelToAdd, base: BaseInterpreter) -> str:
     """All on which it depends, beside the wheel, what installing adds."""
-    place = _direct_url(one, arrival)
-    facts = [INSTALLATION_FORM, base.directory, arrival.is_requested, place and place.decode()]
+    place = _direct_url(one, wheel_to_add)
+    facts = [INSTALLATION_FORM, base.directory, wheel_to_add.is_requested, place and place.decode()]
     return checksum_bytes(json.dumps(facts).encode())
 
 
-def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
+def _still_requested(wheel_to_add: WheelToAdd, present: Distribution | None) -> WheelToAdd:
     """What was once asked for stays so, even if another version comes because something needs it."""
-    return dataclasses.replace(arrival, is_requested=arrival.is_requested or (present is not None and present.requested))
+    return dataclasses.replace(wheel_to_add, is_requested=wheel_to_add.is_requested or (present is not None and present.requested))
 
 
-def _direct_url(one: Ingested, arrival: Arrival) -> bytes | None:
+def _direct_url(one: Ingested, wheel_to_add: WheelToAdd) -> bytes | None:
     """What direct_url.json says of it."""
-    if not arrival.is_direct:
+    if not wheel_to_add.is_direct:
         return None
-    return format_direct_url(arrival.origin, Digest(one.about.wheel), arrival.form, arrival.revision)
+    return format_direct_url(wheel_to_add.origin, Digest(one.about.wheel), wheel_to_add.form, wheel_to_add.revision)
 
 
-def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpreter) -> MadeFiles:
+def _made_files(store: Store, one: Ingested, wheel_to_add: WheelToAdd, base: BaseInterpreter) -> MadeFiles:
     about = one.about
     scripts = iter_scripts(one.content, store.pool)
-    requested, directory = arrival.is_requested, base.directory
-    files = build_installation(one.content, scripts, direct_url=_direct_url(one, arrival), requested=requested, python_directory=directory)
+    requested, directory = wheel_to_add.is_requested, base.directory
+    files = build_installation(
+        one.content, scripts, direct_url=_direct_url(one, wheel_to_add), requested=requested, python_directory=directory
+    )
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 
@@ -252,9 +257,9 @@ def _layer(stored: Stored) -> Layer:
     return build_layer(digest, number, manifest)
 
 
-def _distribution(one: Ingested, arrival: Arrival, files: Layer, installation: Layer) -> Distribution:
+def _distribution(one: Ingested, wheel_to_add: WheelToAdd, files: Layer, installation: Layer) -> Distribution:
     about = one.about
-    facts = (about.project, about.name, about.version, one.wheel, one.wheel_size, arrival.origin, arrival.is_requested)
+    facts = (about.project, about.name, about.version, one.wheel, one.wheel_size, wheel_to_add.origin, wheel_to_add.is_requested)
     return Distribution(*facts, files, installation)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from casfs.changes.changes import (
     AddOptions,
-    Arrival,
     Change,
+    WheelToAdd,
     add_wheels,
     compile_distributions,
     parse_project,
@@ -41,7 +41,7 @@ def change_and_show(
     arguments: argparse.Namespace,
     environment: Environment,
     interpreter: Interpreter,
-    wheels: Sequence[str | Arrival],
+    wheels: Sequence[str | WheelToAdd],
     *,
     command: str = "",
     only: frozenset[str] | None = None,
@@ -91,14 +91,14 @@ def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: 
 
 
 def add_fitting(
-    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions, *, is_compiled: bool
+    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | WheelToAdd], options: AddOptions, *, is_compiled: bool
 ) -> tuple[Change, Made]:
     """Add wheels that fit the interpreter, and show how far that is. Bytecode that the store has is taken; the rest is made if wanted.
 
     Raises WheelRefused.
     """
     for one in wheels:
-        refuse_unrecordable(one.origin if isinstance(one, Arrival) else one)
+        refuse_unrecordable(one.origin if isinstance(one, WheelToAdd) else one)
 
     def check(path: str, about: Description) -> None:
         _refuse_misfit(interpreter, path, about)

@@ -7,7 +7,7 @@ import argparse
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, say, say_json
 from casfs.mounts.removal import holding_seen, remove_old_layers
-from casfs.store.gc.gc import Collected, Wish, collect
+from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
 
@@ -16,7 +16,7 @@ def run_collect(arguments: argparse.Namespace) -> None:
     """casfs collect"""
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
-    wish = Wish(arguments.unused_wheels, arguments.keep, arguments.dry_run)
+    wish = CollectOptions(arguments.unused_wheels, arguments.keep, arguments.dry_run)
     collected = collect(store, wish, lambda: holding_seen(store))
     collected.size += remove_old_layers(store, is_dry=wish.is_dry)
     for name in collected.kept:

@@ -118,16 +118,16 @@ def _fill_by_names(shown: Environment, environment: Environment, wheels: Sequenc
     """Make an environment of another one (of none beside wheels) and of what is asked for by name, with what that needs."""
     from casfs.changes.changes import AddOptions
     from casfs.cli.changes import add_fitting
-    from casfs.cli.names import Wish, finding, make_reach
+    from casfs.cli.names import AddRequest, finding, make_reach
 
     base = None if wheels else environment.require() if environment.name != DEFAULT_ENVIRONMENT else environment.current()
     interpreter = choose_interpreter(shown if wheels else environment, arguments.python)
-    reach = make_reach(arguments)
-    quiet = replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, "--quiet")))  # what it says is not the command's
-    wish = Wish([*wheels, *(arguments.what or ())], arguments.requirements or (), arguments.editable or ())
-    with finding(shown.store, interpreter, base, quiet, wish) as (arrivals, _):
+    setup = make_reach(arguments)
+    quiet = replace(setup, uv=replace(setup.uv, options=(*setup.uv.options, "--quiet")))  # what it says is not the command's
+    wish = AddRequest([*wheels, *(arguments.what or ())], arguments.requirements or (), arguments.editable or ())
+    with finding(shown.store, interpreter, base, quiet, wish) as (wheels_to_add, _):
         options = AddOptions(max_wheel_size=arguments.max_wheel_size, command="run", base=base)
-        add_fitting(shown, interpreter, arrivals, options, is_compiled=False)
+        add_fitting(shown, interpreter, wheels_to_add, options, is_compiled=False)
 
 
 def _start(environment: Environment, lease: HeldLease, command: list[str], umask: int) -> Foreground:

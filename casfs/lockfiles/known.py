@@ -17,7 +17,7 @@ from casfs.digest import checksum_bytes, digest_bytes
 from casfs.interpreters.interpreter import Interpreter
 from casfs.lockfiles.lockfile import Choice, Locked, read_lock
 from casfs.store.store import Store
-from casfs.venv.origins import Form
+from casfs.venv.origins import SourceKind
 
 
 def know_lock(store: Store, path: str, interpreter: Interpreter, choice: Choice) -> list[Locked]:
@@ -44,7 +44,7 @@ def _read(path: str) -> list[Locked] | None:
 
 
 def _parse(form: str, hashes: list[list[str]], facts: dict[str, str]) -> Locked:
-    return Locked(**facts, form=Form(form), hashes=tuple((algorithm, value) for algorithm, value in hashes))  # type: ignore[arg-type]
+    return Locked(**facts, form=SourceKind(form), hashes=tuple((algorithm, value) for algorithm, value in hashes))  # type: ignore[arg-type]
 
 
 def _write(path: str, found: list[Locked]) -> None:

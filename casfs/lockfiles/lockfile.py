@@ -16,7 +16,7 @@ from casfs.interpreters.interpreter import Interpreter, requires_python_problem
 from casfs.lockfiles.markers import Decide, settle
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
-from casfs.venv.origins import Form, as_url
+from casfs.venv.origins import SourceKind, as_url
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
@@ -32,7 +32,7 @@ class Locked:
 
     project: str
     version: str  # "": the lock does not say
-    form: Form
+    form: SourceKind
     place: str  # URL, or absolute path
     filename: str
     digest: Digest | None
@@ -52,7 +52,7 @@ class Locked:
     @property
     def is_file(self) -> bool:
         """Whether it comes from a single file, which can have a hash."""
-        return self.form in {Form.WHEEL, Form.SDIST}
+        return self.form in {SourceKind.WHEEL, SourceKind.SDIST}
 
     @property
     def is_vouched_for(self) -> bool:
@@ -198,18 +198,18 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
         url = source.url or as_url(_path(source.path or "", directory))
         place = f"{source.type}+{url}@{source.commit_id}"
         place += _fragment(source.subdirectory)
-        return Locked(project, version, Form.REPOSITORY, place, "", None, 0, True, revision=source.requested_revision or "")
+        return Locked(project, version, SourceKind.REPOSITORY, place, "", None, 0, True, revision=source.requested_revision or "")
     if isinstance(source, PackageDirectory):
         path = _path(posixpath.join(source.path, source.subdirectory or ""), directory)
-        return Locked(project, version, Form.EDITABLE if source.editable else Form.DIRECTORY, path, "", None, 0, True)
+        return Locked(project, version, SourceKind.EDITABLE if source.editable else SourceKind.DIRECTORY, path, "", None, 0, True)
     place = _place(source.url, source.path, directory)
     filename = getattr(source, "name", None) or posixpath.basename(
         urllib.parse.unquote(urllib.parse.urlsplit(place).path) if source.url else place
     )
     if "/" in filename or path_problem(filename):
         raise InvalidValue(repr(filename), "is not a file name")
-    form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
-    subdirectory = (source.subdirectory or "") if isinstance(source, PackageArchive) and form is Form.SDIST else ""
+    form = SourceKind.WHEEL if filename.endswith(".whl") else SourceKind.SDIST
+    subdirectory = (source.subdirectory or "") if isinstance(source, PackageArchive) and form is SourceKind.SDIST else ""
     digest, hashes = _read_hashes(project, source.hashes)
     size = source.size or 0
     return Locked(project, version, form, place, filename, digest, size, is_direct, hashes=hashes, subdirectory=subdirectory)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from casfs.changes.changes import Arrival
+from casfs.changes.changes import WheelToAdd
 from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.lockfiles.lockfile import Locked
 from casfs.resolve.access import Access, split_login
@@ -20,14 +20,14 @@ from casfs.store.installations import Wanted
 from casfs.store.kept import take_kept
 from casfs.store.known_wheels import Found, find_known
 from casfs.store.store import Store
-from casfs.venv.origins import Form, format_archive, parse_archive
+from casfs.venv.origins import SourceKind, format_archive, parse_archive
 
 if TYPE_CHECKING:
     from casfs.resolve.downloads import ReportAll
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class FetchContext:
     """What it takes to obtain wheels: who builds and for which Python, who is let in, and where files lie meanwhile."""
 
     uv: Uv
@@ -49,33 +49,35 @@ class _Plan:
     found: Found | None = None  # what the store knows
 
 
-def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival]:
+def obtain(store: Store, wanted: Sequence[Locked], context: FetchContext) -> list[WheelToAdd]:
     """The wheels for what is wanted, in its order. Whatever is not in the store is on the disk then, below the directory of `means`.
 
     Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
-    plans = [_plan(store, one, means, number) for number, one in enumerate(wanted)]
+    plans = [_plan(store, one, context, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
-        if means.access.is_offline:
+        if context.access.is_offline:
             raise FetchFailed(
                 split_login(downloads[0].url)[0], "is not in the store, and was not fetched because you asked to stay offline"
             )
         from casfs.resolve.downloads import fetch_all
 
-        fetch_all(downloads, means.access, means.report)
-    return [_arrive(plan, means, number) for number, plan in enumerate(plans)]
+        fetch_all(downloads, context.access, context.report)
+    return [_arrive(plan, context, number) for number, plan in enumerate(plans)]
 
 
-def _plan(store: Store, locked: Locked, means: Means, number: int) -> _Plan:
-    is_pinned = locked.form is Form.WHEEL and not locked.checks
-    found = find_known(store, locked.filename, locked.digest, means.wanted) if is_pinned and locked.digest else None
-    if locked.form is Form.WHEEL and (found is None or (found.about.project, found.about.version) != (locked.project, locked.version)):
+def _plan(store: Store, locked: Locked, context: FetchContext, number: int) -> _Plan:
+    is_pinned = locked.form is SourceKind.WHEEL and not locked.checks
+    found = find_known(store, locked.filename, locked.digest, context.wanted) if is_pinned and locked.digest else None
+    if locked.form is SourceKind.WHEEL and (
+        found is None or (found.about.project, found.about.version) != (locked.project, locked.version)
+    ):
         _refuse_other(locked, locked.filename)
     if found:
-        return _Plan(locked, "", None, found if means.wanted else None)
+        return _Plan(locked, "", None, found if context.wanted else None)
     if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)
-    place = means.directory
+    place = context.directory
     directory = f"{place}/{locked.digest or number}"
     if os.path.exists(directory):  # another project of the lock has the same file
         directory = f"{place}/{number}"
@@ -86,37 +88,37 @@ def _plan(store: Store, locked: Locked, means: Means, number: int) -> _Plan:
     return _Plan(locked, path, Download(locked.place, path, locked.digest, locked.size))
 
 
-def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
+def _arrive(plan: _Plan, context: FetchContext, number: int) -> WheelToAdd:
     locked = plan.locked
-    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form, revision=locked.revision)
+    wheel_to_add = WheelToAdd("", origin_of(locked), is_direct=locked.is_direct, form=locked.form, revision=locked.revision)
     if not plan.path and locked.digest:
-        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size, plan.found))
+        return dataclasses.replace(wheel_to_add, wheel=KnownWheel(locked.filename, locked.digest, locked.size, plan.found))
     if locked.is_file and (plan.download is None or locked.hashes or locked.checks):
         _check_file(plan.path, locked)
-    wheel = plan.path if locked.form is Form.WHEEL else _build(plan, means, number)
+    wheel = plan.path if locked.form is SourceKind.WHEEL else _build(plan, context, number)
     _refuse_other(locked, os.path.basename(wheel))
-    return dataclasses.replace(arrival, wheel=wheel)
+    return dataclasses.replace(wheel_to_add, wheel=wheel)
 
 
-def _build(plan: _Plan, means: Means, number: int) -> str:
+def _build(plan: _Plan, context: FetchContext, number: int) -> str:
     """Path of the wheel that is built of what is no wheel. Raises FetchFailed; BuildFailed names what it came from."""
-    locked, source, directory = plan.locked, plan.path, f"{means.directory}/built-{number}"
-    means.tell(f"building {locked.project} {locked.version}".rstrip())
-    if locked.form is Form.EDITABLE:
+    locked, source, directory = plan.locked, plan.path, f"{context.directory}/built-{number}"
+    context.tell(f"building {locked.project} {locked.version}".rstrip())
+    if locked.form is SourceKind.EDITABLE:
         from casfs.resolve.editables import build_editable
 
-        return build_editable(means.uv, means.python, source, directory)
-    if locked.form is Form.REPOSITORY:
+        return build_editable(context.uv, context.python, source, directory)
+    if locked.form is SourceKind.REPOSITORY:
         from casfs.resolve.repository import check_out
 
-        source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ, means.access.limits)
+        source = check_out(locked.place, f"{context.directory}/repository-{number}", context.uv.environ, context.access.limits)
     shown = parse_archive(origin_of(locked)).place
     if locked.subdirectory:
         from casfs.resolve.source_archive import unpack
 
-        source = unpack(source, locked.subdirectory, f"{means.directory}/unpacked-{number}", shown)
+        source = unpack(source, locked.subdirectory, f"{context.directory}/unpacked-{number}", shown)
     try:
-        return means.uv.build(means.python, source, directory)
+        return context.uv.build(context.python, source, directory)
     except BuildFailed as error:
         reason = f"can't be built: {error.subject} {'; '.join(error.reasons)}"
         raise BuildFailed(shown, reason, said=error.said) from None
@@ -146,7 +148,7 @@ def origin_of(locked: Locked) -> str:
     plain, login = split_login(locked.place) if locked.is_remote else (locked.place, None)
     if login and "ssh://" in plain:
         plain = plain.replace("://", f"://{login[0]}@", 1)
-    return format_archive(plain, locked.digest, locked.subdirectory) if locked.form is Form.SDIST else plain
+    return format_archive(plain, locked.digest, locked.subdirectory) if locked.form is SourceKind.SDIST else plain
 
 
 def _check_file(path: str, locked: Locked) -> None:

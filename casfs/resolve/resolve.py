@@ -24,12 +24,12 @@ from casfs.resolve.uv import Uv
 from casfs.store.generations import Distribution
 from casfs.store.publish import naming
 from casfs.store.store import Store
-from casfs.venv.origins import Form, as_url
+from casfs.venv.origins import SourceKind, as_url
 from casfs.venv.reading import read_direct_url
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ResolveRequest:
     """What to resolve: requirements and their hashes, what is there, and of that what comes from no index (origins by project)."""
 
     requirements: Requirements
@@ -54,29 +54,29 @@ def find_held(store: Store, present: Sequence[Distribution], asked: Asked, optio
     }
 
 
-def is_held(question: Question, locked: Locked) -> bool:
+def is_held(request: ResolveRequest, locked: Locked) -> bool:
     """Whether the environment has just this, and nobody asked for it anew: as a constraint a directory is never editable."""
-    return locked.form is not Form.EDITABLE and question.held.get(locked.project) == origin_of(locked)
+    return locked.form is not SourceKind.EDITABLE and request.held.get(locked.project) == origin_of(locked)
 
 
-def resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str) -> list[Locked]:
+def resolve(uv: Uv, interpreter: Interpreter, request: ResolveRequest, directory: str) -> list[Locked]:
     """What there is to have. Raises FetchFailed, when uv has said why, and LockRefused."""
-    verify(uv, interpreter, question, directory)
-    if question.held:
+    verify(uv, interpreter, request, directory)
+    if request.held:
         with contextlib.suppress(FetchFailed):  # something needs another version of what is held
-            return _resolve(uv, interpreter, question, _new_directory(f"{directory}/held"))
-    return _resolve(uv, interpreter, replace(question, held={}), directory)
+            return _resolve(uv, interpreter, request, _new_directory(f"{directory}/held"))
+    return _resolve(uv, interpreter, replace(request, held={}), directory)
 
 
-def _resolve(uv: Uv, interpreter: Interpreter, question: Question, directory: str) -> list[Locked]:
-    requirements, prefers = question.requirements, question.asked.prefers
-    held = [f"{project} @ {as_url(origin)}" for project, origin in question.held.items()]
-    lock = compile_requirements(uv, interpreter, requirements, directory, present=question.present, constraints=held)
+def _resolve(uv: Uv, interpreter: Interpreter, request: ResolveRequest, directory: str) -> list[Locked]:
+    requirements, prefers = request.requirements, request.asked.prefers
+    held = [f"{project} @ {as_url(origin)}" for project, origin in request.held.items()]
+    lock = compile_requirements(uv, interpreter, requirements, directory, present=request.present, constraints=held)
     locked = read_lock(lock, interpreter, prefers=prefers)
     if {"--upgrade", "--upgrade-package"} & {*uv.options}:
         return locked
     # Of several indexes together uv takes another version if the first that has the preferred one has it for other Pythons only.
-    if pins := pin_moved(locked, question.present):
+    if pins := pin_moved(locked, request.present):
         again, quiet = _new_directory(f"{directory}/again"), replace(uv, warn=_ignore)
         with contextlib.suppress(FetchFailed):
             lock = compile_requirements(quiet, interpreter, requirements, again, constraints=[*pins, *held])
@@ -111,20 +111,20 @@ def compile_requirements(
 
 
 def verify(
-    uv: Uv, interpreter: Interpreter, question: Question, directory: str, *, has_dependencies: bool = True, line: Line | None = None
+    uv: Uv, interpreter: Interpreter, request: ResolveRequest, directory: str, *, has_dependencies: bool = True, line: Line | None = None
 ) -> None:
     """Refuse what has no hash and needs one, and what uv would build to look into it though it has another hash than was asked for.
 
     Only what comes from files is compared here, and not yet all of it. With `line` that one alone is asked for. Raises FetchFailed.
     """
-    asked, requirements = question.asked, question.requirements
+    asked, requirements = request.asked, request.requirements
     lines = [one for one in requirements.lines if one.kind is Kind.ASKED] if line is None else [line]
     asked.refuse_bare(lines)
     if not asked.has_hashes:
         return
     is_strict = asked.are_all_required and all(one.hashes and one.is_pinned for one in lines) and not requirements.projects
     more = ["--require-hashes"] if is_strict else ["--verify-hashes"]
-    if line is not None or question.present or not (is_strict and has_dependencies):
+    if line is not None or request.present or not (is_strict and has_dependencies):
         more.append("--no-deps")  # what is there already needs no hash, and those of other lines are not told here
     target = _new_directory(f"{directory}/verified")
     told = [*requirements.options, *(one.text_with_hashes for one in lines)]
@@ -132,22 +132,28 @@ def verify(
 
 
 def compare(
-    uv: Uv, interpreter: Interpreter, question: Question, wanted: Sequence[Locked], directory: str, *more: str, line: Line | None = None
+    uv: Uv,
+    interpreter: Interpreter,
+    request: ResolveRequest,
+    wanted: Sequence[Locked],
+    directory: str,
+    *more: str,
+    line: Line | None = None,
 ) -> list[Locked]:
     """What is wanted, with the hashes that its files must have; of the requirements only `line` was resolved, if it is given.
 
     Raises FetchFailed with everything that has none, or not the right one.
     """
-    asked, known = question.asked, {real_place(one.place) for one in question.asked.lines if one.place}
+    asked, known = request.asked, {real_place(one.place) for one in request.asked.lines if one.place}
     if any(one.is_direct and one.is_file and real_place(one.place) not in known for one in wanted):
-        asked = replace(asked, lines=[*asked.lines, *_read_references(uv, interpreter, question, directory, *more)])
+        asked = replace(asked, lines=[*asked.lines, *_read_references(uv, interpreter, request, directory, *more)])
     return asked.compare(wanted, None if line is None else [line])
 
 
-def _read_references(uv: Uv, interpreter: Interpreter, question: Question, directory: str, *more: str) -> list[Line]:
+def _read_references(uv: Uv, interpreter: Interpreter, request: ResolveRequest, directory: str, *more: str) -> list[Line]:
     """What projects themselves refer to by path or URL, with the hashes in these: a lock of uv has no word of them."""
     quiet, directory = replace(uv, warn=_ignore), _new_directory(f"{directory}/references")
-    path = compile_requirements(quiet, interpreter, question.requirements, directory, *more, name="references.txt")
+    path = compile_requirements(quiet, interpreter, request.requirements, directory, *more, name="references.txt")
     reader = Reader(lambda path: Path(path).read_bytes(), {}, lambda place: "what projects refer to")
     reader.add_file(path)
     return [replace(one, kind=Kind.CONSTRAINT) for one in reader.found.lines if one.place and one.project]

@@ -14,7 +14,7 @@ from casfs.errors import StoreRefused
 from casfs.store.bytecode import NOT_COMPILED, Compiled, Target, stage_compiled, stage_outcome
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
-from casfs.store.gc.gc import Collected, Wish, collect
+from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.gc.needed import iter_shards
 from casfs.store.generations import Distribution
 from casfs.store.numbers import read_number
@@ -26,12 +26,12 @@ from tests.store.harm import write
 from tests.store.making import ingest, install, publish_files, publish_generation, publish_layer, put_blob
 from tests.store.scene import DEMO, ONLY, SHARED, Scene
 
-EVERYTHING = Wish(unused_wheels=True, keep=1)
+EVERYTHING = CollectOptions(unused_wheels=True, keep=1)
 
 TARGET = Target("cpython-311", "a70d0d0a")
 
 
-def run(store: Store, wish: Wish = EVERYTHING, seen: Iterable[str] = ()) -> Collected:
+def run(store: Store, wish: CollectOptions = EVERYTHING, seen: Iterable[str] = ()) -> Collected:
     return collect(store, wish, lambda: contextlib.nullcontext({*seen}))
 
 
@@ -52,7 +52,7 @@ def has(store: Store, *contents: bytes) -> list[bool]:
 
 def test_in_a_store_where_everything_is_needed_nothing_goes(scene: Scene):
     before = files(scene.store)
-    collected = run(scene.store, Wish(unused_wheels=True))
+    collected = run(scene.store, CollectOptions(unused_wheels=True))
     assert (counts(collected), collected.size) == ((0, 0, 0, 0), 0)
     assert files(scene.store) == before
 
@@ -64,14 +64,14 @@ def test_an_empty_store_has_nothing_to_collect(store: Store):
 def test_blobs_and_manifests_that_a_killed_command_left_go(store: Store):
     put_blob(store, b"left")
     publish_files(store, {"demo.py": b"nobody's"})
-    assert counts(run(store, Wish())) == (0, 0, 1, 2)
+    assert counts(run(store, CollectOptions())) == (0, 0, 1, 2)
     assert has(store, b"left", b"nobody's") == [False, False]
 
 
 def test_a_wheel_that_no_environment_has_stays_until_that_is_wished(store: Store, place: Path):
     [one] = ingest(store, place, DEMO)
     before = files(store)
-    collected = run(store, Wish(keep=1))
+    collected = run(store, CollectOptions(keep=1))
     assert (counts(collected), collected.spare_wheels) == ((0, 0, 0, 0), 1)
     assert files(store) == before
     assert counts(run(store)) == (0, 1, 1, one.new_files)
@@ -81,7 +81,7 @@ def test_a_wheel_that_no_environment_has_stays_until_that_is_wished(store: Store
 def test_what_a_dry_run_counts_is_what_goes_and_it_takes_nothing(scene: Scene):
     put_blob(scene.store, b"left")
     before = files(scene.store)
-    planned = run(scene.store, Wish(unused_wheels=True, keep=1, is_dry=True))
+    planned = run(scene.store, CollectOptions(unused_wheels=True, keep=1, is_dry=True))
     assert files(scene.store) == before
     assert run(scene.store) == planned
     assert planned.size > len(b"left")
@@ -176,9 +176,9 @@ def test_that_a_source_does_not_compile_is_known_as_long_as_the_source(store: St
     assert [record(store, "sources", digest_bytes(one)).is_symlink() for one in (b"x =", b"y =")] == [True, False]
 
 
-@pytest.mark.parametrize("wish", [Wish(), EVERYTHING], ids=["default", "everything"])
+@pytest.mark.parametrize("wish", [CollectOptions(), EVERYTHING], ids=["default", "everything"])
 @pytest.mark.parametrize("what", ["manifest", "generation", "wheel", "number"])
-def test_nothing_is_collected_from_a_store_that_can_not_say_what_it_needs(damaged_scene: Scene, what: str, wish: Wish):
+def test_nothing_is_collected_from_a_store_that_can_not_say_what_it_needs(damaged_scene: Scene, what: str, wish: CollectOptions):
     store, generation = damaged_scene.store, Path(damaged_scene.environment("plain").path(1))
     generation.with_suffix(".index").unlink()
     harm = {
@@ -272,5 +272,5 @@ def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_un
     assert counts(collected) == (0, 1, 0, 0)
     assert {path for path in files(store) if path.startswith("wheels")} == {path for path in before if path.startswith("wheels")}
     assert check_store(store).damages == ()
-    run(store, Wish())
+    run(store, CollectOptions())
     assert has(store, ONLY) == [True]

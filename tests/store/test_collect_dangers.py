@@ -14,7 +14,7 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import StoreRefused
 from casfs.store.environments import Environment
-from casfs.store.gc.gc import Wish, collect
+from casfs.store.gc.gc import CollectOptions, collect
 from casfs.store.gc.needed import Needed
 from casfs.store.gc.removing import Remover
 from casfs.store.generations import format_index
@@ -118,7 +118,7 @@ def test_directory_under_the_name_of_a_blob_is_left_to_fsck(damaged_scene: Scene
 
 def test_dry_run_says_what_goes_and_removes_nothing(scene: Scene):
     before = snapshot(Path(scene.store.root))
-    said = collect(scene.store, Wish(unused_wheels=True, keep=1, is_dry=True), nobody_seeing)
+    said = collect(scene.store, CollectOptions(unused_wheels=True, keep=1, is_dry=True), nobody_seeing)
     assert snapshot(Path(scene.store.root)) == before
     done = collect_all(scene.store)
     assert (done.generations, done.wheels, done.manifests, done.blobs, done.size) == (

@@ -14,7 +14,7 @@ import pytest
 from casfs.digest import Digest
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
-from casfs.store.gc.gc import Collected, Wish, collect
+from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.gc.needed import iter_shards
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.publish import Batch
@@ -151,7 +151,7 @@ def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(s
         publish_generation(Environment(store, "work"), install(store, one))
 
     between(monkeypatch, replace)
-    collect(store, Wish(unused_wheels=True, keep=1), nobody_seeing)
+    collect(store, CollectOptions(unused_wheels=True, keep=1), nobody_seeing)
     check_is_shown(store, OTHER)
     assert Environment(store, "work").numbers() == [1]
 
@@ -160,7 +160,7 @@ def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(s
 def test_what_is_added_between_two_turns_is_needed(store: Store, place: Path, monkeypatch: pytest.MonkeyPatch):
     upgrade(store, place, DEMO)
     between(monkeypatch, lambda: upgrade_without_lock(store, place, NEWER))
-    collect(store, Wish(unused_wheels=True), nobody_seeing)
+    collect(store, CollectOptions(unused_wheels=True), nobody_seeing)
     check_is_shown(store, NEWER)
 
 
@@ -181,5 +181,5 @@ def test_two_collections_at_once_do_not_take_each_other_s_work_for_damage(store:
         return read_manifest(store, digest)
 
     monkeypatch.setattr("casfs.store.gc.needed.read_manifest", read_late)
-    collect(store, Wish(unused_wheels=True), nobody_seeing)
+    collect(store, CollectOptions(unused_wheels=True), nobody_seeing)
     check_is_shown(store, DEMO)

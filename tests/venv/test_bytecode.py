@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.changes.changes import AddOptions, Arrival, Change, add_wheels, compile_distributions
+from casfs.changes.changes import AddOptions, Change, WheelToAdd, add_wheels, compile_distributions
 from casfs.digest import checksum_bytes
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.interpreters.interpreter import Interpreter, ask_interpreter
@@ -26,7 +26,7 @@ from casfs.store.manifests import FIRST_TIME, Kind, Manifest, ManifestFile, read
 from casfs.store.quarantine import note_failed_read
 from casfs.store.store import open_store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
-from casfs.venv.origins import Form
+from casfs.venv.origins import SourceKind
 from tests.make_generations import Workshop, accept_any, make_manifest
 from tests.make_wheels import MadeWheel, make_wheel
 from tests.python_versions import VERSIONS, find_python, has_python
@@ -406,9 +406,9 @@ def test_the_same_files_in_another_wheel_are_what_was_there_also_if_others_came_
     made: list[Change] = []
     for number, files in enumerate((PACKAGE, PACKAGE | {"demo/more.py": b"VALUE = 3\n"}, dict(reversed(PACKAGE.items())))):
         path = str(make_wheel(files).write_to(workshop.wheels))
-        arrival = Arrival(path, "/src/demo", form=Form.DIRECTORY)
+        wheel_to_add = WheelToAdd(path, "/src/demo", form=SourceKind.DIRECTORY)
         maker = maker_of(workshop, own_interpreter)
         environment = Environment(workshop.store, f"env{number % 2}")
-        made.append(add_wheels(environment, own_interpreter, [arrival], accept_any, AddOptions(make_bytecode=maker.make)))
+        made.append(add_wheels(environment, own_interpreter, [wheel_to_add], accept_any, AddOptions(make_bytecode=maker.make)))
     assert made[2].ingested[0].wheel != made[0].ingested[0].wheel
     assert made[2].after == made[0].after

@@ -49,7 +49,7 @@ HoldingSeen = Callable[[], AbstractContextManager[set[str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CollectOptions:
     """What is to be collected."""
 
     unused_wheels: bool = False  # also wheels that no generation has, which could be added again without their files
@@ -71,7 +71,7 @@ class Collected:
     spare_wheels: int = 0  # wheels that no generation has, and that stay
 
 
-def collect(store: Store, wish: Wish, holding_seen: HoldingSeen) -> Collected:
+def collect(store: Store, wish: CollectOptions, holding_seen: HoldingSeen) -> Collected:
     """Remove what nothing needs.
 
     Raises StoreRefused for a damaged store, and OSError; then what is left is whole, and the next collection goes on.
@@ -82,7 +82,7 @@ def collect(store: Store, wish: Wish, holding_seen: HoldingSeen) -> Collected:
 
 
 class _Collection:
-    def __init__(self, store: Store, wish: Wish) -> None:
+    def __init__(self, store: Store, wish: CollectOptions) -> None:
         self._collected = Collected()
         self._store = store
         self._wish = wish
