@@ -13,7 +13,7 @@ from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import MAX_ANCESTORS, Number, find_number, number_path, read_number
 from casfs.store.store import Store
 
-BURNT = Digest("0" * 64)
+RETIRED = Digest("0" * 64)
 """Stands for the manifest in a record whose number nobody may have again, since nobody knows any more whose it was."""
 
 
@@ -66,7 +66,7 @@ class NumbersCheck:
         except OSError as error:
             self._add(number, f"can't be read: {error.strerror}")
             return
-        if record is None or record.manifest == BURNT:
+        if record is None or record.manifest == RETIRED:
             return
         self._records[number] = record
         self._table.look(record.manifest)
@@ -122,7 +122,7 @@ class NumbersCheck:
             return None  # reported as the record's damage
         if record is None:
             return "marks a number that no manifest has"
-        facts = self._table.look(record.manifest) if record.manifest != BURNT else None
+        facts = self._table.look(record.manifest) if record.manifest != RETIRED else None
         return f"is a mark of a number that {facts.project} has" if facts and facts.project != project else None
 
 

@@ -19,7 +19,7 @@ from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.store.fsck.blobs import BLOB_MODE
 from casfs.store.fsck.damage import Damage, DamageKind, Report
-from casfs.store.fsck.numbers import BURNT
+from casfs.store.fsck.numbers import RETIRED
 from casfs.store.manifests import manifest_path
 from casfs.store.numbers import find_number, iter_slots, number_path, read_number
 from casfs.store.publish import naming, sync_file_system
@@ -114,20 +114,20 @@ def _find_owner(store: Store, report: Report, number: int) -> Digest:
             return record.manifest
     except StoreDamaged:
         pass
-    return BURNT
+    return RETIRED
 
 
 def _give_number(store: Store, number: int, owner: Digest) -> str:
     """Record that a number is `owner`'s, and let it be found."""
     before = _slots_before(number, owner)
     if before is None:
-        owner, before = BURNT, []
+        owner, before = RETIRED, []
     path = number_path(store, number)
     moved = f"moved to {set_aside(store, path)}; " if os.path.lexists(path) else ""
     _write_number(store, number, owner)
     for slot in before:
         if not os.path.lexists(number_path(store, slot)):
-            _write_number(store, slot, BURNT)
+            _write_number(store, slot, RETIRED)
     return moved + _tell(owner)
 
 
@@ -138,7 +138,7 @@ def _slots_before(number: int, owner: Digest) -> list[int] | None:
 
 
 def _tell(owner: Digest) -> str:
-    return "nobody's for ever" if owner == BURNT else f"the number of {owner} again"
+    return "nobody's for ever" if owner == RETIRED else f"the number of {owner} again"
 
 
 def _write_number(store: Store, number: int, owner: Digest) -> None:
