@@ -16,7 +16,7 @@ from casfs.daemon.supervisor import Session, Supervisor, WorkerHandoff
 from casfs.fuse.host import Host
 from casfs.fuse.session import can_resend, end_session, mount_session
 from casfs.fuse.view import View
-from casfs.mounts.acknowledged_generations import ShownGenerations
+from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
 from casfs.mounts.control import socket_path
 from casfs.overlay.mountinfo import prepare_mountpoint
 from casfs.store.environments import Environment
@@ -85,7 +85,7 @@ class Daemon:
 
         def serve_worker(life: WorkerHandoff) -> None:
             use_what_is_there(self._store, log.error)
-            generations = ShownGenerations(self._store, lease.id)
+            generations = AcknowledgedGenerations(self._store, lease.id)
             shown = _shown(self._store, lease, generations)
             replace = functools.partial(self._command, os.getpid(), life.restarts)
             serve(WorkerConfig(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
@@ -130,7 +130,7 @@ class Daemon:
         return [sys.executable, "-m", "casfs", "--store", self._store.root, "daemon", "adopt", handover.to_text()]
 
 
-def _shown(store: Store, lease: Lease, generations: ShownGenerations) -> View | Host:
+def _shown(store: Store, lease: Lease, generations: AcknowledgedGenerations) -> View | Host:
     """What a daemon shows: one environment, or as a host those that it was asked for."""
     if not lease.environment:
         reader = LayerReader(store)  # one for all, so that a manifest is in memory once

@@ -36,7 +36,7 @@ from casfs.fuse.latency import summarize
 from casfs.fuse.loop import use_lean_loop
 from casfs.fuse.operations import Operations
 from casfs.fuse.view import View
-from casfs.mounts.acknowledged_generations import ShownGenerations
+from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
 from casfs.mounts.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.overlay import kernel
 from casfs.store.environments import Environment
@@ -65,7 +65,7 @@ class WorkerConfig:
     store: Store
     shown: View | Host
     environment: str  # that a view shows; empty for a host
-    generations: ShownGenerations
+    generations: AcknowledgedGenerations
     listener: socket.socket
     replace_supervisor: Callable[[], Sequence[str]]  # command line of another supervisor
     inherited: Sequence[int]  # descriptors that it needs

@@ -18,7 +18,7 @@ from casfs.store.runtime_files import write_record
 from casfs.store.store import Store
 
 
-class ShownGenerations:
+class AcknowledgedGenerations:
     """The numbers of one daemon's generations, in a file beside its lease. They matter as long as its mount, so nothing is synced."""
 
     def __init__(self, store: Store, lease_id: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from casfs.errors import CasfsError, EnvironmentRefused
-from casfs.mounts.acknowledged_generations import ShownGenerations
+from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
 from casfs.mounts.control import Request, ask_daemon, raise_problem
 from casfs.mounts.environment_overlays import OLD_METADATA, find_overlay
 from casfs.mounts.mounting import end_unused_overlays
@@ -106,7 +106,7 @@ def _iter_known(store: Store) -> Iterator[str]:
     """Environments that a living daemon has told the kernel of: a process may be in a mount of them that was ended lazily."""
     for lease in (*iter_leases(store), *iter_withdrawn_leases(store)):
         yield lease.environment
-        yield from ShownGenerations(store, lease.id).numbers
+        yield from AcknowledgedGenerations(store, lease.id).numbers
 
 
 def _may_be_used(environment: Environment) -> bool:

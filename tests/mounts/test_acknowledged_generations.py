@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from casfs.errors import CasfsError
-from casfs.mounts.acknowledged_generations import ShownGenerations
+from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
 from casfs.store.environments import Environment
 from tests.make_generations import Workshop
 from tests.make_wheels import make_wheel
@@ -16,17 +16,17 @@ from tests.make_wheels import make_wheel
 
 def test_next_worker_begins_with_what_was_written_down(workshop: Workshop):
     store = workshop.environment.store
-    first = ShownGenerations(store, "lease")
+    first = AcknowledgedGenerations(store, "lease")
     first.write("one", 3)
     first.write("two", 5)
     first.write("one", 4)
-    assert ShownGenerations(store, "lease").numbers == {"one": 4, "two": 5}
-    assert ShownGenerations(store, "other").numbers == {}
+    assert AcknowledgedGenerations(store, "lease").numbers == {"one": 4, "two": 5}
+    assert AcknowledgedGenerations(store, "other").numbers == {}
 
 
 def test_first_look_at_an_environment_is_at_its_current_generation(workshop: Workshop):
     workshop.add(make_wheel({"one.py": b""}, "one"))
-    environment, shown = workshop.environment, ShownGenerations(workshop.store, "lease")
+    environment, shown = workshop.environment, AcknowledgedGenerations(workshop.store, "lease")
     assert shown.read(environment.name) == environment.require()
     assert shown.numbers == {environment.name: environment.current_number()}
 
@@ -34,22 +34,22 @@ def test_first_look_at_an_environment_is_at_its_current_generation(workshop: Wor
 def test_next_worker_begins_with_the_generation_that_was_shown_although_there_is_a_newer_one(workshop: Workshop):
     workshop.add(make_wheel({"one.py": b""}, "one"))
     environment = workshop.environment
-    before = ShownGenerations(workshop.store, "lease").read(environment.name)
+    before = AcknowledgedGenerations(workshop.store, "lease").read(environment.name)
     workshop.add(make_wheel({"two.py": b""}, "two"))
     assert environment.current_number() != before.number
-    assert ShownGenerations(workshop.store, "lease").read(environment.name) == before
+    assert AcknowledgedGenerations(workshop.store, "lease").read(environment.name) == before
 
 
 def test_environment_that_does_not_exist_is_not_written_down(workshop: Workshop):
-    shown = ShownGenerations(workshop.store, "lease")
+    shown = AcknowledgedGenerations(workshop.store, "lease")
     with pytest.raises(CasfsError):
         shown.read("nobody")
-    assert ShownGenerations(workshop.store, "lease").numbers == {}
+    assert AcknowledgedGenerations(workshop.store, "lease").numbers == {}
     assert Environment(workshop.store, "nobody").current_number() is None
 
 
 def test_threads_that_write_at_once_lose_nothing(workshop: Workshop):
-    shown, start = ShownGenerations(workshop.store, "lease"), threading.Barrier(8)
+    shown, start = AcknowledgedGenerations(workshop.store, "lease"), threading.Barrier(8)
 
     def write(name: str) -> None:
         start.wait()
@@ -61,17 +61,17 @@ def test_threads_that_write_at_once_lose_nothing(workshop: Workshop):
         thread.start()
     for thread in threads:
         thread.join()
-    assert ShownGenerations(workshop.store, "lease").numbers == {f"e{number}": 30 for number in range(8)}
+    assert AcknowledgedGenerations(workshop.store, "lease").numbers == {f"e{number}": 30 for number in range(8)}
     assert os.listdir(workshop.store.path("leases")) == ["lease.shown"]
 
 
 def test_worker_that_died_while_it_wrote_is_in_nobodys_way(workshop: Workshop):
-    first = ShownGenerations(workshop.store, "lease")
+    first = AcknowledgedGenerations(workshop.store, "lease")
     first.write("one", 3)
     with open(workshop.store.path("leases", "lease.shown.new"), "w", encoding="utf-8") as file:
         file.write('{"one": ')
-    after = ShownGenerations(workshop.store, "lease")
+    after = AcknowledgedGenerations(workshop.store, "lease")
     assert after.numbers == {"one": 3}
     after.write("one", 4)
-    assert ShownGenerations(workshop.store, "lease").numbers == {"one": 4}
+    assert AcknowledgedGenerations(workshop.store, "lease").numbers == {"one": 4}
     assert os.listdir(workshop.store.path("leases")) == ["lease.shown"]
