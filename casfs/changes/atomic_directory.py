@@ -62,7 +62,7 @@ class Staging:
 
 
 @contextlib.contextmanager
-def filling(directory: str) -> Iterator[Staging]:
+def atomic_directory(directory: str) -> Iterator[Staging]:
     """A directory to be filled in the block, which then becomes `directory`: absent or empty till then. An exception leaves nothing.
 
     `directory` is absolute, and no component of it a symbolic link. Raises EnvironmentRefused, OSError.

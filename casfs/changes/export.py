@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from casfs.changes.atomic_directory import Staging, filling, require_free
+from casfs.changes.atomic_directory import Staging, atomic_directory, require_free
 from casfs.changes.reflink import clone_file
 from casfs.digest import digest_file
 from casfs.errors import EnvironmentRefused, StoreDamaged
@@ -44,7 +44,7 @@ def export_generation(store: Store, generation: Generation, directory: str, prog
     `directory` is absolute, and no component of it a symbolic link. Raises EnvironmentRefused, StoreDamaged, OSError.
     """
     require_place(store, directory)
-    with filling(directory) as staging:
+    with atomic_directory(directory) as staging:
         return _Export(store, generation, progress).run(staging)
 
 

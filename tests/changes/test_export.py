@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from casfs.changes import export as export_module
-from casfs.changes.atomic_directory import filling
+from casfs.changes.atomic_directory import atomic_directory
 from casfs.changes.export import Exported, export_generation
 from casfs.changes.reflink import clone_file
 from casfs.errors import EnvironmentRefused, StoreDamaged
@@ -293,7 +293,7 @@ def test_killed_at_any_step_it_is_there_whole_or_not_at_all(work: Workshop, targ
 
 def test_what_somebody_else_is_filling_is_not_swept(work: Workshop, target: Path):
     def export_while_filling() -> None:
-        with filling(str(target)) as other:
+        with atomic_directory(str(target)) as other:
             export(work, target)
             assert (target.parent / other.name).is_dir()
 
@@ -348,7 +348,7 @@ def test_nothing_is_written_through_a_link_within_it(work: Workshop, target: Pat
     before = read_exported(place)
 
     def fill() -> None:
-        with filling(str(target)) as staging:
+        with atomic_directory(str(target)) as staging:
             link = target.parent / staging.name / path
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(place / path)
