@@ -16,14 +16,14 @@ from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
 from casfs.store.availability import require_present
 from casfs.store.environments import Environment
-from casfs.store.leases import Lease, bury_lease, iter_dead_leases, lease_path, sweep_leases
+from casfs.store.leases import Lease, iter_dead_leases, lease_path, remove_dead_lease, sweep_leases
 from casfs.store.pending_changes import find_unfinished
 from casfs.store.run_leases import sweep_private_mounts
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 
 
-def bring_back_mounts(arguments: argparse.Namespace) -> None:
+def recover_mounts(arguments: argparse.Namespace) -> None:
     """Mount again what is dead, tidy up after those who died, and end a host whose last place somebody unmounted by other means."""
     try:
         names = os.listdir(f"{store_directory(arguments)}/leases")
@@ -54,7 +54,7 @@ def _look_after(store: Store) -> None:
     if dead or find_host(store) is None:
         use_what_is_there(store, warn)
         with locked_places(store):
-            count = _bring_back_places(store) + _bring_back_leases(store)
+            count = _recover_mounts(store) + _recover_daemons(store)
             if os.geteuid() == 0:
                 forget_gone_places(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
@@ -91,7 +91,7 @@ def _is_our_own(store: Store, lease: Lease) -> bool:
         return False
 
 
-def _bring_back_places(store: Store) -> int:
+def _recover_mounts(store: Store) -> int:
     """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
     from casfs.cli.hosts import required_host, revive
     from casfs.mounts.mounting import find_lost_places
@@ -107,13 +107,13 @@ def _bring_back_places(store: Store) -> int:
     return sum((place.path, place.namespace) in back for place in lost)
 
 
-def _bring_back_leases(store: Store) -> int:
+def _recover_daemons(store: Store) -> int:
     """Mount again, one by one, what daemons of single mounts showed. Answers how many came back."""
     from casfs.cli.serving import start_process
 
     count = 0
     for lease in [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]:
-        if _bury(store, lease) and lease.environment:
+        if _remove_dead(store, lease) and lease.environment:
             count += start_process(functools.partial(_serve_again, store, lease)) == 0
     return count
 
@@ -127,14 +127,14 @@ def _serve_again(store: Store, lease: Lease, ready_fd: int) -> None:
     serve_here(store, environment.name, lease.mountpoint, ready_fd)
 
 
-def bury_dead_daemons(store: Store) -> None:
+def remove_dead_daemons(store: Store) -> None:
     """Clear away what daemons that died have left, and bring nothing back."""
     for lease in iter_dead_leases(store):
-        _bury(store, lease)
+        _remove_dead(store, lease)
     sweep_leases(store)
 
 
-def _bury(store: Store, lease: Lease) -> bool:
+def _remove_dead(store: Store, lease: Lease) -> bool:
     """Clear away what a daemon that died has left. Answers whether it was still a mount, though a dead one."""
     from casfs.overlay.mountinfo import detach, find_mount, is_dead, is_ours
 
@@ -145,5 +145,5 @@ def _bury(store: Store, lease: Lease) -> bool:
         with contextlib.suppress(OSError):
             os.rmdir(lease.mountpoint)
     what = f"the daemon of {lease.mountpoint}" if lease.environment else "the daemon"
-    bury_lease(store, lease, f"{what} had died with all its processes (it began as process {lease.pid})")
+    remove_dead_lease(store, lease, f"{what} had died with all its processes (it began as process {lease.pid})")
     return is_mounted

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 
-from casfs.cli.comeback import bury_dead_daemons
+from casfs.cli.comeback import remove_dead_daemons
 from casfs.cli.context import store_directory
 from casfs.cli.hosts import END_WAIT_S, required_host, revive, stop_daemon
 from casfs.cli.mounts import unmount_all
@@ -39,7 +39,7 @@ def run_start(arguments: argparse.Namespace) -> None:
         serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd, arguments.after)
         return
     with locked_places(store), required_host(store, arguments.after) as host:
-        bury_dead_daemons(store)
+        remove_dead_daemons(store)
         revive(store, host)  # a host that was started in the foreground does not do so by itself
         end_unused_overlays(store)
     say(f"process {host.pid} serves {store.root}")

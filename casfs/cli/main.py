@@ -85,9 +85,9 @@ def _run_command(arguments: argparse.Namespace) -> int:
 
         force_way(way)
     if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
-        from casfs.cli.comeback import bring_back_mounts
+        from casfs.cli.comeback import recover_mounts
 
-        bring_back_mounts(arguments)
+        recover_mounts(arguments)
     module, _, function = arguments.run.partition(":")
     try:
         return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from casfs.cli.comeback import bury_dead_daemons
+from casfs.cli.comeback import remove_dead_daemons
 from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_if_dead, warn_of_dead_interpreter
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, host_on_demand, start_beside
@@ -248,7 +248,7 @@ def _store_of(arguments: argparse.Namespace) -> Store | None:
 def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
     """End every mount of a store; one that is busy keeps no other. Raises MountRefused that names those that were."""
     if store is not None:
-        bury_dead_daemons(store)
+        remove_dead_daemons(store)
         if os.geteuid() == 0:
             follow_places(store)
         inside = [place for place in iter_places(store) if place.namespace]

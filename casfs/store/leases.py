@@ -159,9 +159,9 @@ def _iter_dead(store: Store) -> Iterator[Lease]:
                 _remove(store, lease_id)
 
 
-def bury_lease(store: Store, lease: Lease, epitaph: str) -> None:
+def remove_dead_lease(store: Store, lease: Lease, last_log_line: str) -> None:
     """Remove a dead one's lease with all that belongs to it. The store keeps its log, with this last line and its time."""
-    keep_log(store, lease, epitaph)
+    keep_log(store, lease, last_log_line)
     _remove(store, lease.id)
 
 
@@ -170,7 +170,7 @@ def forget_lease(store: Store, lease: Lease) -> None:
     _remove(store, lease.id)
 
 
-def keep_log(store: Store, lease: Lease, epitaph: str) -> None:
+def keep_log(store: Store, lease: Lease, last_log_line: str) -> None:
     """Let the log of a lease outlive it, in place of the one that was kept before."""
     path = store.path("leases", DEAD_LOG)
     with contextlib.suppress(OSError):
@@ -178,7 +178,7 @@ def keep_log(store: Store, lease: Lease, epitaph: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(store.path("leases", f"{lease.id}.log"), path)
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {epitaph}\n")
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {last_log_line}\n")
 
 
 def sweep_leases(store: Store) -> None:

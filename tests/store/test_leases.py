@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, new_lease, sweep_leases, take_lease
+from casfs.store.leases import Lease, iter_dead_leases, iter_leases, lease_path, new_lease, remove_dead_lease, sweep_leases, take_lease
 
 HOLD_A_LEASE = """
 import sys
@@ -85,7 +85,7 @@ def test_the_lease_of_a_killed_process_is_dead_until_it_is_buried(store):
     sweep_leases(store)
     [lease] = iter_dead_leases(store)
     assert lease.id == lease_id
-    bury_lease(store, lease, "it died")
+    remove_dead_lease(store, lease, "it died")
     assert os.listdir(store.path("leases")) == ["dead.log"]
     first, last = Path(store.path("leases", "dead.log")).read_text().splitlines()
     assert first == ".log"
@@ -93,11 +93,11 @@ def test_the_lease_of_a_killed_process_is_dead_until_it_is_buried(store):
 
 
 def test_only_the_last_log_is_kept(store):
-    for epitaph in ("first", "second"):
+    for last_log_line in ("first", "second"):
         with killed_holder(store, ".log"):
             pass
         [lease] = iter_dead_leases(store)
-        bury_lease(store, lease, epitaph)
+        remove_dead_lease(store, lease, last_log_line)
     first, last = Path(store.path("leases", "dead.log")).read_text().splitlines()
     assert (first, last.endswith(" second")) == (".log", True)
 
