@@ -208,7 +208,7 @@ def show_in_mounts(environment: Environment) -> None:
 
     if stale := find_stale_bytecode(environment):
         if (overlay := find_overlay(environment.store, environment.name)) is not None:
-            remove_below(overlay.anchor, stale)
+            remove_below(overlay.hidden_mount, stale)
         else:
             tidy_upper(environment)
 

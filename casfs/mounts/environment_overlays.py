@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from casfs.errors import CasfsError, MountRefused
 from casfs.mounts.overlay_layers import FUSE, IMAGE, OverlaySpec, RequireHost, explain, open_fastest
 from casfs.overlay import kernel
-from casfs.overlay.hidden_mounts import end_anchor, end_image, image_of_token, is_attached, iter_anchors, make_anchor
+from casfs.overlay.hidden_mounts import end_hidden_mount, end_image, image_of_token, is_attached, iter_hidden_mounts, make_hidden_mount
 from casfs.overlay.overlayfs import is_work_in_use
 from casfs.store.environments import Environment
 from casfs.store.fields import read_fields
@@ -50,16 +50,16 @@ class Overlay:
     metadata: str  # what says what there is: IMAGE, FUSE (our own file system), or OLD_METADATA
     why: str  # why it is not the fastest way
     host: str  # id of the lease of the host that answers if it is FUSE
-    anchor: str  # where it is attached in private
+    hidden_mount: str  # where it is attached in private
     image: str = ""  # UUID of the image
     executable: str = ""  # of the interpreter
     losses: str = ""  # which blobs had been lost when it was made (see `casfs.store.quarantine.Losses`)
     older: tuple[tuple[str, str], ...] = ()  # ids and anchors of those that it replaced and that have the same upper layer
 
     @property
-    def anchors(self) -> list[tuple[str, str]]:
+    def hidden_mounts(self) -> list[tuple[str, str]]:
         """Its own id and anchor, and those of the older ones."""
-        return [(self.id, self.anchor), *self.older]
+        return [(self.id, self.hidden_mount), *self.older]
 
     @property
     def owner(self) -> tuple[int, int]:
@@ -87,16 +87,16 @@ def find_overlay(store: Store, environment: str) -> Overlay | None:
 
 def _find_attached(overlay: Overlay) -> Overlay | None:
     """The overlay with those of the older ones that are still there; None if it is not there itself."""
-    if not is_attached(overlay.anchor):
+    if not is_attached(overlay.hidden_mount):
         return None
-    return replace(overlay, older=tuple((token, anchor) for token, anchor in overlay.older if is_attached(anchor)))
+    return replace(overlay, older=tuple((token, hidden_mount) for token, hidden_mount in overlay.older if is_attached(hidden_mount)))
 
 
 def _read(path: str) -> Overlay | None:
     with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
         overlay = read_fields(Overlay, json.load(file))
         if overlay.environment:
-            return replace(overlay, older=tuple((token, anchor) for token, anchor in overlay.older))
+            return replace(overlay, older=tuple((token, hidden_mount) for token, hidden_mount in overlay.older))
     return None
 
 
@@ -123,27 +123,27 @@ def require_overlay(store: Store, require_host: RequireHost, environment: Enviro
         return found
     overlay = _make(store, require_host, environment, owner)
     _touch(environment, overlay)
-    older = found.anchors if found is not None and found.upper == overlay.upper and found.metadata != OLD_METADATA else []
+    older = found.hidden_mounts if found is not None and found.upper == overlay.upper and found.metadata != OLD_METADATA else []
     overlay = replace(overlay, older=tuple(older[:_MOST_OLDER]))
     try:
         _remember(store, overlay)
     except BaseException:
-        end_anchor(store, overlay.id, overlay.anchor)
+        end_hidden_mount(store, overlay.id, overlay.hidden_mount)
         raise
     if found is not None:
-        for token, anchor in found.anchors:
-            if (token, anchor) not in overlay.older:
-                _retire(store, token, anchor)
+        for token, hidden_mount in found.hidden_mounts:
+            if (token, hidden_mount) not in overlay.older:
+                _retire(store, token, hidden_mount)
         _end_unused_images(store, {found.image} - {overlay.image})
     return overlay
 
 
-def _retire(store: Store, token: str, anchor: str) -> None:
+def _retire(store: Store, token: str, hidden_mount: str) -> None:
     """Let a replaced overlay go. Who is in a directory of it still may not write there any more: `absorb` would lose that."""
     with contextlib.suppress(OSError):  # somebody has a file open for writing; that one is not lost before it is closed
-        if is_attached(anchor):
-            kernel.freeze_file_system(anchor, is_read_only=True)
-    end_anchor(store, token, anchor)
+        if is_attached(hidden_mount):
+            kernel.freeze_file_system(hidden_mount, is_read_only=True)
+    end_hidden_mount(store, token, hidden_mount)
 
 
 def _touch(environment: Environment, overlay: Overlay) -> None:
@@ -151,7 +151,7 @@ def _touch(environment: Environment, overlay: Overlay) -> None:
     path = f"lib/{environment.read(overlay.generation).interpreter.directory}/site-packages"
     with contextlib.suppress(OSError):  # nothing was written there, or it is no directory any more
         os.close(_open_below(f"{environment.directory}/upper/{overlay.upper}/files", path))
-        fd = _open_below(overlay.anchor, path)
+        fd = _open_below(overlay.hidden_mount, path)
         try:
             os.utime(fd)
         finally:
@@ -178,30 +178,30 @@ def frozen(store: Store, environment: str) -> Iterator[None]:
         if overlay is None:
             yield
             return
-        anchors = [anchor for _, anchor in overlay.anchors]
-        _freeze(environment, anchors)
+        hidden_mounts = [hidden_mount for _, hidden_mount in overlay.hidden_mounts]
+        _freeze(environment, hidden_mounts)
         try:
             yield
         finally:
             if find_overlay(store, environment) == overlay:
-                _thaw(anchors)
+                _thaw(hidden_mounts)
 
 
-def _freeze(environment: str, anchors: list[str]) -> None:
+def _freeze(environment: str, hidden_mounts: list[str]) -> None:
     """All or none. Raises MountRefused."""
-    for number, anchor in enumerate(anchors):
+    for number, hidden_mount in enumerate(hidden_mounts):
         try:
-            kernel.freeze_file_system(anchor, is_read_only=True)
+            kernel.freeze_file_system(hidden_mount, is_read_only=True)
         except OSError as error:
-            _thaw(anchors[:number])
+            _thaw(hidden_mounts[:number])
             reason = "somebody has a file there open for writing" if error.errno == errno.EBUSY else explain(error)
             raise MountRefused(environment, f"its mounts can't be made read-only for a moment: {reason}") from None
 
 
-def _thaw(anchors: list[str]) -> None:
-    for anchor in anchors:
+def _thaw(hidden_mounts: list[str]) -> None:
+    for hidden_mount in hidden_mounts:
         with contextlib.suppress(OSError):
-            kernel.freeze_file_system(anchor, is_read_only=False)
+            kernel.freeze_file_system(hidden_mount, is_read_only=False)
 
 
 @contextlib.contextmanager
@@ -223,18 +223,18 @@ def heal_overlays(store: Store) -> None:
         with _locked_uppers(store, overlay.environment, must_wait=False) as is_locked, contextlib.suppress(OSError):
             upper = current_upper(Environment(store, overlay.environment))
             is_shown = upper is not None and upper.number == overlay.upper  # what is written into another would be lost
-            if is_locked and is_shown and os.statvfs(overlay.anchor).f_flag & os.ST_RDONLY:
-                _thaw([anchor for _, anchor in overlay.anchors])
+            if is_locked and is_shown and os.statvfs(overlay.hidden_mount).f_flag & os.ST_RDONLY:
+                _thaw([hidden_mount for _, hidden_mount in overlay.hidden_mounts])
 
 
 def end_lost(store: Store) -> None:
     """End overlays that were made but not remembered, or not ended when they were forgotten."""
-    known = {token for overlay in iter_remembered_overlays(store) for token, _ in overlay.anchors}
-    anchors = list(iter_anchors(store))
-    for token, anchor in anchors:
+    known = {token for overlay in iter_remembered_overlays(store) for token, _ in overlay.hidden_mounts}
+    hidden_mounts = list(iter_hidden_mounts(store))
+    for token, hidden_mount in hidden_mounts:
         if token not in known and image_of_token(token) is None:
-            end_anchor(store, token, anchor)
-    _end_unused_images(store, {uuid for token, _ in anchors if (uuid := image_of_token(token)) is not None})
+            end_hidden_mount(store, token, hidden_mount)
+    _end_unused_images(store, {uuid for token, _ in hidden_mounts if (uuid := image_of_token(token)) is not None})
 
 
 def _end_unused_images(store: Store, uuids: set[str]) -> None:
@@ -247,8 +247,8 @@ def end_overlay(store: Store, overlay: Overlay) -> None:
     """Forget an overlay that no place shows. It lives on for as long as somebody uses it."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_record_path(store, overlay.environment))
-    for token, anchor in overlay.anchors:
-        _retire(store, token, anchor)
+    for token, hidden_mount in overlay.hidden_mounts:
+        _retire(store, token, hidden_mount)
     _end_unused_images(store, {overlay.image})
     with contextlib.suppress(CasfsError):  # what is damaged there is told by who needs it
         sweep_work(Environment(store, overlay.environment))
@@ -267,19 +267,19 @@ def sweep_work(environment: Environment) -> None:
 def _make(store: Store, require_host: RequireHost, environment: Environment, owner: tuple[int, int]) -> Overlay:
     generation, upper, losses = environment.require(), require_upper(environment), read_losses(store)
     token = os.urandom(6).hex()
-    anchor = make_anchor(store, token)
+    hidden_mount = make_hidden_mount(store, token)
     try:
         found = os.stat(upper.files)
         if (found.st_uid, found.st_gid) != owner:
             os.chown(upper.files, *owner)
-        opened = open_fastest(store, require_host, OverlaySpec(environment, generation, losses.lost, upper, owner, anchor))
+        opened = open_fastest(store, require_host, OverlaySpec(environment, generation, losses.lost, upper, owner, hidden_mount))
         try:
-            kernel.attach_mount(opened.mount_fd, anchor)
+            kernel.attach_mount(opened.mount_fd, hidden_mount)
         finally:
             os.close(opened.mount_fd)
     except BaseException as error:
-        end_anchor(store, token, anchor)
-        _end_unused_images(store, {uuid for name, _ in iter_anchors(store) if (uuid := image_of_token(name)) is not None})
+        end_hidden_mount(store, token, hidden_mount)
+        _end_unused_images(store, {uuid for name, _ in iter_hidden_mounts(store) if (uuid := image_of_token(name)) is not None})
         if isinstance(error, OSError):
             raise MountRefused(environment.name, explain(error)) from None
         raise
@@ -293,7 +293,7 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
         metadata=opened.metadata,
         why=opened.why,
         host=opened.host,
-        anchor=anchor,
+        hidden_mount=hidden_mount,
         image=opened.image,
         executable=generation.interpreter.executable,
         losses=losses.state,

@@ -63,7 +63,7 @@ def _open_mount(store: Store, require_host: RequireHost, place: Place) -> tuple[
         refuse_other_owner(store, place)
         try:
             overlay = require_overlay(store, require_host, Environment(store, place.environment), (place.uid, place.gid))
-            mount_fd = kernel.clone_mount(overlay.anchor)
+            mount_fd = kernel.clone_mount(overlay.hidden_mount)
             if place.is_read_only:
                 kernel.set_read_only(f"/proc/self/fd/{mount_fd}", is_read_only=True)
             return mount_fd, replace(place, host=overlay.host, overlay=overlay.id, why="")

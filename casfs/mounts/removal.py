@@ -132,7 +132,7 @@ def remove_old_layers(store: Store, *, is_dry: bool) -> int:
 def _has_unknown_overlay(environment: Environment) -> bool:
     """Whether more overlays of an environment live than are known to stand on images."""
     overlay = find_overlay(environment.store, environment.name)
-    known = len(overlay.anchors) if overlay is not None and overlay.metadata != OLD_METADATA else 0
+    known = len(overlay.hidden_mounts) if overlay is not None and overlay.metadata != OLD_METADATA else 0
     try:
         return _count_overlays(environment) > known
     except OSError:

@@ -18,7 +18,7 @@ _IMAGE = "image-"
 _PRIVATE = "/run/casfs"
 
 
-def make_anchor(store: Store, token: str) -> str:
+def make_hidden_mount(store: Store, token: str) -> str:
     """A private directory for a mount. Raises FileExistsError if there is one of this token."""
     path = _private_path(store, os.urandom(6).hex())
     record = store.path("leases", _PREFIX + token)
@@ -35,29 +35,29 @@ def make_anchor(store: Store, token: str) -> str:
     return path
 
 
-def is_attached(anchor: str) -> bool:
+def is_attached(hidden_mount: str) -> bool:
     """Whether something is attached there: after a start of the machine leases/ speaks of anchors that are directories, or nothing at all.
 
     Who takes one of these for a mount would show an empty directory, or make the whole file system below it read-only.
     """
-    identity = mount_identity(anchor)
-    return identity != mount_identity(os.path.dirname(anchor)) if identity else os.path.ismount(anchor)
+    identity = mount_identity(hidden_mount)
+    return identity != mount_identity(os.path.dirname(hidden_mount)) if identity else os.path.ismount(hidden_mount)
 
 
-def end_anchor(store: Store, token: str, anchor: str) -> None:
+def end_hidden_mount(store: Store, token: str, hidden_mount: str) -> None:
     """Take away what is attached there; it lives on for as long as somebody uses it."""
     while True:
         with contextlib.suppress(OSError):
-            unmount(anchor, is_lazy=True)
-            if is_attached(anchor):  # a command was killed that had attached something on top (see `overlay`)
+            unmount(hidden_mount, is_lazy=True)
+            if is_attached(hidden_mount):  # a command was killed that had attached something on top (see `overlay`)
                 continue
         break
-    for remove, path in ((os.rmdir, anchor), (os.unlink, store.path("leases", _PREFIX + token))):
+    for remove, path in ((os.rmdir, hidden_mount), (os.unlink, store.path("leases", _PREFIX + token))):
         with contextlib.suppress(OSError):
             remove(path)
 
 
-def find_anchor(store: Store, token: str) -> str | None:
+def find_hidden_mount(store: Store, token: str) -> str | None:
     """The private directory that was made for a token."""
     with contextlib.suppress(OSError), open(store.path("leases", _PREFIX + token), encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
@@ -77,14 +77,14 @@ def image_of_token(token: str) -> str | None:
 
 def end_image(store: Store, uuid: str) -> None:
     """Let an image go that no overlay needs any more; it lives on for as long as one has it."""
-    if (path := find_anchor(store, image_token(uuid))) is not None:
-        end_anchor(store, image_token(uuid), path)
+    if (path := find_hidden_mount(store, image_token(uuid))) is not None:
+        end_hidden_mount(store, image_token(uuid), path)
 
 
-def iter_anchors(store: Store) -> Iterator[tuple[str, str]]:
+def iter_hidden_mounts(store: Store) -> Iterator[tuple[str, str]]:
     """(token, private directory) of every mount that was made and not ended."""
     for name in os.listdir(store.path("leases")):
-        if (token := name.removeprefix(_PREFIX)) != name and (path := find_anchor(store, token)) is not None:
+        if (token := name.removeprefix(_PREFIX)) != name and (path := find_hidden_mount(store, token)) is not None:
             yield token, path
 
 

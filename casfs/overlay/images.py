@@ -15,7 +15,7 @@ import struct
 
 from casfs.errors import MountRefused
 from casfs.overlay import kernel
-from casfs.overlay.hidden_mounts import end_anchor, end_image, find_anchor, image_token, is_attached, make_anchor
+from casfs.overlay.hidden_mounts import end_hidden_mount, end_image, find_hidden_mount, image_token, is_attached, make_hidden_mount
 from casfs.overlay.overlayfs import Layers, make_inner_overlay, make_overlay
 from casfs.store.store import Store
 from casfs.venv.image.erofs import BLOCK, USER
@@ -39,13 +39,13 @@ def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tu
     Raises OSError with the kernel's reason, and what `build_image` raises; MountRefused if an overlay does not read through it.
     """
     uuid = spec.uuid.hex()
-    if (path := find_anchor(store, image_token(uuid))) is not None:
+    if (path := find_hidden_mount(store, image_token(uuid))) is not None:
         if is_attached(path):
             return uuid, path
-        end_anchor(store, image_token(uuid), path)
+        end_hidden_mount(store, image_token(uuid), path)
     mount_fd = _mount_image(store, spec, by_loop=by_loop)
     try:
-        path = make_anchor(store, image_token(uuid))
+        path = make_hidden_mount(store, image_token(uuid))
         kernel.attach_mount(mount_fd, path)
         _require_readable(store, path, spec.namespace)
     except BaseException:
@@ -61,7 +61,7 @@ def open_image(store: Store, spec: ImageSpec) -> int:
 
     Raises as `require_image` does; whether an overlay reads through it is for the caller to see.
     """
-    if (path := find_anchor(store, image_token(spec.uuid.hex()))) is not None and is_attached(path):
+    if (path := find_hidden_mount(store, image_token(spec.uuid.hex()))) is not None and is_attached(path):
         with contextlib.suppress(OSError):  # it has just been ended
             return kernel.clone_mount(path)
     return _mount_image(store, spec, by_loop=False)

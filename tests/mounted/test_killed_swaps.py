@@ -41,7 +41,7 @@ Step = tuple[str, str, int]
 SWAP_STEPS: list[Step] = [
     ("casfs.store.environments", "Environment.publish", 1),
     ("casfs.mounts.environment_overlays", "require_upper", 1),
-    ("casfs.mounts.environment_overlays", "make_anchor", 1),
+    ("casfs.mounts.environment_overlays", "make_hidden_mount", 1),
     ("casfs.mounts.environment_overlays", "open_best", 1),
     ("casfs.mounts.environment_overlays", "_make", 1),
     ("casfs.mounts.environment_overlays", "_remember", 1),
@@ -59,7 +59,7 @@ ABSORB_STEPS: list[Step] = [
     ("casfs.overlay.kernel", "freeze_file_system", 1),
     ("casfs.cli.uppers", "absorb_upper", 1),
     ("casfs.cli.uppers", "tell_daemons", 1),
-    ("casfs.mounts.environment_overlays", "end_anchor", 1),
+    ("casfs.mounts.environment_overlays", "end_hidden_mount", 1),
 ]
 
 
@@ -92,7 +92,7 @@ class Scene:
         assert [sum(mount[4] == str(path) for mount in mounts) for path in self.paths] == [1, 1]
         overlays = {mount[4] for mount in mounts if mount[4] not in map(str, self.paths) and str(self.casfs.store) in mount[-1]}
         [remembered] = [one for one in iter_overlays(open_store(self.casfs.store)) if one.environment == "default"]
-        assert overlays == {anchor for _, anchor in remembered.anchors}
+        assert overlays == {hidden_mount for _, hidden_mount in remembered.hidden_mounts}
         assert self.values() == [f"{value} mine"] * 2
         assert {one["generation"] for one in self.casfs.status()} == {self.casfs.generation()}
         for path in self.paths:
