@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from casfs.changes.absorb import Decision, decide
 from casfs.changes.absorbed import AbsorbOptions
 from casfs.changes.changes import first_generation, next_generation
-from casfs.changes.existing import Existing, Left, find_left, read_places
+from casfs.changes.existing import Existing, Left, find_left, read_mount_records
 from casfs.errors import EnvironmentRefused
 from casfs.interpreters.interpreter import Interpreter
 from casfs.store.environments import Environment
@@ -69,7 +69,7 @@ def adopt(
         reason = f"has packages for {existing.python_directory}, but {interpreter.executable} is {interpreter.python_directory}"
         raise EnvironmentRefused(existing.directory, reason)
     options = dataclasses.replace(
-        options, prefixes={existing.directory, *read_places(upper_directory), *options.prefixes}, may_be_linked=True
+        options, prefixes={existing.directory, *read_mount_records(upper_directory), *options.prefixes}, may_be_linked=True
     )
     base = before or first_generation(environment, interpreter)
     view = MergedView(upper_directory, Tree(base), LayerReader(environment.store).fill, environment.store.pool)

@@ -88,7 +88,7 @@ def _read_settings(upper_directory: UpperDirectory) -> Mapping[str, str]:
     return {name.strip().lower(): value.strip() for name, equals, value in lines if equals}
 
 
-def read_places(upper_directory: UpperDirectory) -> Iterator[str]:
+def read_mount_records(upper_directory: UpperDirectory) -> Iterator[str]:
     """Where an environment was made, as its `activate` says: one that was copied or moved has scripts that name that place."""
     try:
         with os.fdopen(upper_directory.open_file("bin/activate"), "rb") as file:

@@ -42,26 +42,26 @@ def _look_after(store: Store) -> None:
     sweep_leases(store)
     sweep_private_mounts(store)
     dead = [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]
-    has_places = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
-    if not dead and not has_places:
+    has_mounts = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
+    if not dead and not has_mounts:
         return
     from casfs.cli.hosts import start_beside
     from casfs.mounts.mounting import end_unused_overlays
-    from casfs.mounts.mountpoints import find_host, follow_places, forget_gone_places, locked_places
+    from casfs.mounts.mountpoints import find_host, follow_mounts, forget_gone_mounts, locked_mounts
 
-    if has_places:
-        follow_places(store)
+    if has_mounts:
+        follow_mounts(store)
     if dead or find_host(store) is None:
         use_what_is_there(store, warn)
-        with locked_places(store):
+        with locked_mounts(store):
             count = _recover_mounts(store) + _recover_daemons(store)
             if os.geteuid() == 0:
-                forget_gone_places(store)
+                forget_gone_mounts(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
         start_beside(store)  # what looked after the mounts that no daemon need serve
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
-    if has_places and (marks := find_unfinished(store)):
+    if has_mounts and (marks := find_unfinished(store)):
         _finish_moves(store)
         for mark in marks:
             with contextlib.suppress(FileNotFoundError):
@@ -72,14 +72,14 @@ def _finish_moves(store: Store) -> None:
     """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
     from casfs.cli.hosts import host_on_demand
     from casfs.mounts.environment_overlays import heal_overlays
-    from casfs.mounts.mounting import find_late, move_places
-    from casfs.mounts.mountpoints import locked_places
+    from casfs.mounts.mounting import find_late, move_mounts
+    from casfs.mounts.mountpoints import locked_mounts
 
     use_what_is_there(store, warn)
-    with locked_places(store), host_on_demand(store) as require_host:
+    with locked_mounts(store), host_on_demand(store) as require_host:
         for environment in find_late(store):
-            for place, reason in move_places(store, require_host, environment):
-                warn(f"{place.path}: {reason}; it may still show the generation before")
+            for record, reason in move_mounts(store, require_host, environment):
+                warn(f"{record.path}: {reason}; it may still show the generation before")
         heal_overlays(store)
 
 
@@ -94,17 +94,17 @@ def _is_our_own(store: Store, lease: Lease) -> bool:
 def _recover_mounts(store: Store) -> int:
     """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
     from casfs.cli.hosts import required_host, revive
-    from casfs.mounts.mounting import find_lost_places
-    from casfs.mounts.mountpoints import find_host, iter_places
+    from casfs.mounts.mounting import find_lost_mounts
+    from casfs.mounts.mountpoints import find_host, iter_mount_records
 
     host = find_host(store)
-    lost = find_lost_places(store, host.id if host else "") if os.geteuid() == 0 else []
+    lost = find_lost_mounts(store, host.id if host else "") if os.geteuid() == 0 else []
     if not lost:
         return 0
     with required_host(store) as host:
         revive(store, host)
-    back = {(place.path, place.namespace) for place in iter_places(store)}
-    return sum((place.path, place.namespace) in back for place in lost)
+    back = {(record.path, record.namespace) for record in iter_mount_records(store)}
+    return sum((record.path, record.namespace) in back for record in lost)
 
 
 def _recover_daemons(store: Store) -> int:

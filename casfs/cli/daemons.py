@@ -16,7 +16,7 @@ from casfs.cli.serving import log_to_file, mount_again, serve_here
 from casfs.errors import MountRefused
 from casfs.mounts.control import Request, ask_daemon, raise_problem
 from casfs.mounts.mounting import end_unused_overlays, new_host_mountpoint
-from casfs.mounts.mountpoints import find_host, locked_places
+from casfs.mounts.mountpoints import find_host, locked_mounts
 from casfs.store.leases import DEAD_LOG, Lease, iter_leases
 from casfs.store.scrub import set_scrub_rate
 from casfs.store.shared import use_shared_pools
@@ -38,7 +38,7 @@ def run_start(arguments: argparse.Namespace) -> None:
             raise MountRefused(store.root, f"is served already, by process {host.pid}")
         serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd, arguments.after)
         return
-    with locked_places(store), required_host(store, arguments.after) as host:
+    with locked_mounts(store), required_host(store, arguments.after) as host:
         remove_dead_daemons(store)
         revive(store, host)  # a host that was started in the foreground does not do so by itself
         end_unused_overlays(store)
@@ -90,7 +90,7 @@ def run_stop(arguments: argparse.Namespace) -> None:
     """casfs daemon stop"""
     store = open_store(store_directory(arguments))
     unmount_all(store, is_lazy=arguments.force)
-    with locked_places(store):
+    with locked_mounts(store):
         end_unused_overlays(store)  # of a mount that failed, too
     for lease in iter_leases(store):
         stop_daemon(store, lease, is_lazy=arguments.force)

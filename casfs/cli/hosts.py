@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from casfs.cli.output import warn
 from casfs.cli.serving import Starting, serve_here, write_to_dead_log
 from casfs.errors import CasfsError, MountRefused
-from casfs.mounts.mounting import end_unused_overlays, new_host_mountpoint, revive_places
-from casfs.mounts.mountpoints import find_host, forget_gone_places, here, iter_places, locked_places
+from casfs.mounts.mounting import end_unused_overlays, new_host_mountpoint, revive_mounts
+from casfs.mounts.mountpoints import find_host, forget_gone_mounts, here, iter_mount_records, locked_mounts
 from casfs.mounts.overlay_layers import RequireHost
 from casfs.store.leases import Lease
 from casfs.store.store import Store
@@ -31,7 +31,7 @@ def required_host(store: Store, after: str = "") -> Iterator[Lease]:
     if (host := find_host(store)) is not None:
         yield host
         return
-    with contextlib.closing(Starting(functools.partial(_serve_places, store, after))) as process:
+    with contextlib.closing(Starting(functools.partial(_serve_mounts, store, after))) as process:
         if code := process.wait_for_step():
             sys.exit(code)
         if (host := find_host(store)) is None:
@@ -54,41 +54,41 @@ def start_beside(store: Store) -> None:
 
     In another mount namespace than that of the mounts it could not.
     """
-    if find_host(store) is None and _has_places_here(store):
+    if find_host(store) is None and _has_mounts_here(store):
         Starting(functools.partial(_serve_beside, store)).close()
 
 
-def _has_places_here(store: Store) -> bool:
+def _has_mounts_here(store: Store) -> bool:
     at_home = here()
-    return any(place.home == at_home for place in iter_places(store))
+    return any(record.home == at_home for record in iter_mount_records(store))
 
 
 def _serve_beside(store: Store, ready_fd: int) -> None:
     """Serve, unless another host is there, or nothing is mounted any more. What it has to say, nobody may be there to read."""
     write_to_dead_log(store)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked_places(store))
-        if find_host(store) is None and _has_places_here(store):
+        stack.enter_context(locked_mounts(store))
+        if find_host(store) is None and _has_mounts_here(store):
             serve_here(store, "", new_host_mountpoint(store), ready_fd, when_known=stack.close)
 
 
-def _serve_places(store: Store, after: str, ready_fd: int) -> None:
+def _serve_mounts(store: Store, after: str, ready_fd: int) -> None:
     serve_here(store, "", new_host_mountpoint(store), ready_fd, after)
 
 
 def revive(store: Store, host: Lease) -> None:
     """Mount again what a host that died showed."""
-    for place in revive_places(store, host):
-        warn(f"{place.path}: could not be mounted again after the daemon had ended")
+    for record in revive_mounts(store, host):
+        warn(f"{record.path}: could not be mounted again after the daemon had ended")
 
 
 def end_idle_host(store: Store, *, is_lazy: bool) -> None:
     """A host that shows nothing any more ends."""
-    with locked_places(store):
+    with locked_mounts(store):
         host = find_host(store)
-        forget_gone_places(store)
+        forget_gone_mounts(store)
         end_unused_overlays(store)
-        if host is not None and not any(True for _ in iter_places(store)):
+        if host is not None and not any(True for _ in iter_mount_records(store)):
             with contextlib.suppress(CasfsError):
                 stop_daemon(store, host, is_lazy=is_lazy)
 

@@ -13,7 +13,7 @@ from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
-from casfs.mounts.mountpoints import find_place
+from casfs.mounts.mountpoints import find_mount_record
 from casfs.mounts.other_namespace import is_ours_in, namespace_of, resolve_in, unmount_from
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
@@ -77,10 +77,10 @@ def _is_mounted_already(environment: Environment, pid: int, path: str, namespace
     """Whether the process sees this environment there. Raises MountRefused if it is another one."""
     if not is_ours_in(pid, path) or is_ours_in(pid, path, must_be_dead=True):
         return False
-    place = find_place(environment.store, path, namespace)
-    if place is None or place.environment != environment.name:
+    record = find_mount_record(environment.store, path, namespace)
+    if record is None or record.environment != environment.name:
         raise MountRefused(
-            f"{path} of process {pid}", f"already shows environment {place.environment!r}" if place else "is mounted already"
+            f"{path} of process {pid}", f"already shows environment {record.environment!r}" if record else "is mounted already"
         )
     return True
 
@@ -94,9 +94,9 @@ def run_umount(arguments: argparse.Namespace) -> None:
         raise MountRefused("umount", "--all ends the mounts in every namespace; name a path with --into")
     path, namespace = _target(arguments)
     store = open_store(store_directory(arguments))
-    place = find_place(store, path, namespace)
-    if place is not None:
-        unmount_inside(store, place, is_lazy=arguments.lazy)
+    record = find_mount_record(store, path, namespace)
+    if record is not None:
+        unmount_inside(store, record, is_lazy=arguments.lazy)
     elif is_ours_in(arguments.into, path):
         unmount_from(arguments.into, path, is_lazy=arguments.lazy)
     else:

@@ -20,16 +20,16 @@ from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
 from casfs.mounts.environment_overlays import find_shown
-from casfs.mounts.mounting import end_place_inside, make_place
+from casfs.mounts.mounting import end_mount_inside, make_mount
 from casfs.mounts.mountpoints import (
     KERNEL,
     PLAIN,
-    Place,
-    find_place,
-    follow_places,
-    forget_place,
-    iter_places,
-    locked_places,
+    MountRecord,
+    find_mount_record,
+    follow_mounts,
+    forget_mount,
+    iter_mount_records,
+    locked_mounts,
 )
 from casfs.overlay.mountinfo import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
 from casfs.store.availability import iter_environments, require_present
@@ -93,7 +93,7 @@ def _unmaking(path: str) -> Iterator[None]:
         raise
 
 
-def _mount(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> Place | None:
+def _mount(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> MountRecord | None:
     """The place where root's host shows it; None: a daemon of this user serves it alone."""
     if os.geteuid() == 0:
         return mount_on_host(environment, mountpoint, arguments)
@@ -168,31 +168,33 @@ def _is_mounted_already(environment: Environment, mountpoint: str, arguments: ar
         raise MountRefused(mountpoint, f"something else is mounted there ({mount.type})")
     if shown != environment.name:
         raise MountRefused(mountpoint, f"already shows environment {shown!r}")
-    place = find_place(environment.store, mountpoint)
-    if place is not None and (problem := _differs(environment, place, arguments)):
+    record = find_mount_record(environment.store, mountpoint)
+    if record is not None and (problem := _differs(environment, record, arguments)):
         raise MountRefused(mountpoint, f"already shows environment {shown!r}, {problem}; first `casfs umount {shlex.quote(mountpoint)}`")
     return True
 
 
-def _differs(environment: Environment, place: Place, arguments: argparse.Namespace) -> str:
+def _differs(environment: Environment, record: MountRecord, arguments: argparse.Namespace) -> str:
     """How a mount that is there differs from the one that is asked for; empty if it does not."""
-    if arguments.read_only and not place.is_read_only and place.overlay:
+    if arguments.read_only and not record.is_read_only and record.overlay:
         return "writable"
-    if arguments.data_path and arguments.data_path != (KERNEL if place.overlay else PLAIN):
-        return f"on the data path {KERNEL if place.overlay else PLAIN!r}"
-    if arguments.owner is not None and owner_ids(environment, arguments.owner) != (place.uid, place.gid):
-        return f"as the files of user {place.uid}"
+    if arguments.data_path and arguments.data_path != (KERNEL if record.overlay else PLAIN):
+        return f"on the data path {KERNEL if record.overlay else PLAIN!r}"
+    if arguments.owner is not None and owner_ids(environment, arguments.owner) != (record.uid, record.gid):
+        return f"as the files of user {record.uid}"
     return ""
 
 
 def _shown_at(store: Store, mountpoint: str) -> str | None:
     """The environment that a live mount of this store shows."""
-    if (place := find_place(store, mountpoint)) is not None:
-        return place.environment
+    if (record := find_mount_record(store, mountpoint)) is not None:
+        return record.environment
     return next((lease.environment for lease in iter_leases(store) if lease.mountpoint == mountpoint), None)
 
 
-def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0) -> Place:
+def mount_on_host(
+    environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int = 0, pid: int = 0
+) -> MountRecord:
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     try:
@@ -210,19 +212,19 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
     return made
 
 
-def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place | None:
+def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> MountRecord | None:
     """None if somebody has removed the environment just now. Only while the places are locked can nobody do so."""
     store = environment.store
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked_places(store))
+        stack.enter_context(locked_mounts(store))
         if environment.current_number() is None:
             return None
         require_host = stack.enter_context(host_on_demand(store))
         uid, gid = owner_ids(environment, arguments.owner)
         started = now_utc()
         wish, is_read_only = arguments.data_path or "", arguments.read_only
-        place = Place(mountpoint, environment.name, uid, gid, "", started, namespace, pid, data_path=wish, is_read_only=is_read_only)
-        return make_place(store, require_host, place)
+        record = MountRecord(mountpoint, environment.name, uid, gid, "", started, namespace, pid, data_path=wish, is_read_only=is_read_only)
+        return make_mount(store, require_host, record)
 
 
 def run_umount(arguments: argparse.Namespace) -> None:
@@ -250,11 +252,11 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
     if store is not None:
         remove_dead_daemons(store)
         if os.geteuid() == 0:
-            follow_places(store)
-        inside = [place for place in iter_places(store) if place.namespace]
-        paths = [place.path for place in iter_places(store) if not place.namespace]
+            follow_mounts(store)
+        inside = [record for record in iter_mount_records(store) if record.namespace]
+        paths = [record.path for record in iter_mount_records(store) if not record.namespace]
         paths += [lease.mountpoint for lease in iter_leases(store) if lease.environment]
-        ends = [functools.partial(unmount_inside, store, place, is_lazy=is_lazy) for place in inside]
+        ends = [functools.partial(unmount_inside, store, record, is_lazy=is_lazy) for record in inside]
         ends += [functools.partial(_unmount_one, store, path, is_lazy=is_lazy) for path in paths]
         refused: list[MountRefused] = []
         for end in ends:
@@ -269,25 +271,25 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
             raise MountRefused("umount", *map(str, refused))
 
 
-def unmount_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
+def unmount_inside(store: Store, record: MountRecord, *, is_lazy: bool) -> None:
     """Unmount a place in another mount namespace. Raises MountRefused."""
-    with locked_places(store):
-        end_place_inside(store, place, is_lazy=is_lazy)
+    with locked_mounts(store):
+        end_mount_inside(store, record, is_lazy=is_lazy)
 
 
 def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None:
     """Nobody mounts there anew before the place is forgotten."""
-    with locked_places(store) if store else contextlib.nullcontext():
-        place = find_place(store, mountpoint) if store else None
+    with locked_mounts(store) if store else contextlib.nullcontext():
+        record = find_mount_record(store, mountpoint) if store else None
         if is_ours(find_mount(mountpoint)):
             if is_lazy or is_dead(mountpoint):
                 detach(mountpoint)
             else:
                 unmount(mountpoint)
-        elif place is None:
+        elif record is None:
             raise MountRefused(mountpoint, "is not a mount of casfs")
-        if store is not None and place is not None:
-            forget_place(store, place)
+        if store is not None and record is not None:
+            forget_mount(store, record)
 
 
 def _tidy(store: Store, mountpoints: list[str], *, is_lazy: bool) -> None:

@@ -183,10 +183,10 @@ def _locate(store: Store, path: str) -> tuple[Environment, str, bool]:
 
     Raises EnvironmentRefused.
     """
-    from casfs.mounts.mountpoints import iter_places
+    from casfs.mounts.mountpoints import iter_mount_records
 
     mounts = [(lease.mountpoint, lease.environment, False) for lease in iter_leases(store) if lease.environment]
-    mounts += [(place.path, place.environment, bool(place.overlay)) for place in iter_places(store) if not place.namespace]
+    mounts += [(place.path, place.environment, bool(place.overlay)) for place in iter_mount_records(store) if not place.namespace]
     for mountpoint, name, has_upper in sorted(mounts, reverse=True):
         if path.startswith(f"{mountpoint}/"):
             return Environment(store, name), path.removeprefix(f"{mountpoint}/"), has_upper

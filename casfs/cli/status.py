@@ -18,7 +18,7 @@ from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mounts.control import Reply, Request, ask_daemon
 from casfs.mounts.environment_overlays import Overlay, iter_remembered_overlays
-from casfs.mounts.mountpoints import KERNEL, PLAIN, Place, iter_gone_places, iter_places
+from casfs.mounts.mountpoints import KERNEL, PLAIN, MountRecord, iter_gone_mounts, iter_mount_records
 from casfs.mounts.overlay_layers import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.publish import naming
@@ -79,7 +79,7 @@ def _redraw(store: Store, *, is_json: bool) -> None:
 
 
 def _say_status(store: Store, *, is_json: bool) -> None:
-    if os.geteuid() == 0 and any(True for _ in iter_gone_places(store)):
+    if os.geteuid() == 0 and any(True for _ in iter_gone_mounts(store)):
         end_idle_host(store, is_lazy=True)
     daemons = ask_daemons(store)
     mounts = list(_iter_shown(store, daemons))
@@ -139,16 +139,16 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
             why = "only root gets the data path of the kernel"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
     overlays = {overlay.environment: overlay for overlay in iter_remembered_overlays(store)}  # a place may be about to move on to it
-    for place in iter_places(store):
-        host = hosts.get(place.host) if place.host else next(iter(hosts.values()), (None, None))
+    for record in iter_mount_records(store):
+        host = hosts.get(record.host) if record.host else next(iter(hosts.values()), (None, None))
         if host is not None:
-            yield _show_place(place, *host, overlays.get(place.environment) if place.overlay else None)
+            yield _show_mount(record, *host, overlays.get(record.environment) if record.overlay else None)
 
 
-def _show_place(place: Place, lease: Lease | None, reply: Reply | None, overlay: Overlay | None) -> _Shown:
-    why = place.why if overlay is None else overlay.why
-    is_writable = overlay is not None and not place.is_read_only
-    return _Shown(place.path, place.environment, place.started, lease, reply, place.pid, overlay, is_writable, why)
+def _show_mount(record: MountRecord, lease: Lease | None, reply: Reply | None, overlay: Overlay | None) -> _Shown:
+    why = record.why if overlay is None else overlay.why
+    is_writable = overlay is not None and not record.is_read_only
+    return _Shown(record.path, record.environment, record.started, lease, reply, record.pid, overlay, is_writable, why)
 
 
 def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:

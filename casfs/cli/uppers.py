@@ -50,9 +50,9 @@ def _sweep(environment: Environment) -> None:
     if os.geteuid() != 0:
         return
     from casfs.mounts.environment_overlays import sweep_work
-    from casfs.mounts.mountpoints import locked_places
+    from casfs.mounts.mountpoints import locked_mounts
 
-    with locked_places(environment.store):
+    with locked_mounts(environment.store):
         sweep_work(environment)
 
 
@@ -150,10 +150,10 @@ def _ask(environment: Environment, summary: Summary) -> None:
 
 def _mountpoints(environment: Environment) -> set[str]:
     """Where the environment is mounted: scripts that tools made name their interpreter by these paths."""
-    from casfs.mounts.mountpoints import iter_places
+    from casfs.mounts.mountpoints import iter_mount_records
 
     leases = {lease.mountpoint for lease in iter_leases(environment.store) if lease.environment == environment.name}
-    return leases | {place.path for place in iter_places(environment.store) if place.environment == environment.name}
+    return leases | {place.path for place in iter_mount_records(environment.store) if place.environment == environment.name}
 
 
 def summarise_upper(environment: Environment) -> Summary | None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from casfs.errors import CasfsError, MountRefused
-from casfs.mounts.mounting import find_late, move_places
-from casfs.mounts.mountpoints import find_host, iter_places, locked_places
+from casfs.mounts.mounting import find_late, move_mounts
+from casfs.mounts.mountpoints import find_host, iter_mount_records, locked_mounts
 from casfs.overlay import kernel
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_leases
@@ -152,7 +152,9 @@ def _drive(steps: Iterator[int], rate: int, until: float | None) -> bool:
 
 def _iter_shown(store: Store) -> set[str]:
     """The environments that are mounted."""
-    return {place.environment for place in iter_places(store)} | {lease.environment for lease in iter_leases(store) if lease.environment}
+    return {record.environment for record in iter_mount_records(store)} | {
+        lease.environment for lease in iter_leases(store) if lease.environment
+    }
 
 
 def refresh_mounts(store: Store, tell: Callable[[str], None]) -> None:
@@ -165,12 +167,12 @@ def refresh_mounts(store: Store, tell: Callable[[str], None]) -> None:
 
     if not find_late(store):
         return
-    with locked_places(store):
+    with locked_mounts(store):
         for name in find_late(store):
             try:
-                failed = move_places(store, require_host, name)
+                failed = move_mounts(store, require_host, name)
             except (CasfsError, OSError) as error:
                 tell(f"environment {name!r} may still show a damaged file: {error}")
                 continue
-            for place, reason in failed:
-                tell(f"{place.path} may still show a damaged file: {reason}")
+            for record, reason in failed:
+                tell(f"{record.path} may still show a damaged file: {reason}")

@@ -94,7 +94,7 @@ def parse_requirement(text: str, hashes: Sequence[str], where: str, kind: Kind) 
     if "--hash" in text:
         refuse_line(where, "--hash stands in a requirement; put a space before it")
     if _is_place(text):
-        return _parse_place(text, given, where, kind)
+        return _parse_record(text, given, where, kind)
     try:
         one = Requirement(text)
     except InvalidRequirement as error:
@@ -114,7 +114,7 @@ def parse_editable(text: str, hashes: Sequence[str], where: str, kind: Kind) -> 
         refuse_line(where, "an editable project has no single file that could have a hash")
     if kind is not Kind.ASKED:
         refuse_line(where, "an editable project is not a constraint")
-    line = _parse_place(text, frozenset(), where, kind)
+    line = _parse_record(text, frozenset(), where, kind)
     if line.fragments:
         refuse_line(where, "an editable project has no single file that could have a hash")
     return Line(where, f"-e {line.text}", kind, place=line.place, marker=line.marker, is_editable=True)
@@ -131,7 +131,7 @@ def _is_archive(path: str) -> bool:
     return path.lower().endswith(_ARCHIVES)
 
 
-def _parse_place(text: str, hashes: frozenset[Hash], where: str, kind: Kind) -> Line:
+def _parse_record(text: str, hashes: frozenset[Hash], where: str, kind: Kind) -> Line:
     from packaging.markers import InvalidMarker, Marker
 
     if kind is not Kind.ASKED:

@@ -24,7 +24,7 @@ from casfs.mounts.environment_overlays import (
     iter_remembered_overlays,
     require_overlay,
 )
-from casfs.mounts.mountpoints import KERNEL, PLAIN, Place, forget_place, here, iter_places, remember_place
+from casfs.mounts.mountpoints import KERNEL, PLAIN, MountRecord, forget_mount, here, iter_mount_records, write_mount_record
 from casfs.mounts.other_namespace import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mounts.overlay_layers import RequireHost, explain
 from casfs.overlay import kernel
@@ -36,19 +36,19 @@ from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 
 
-def make_place(store: Store, require_host: RequireHost, place: Place) -> Place:
+def make_mount(store: Store, require_host: RequireHost, record: MountRecord) -> MountRecord:
     """Let the environment appear at the place, and remember it; the place as it came to be. Raises MountRefused."""
-    mount_fd, made = _open_mount(store, require_host, place)
+    mount_fd, made = _open_mount(store, require_host, record)
     try:
-        if place.namespace:
-            mount_into(place.pid, place.path, mount_fd)
+        if record.namespace:
+            mount_into(record.pid, record.path, mount_fd)
         else:
-            prepare_mountpoint(place.path)
-            attach(mount_fd, place.path)
+            prepare_mountpoint(record.path)
+            attach(mount_fd, record.path)
     finally:
         os.close(mount_fd)
     try:
-        remember_place(store, made)
+        write_mount_record(store, made)
     except BaseException:
         with contextlib.suppress(MountRefused, OSError):
             _detach(made)
@@ -56,64 +56,66 @@ def make_place(store: Store, require_host: RequireHost, place: Place) -> Place:
     return made
 
 
-def _open_mount(store: Store, require_host: RequireHost, place: Place) -> tuple[int, Place]:
+def _open_mount(store: Store, require_host: RequireHost, record: MountRecord) -> tuple[int, MountRecord]:
     """A detached mount to attach at the place, and the place as it will be. Raises MountRefused."""
     why = "it was asked for"
-    if place.data_path != PLAIN:
-        refuse_other_owner(store, place)
+    if record.data_path != PLAIN:
+        refuse_other_owner(store, record)
         try:
-            overlay = require_overlay(store, require_host, Environment(store, place.environment), (place.uid, place.gid))
+            overlay = require_overlay(store, require_host, Environment(store, record.environment), (record.uid, record.gid))
             mount_fd = kernel.clone_mount(overlay.hidden_mount)
-            if place.is_read_only:
+            if record.is_read_only:
                 kernel.set_read_only(f"/proc/self/fd/{mount_fd}", is_read_only=True)
-            return mount_fd, replace(place, host=overlay.host, overlay=overlay.id, why="")
+            return mount_fd, replace(record, host=overlay.host, overlay=overlay.id, why="")
         except (MountRefused, OSError) as error:
             why = explain(error) if isinstance(error, OSError) else "; ".join(error.reasons)
-            if place.data_path == KERNEL:
-                raise MountRefused(place.path, f"the kernel's data path can't be used: {why}") from None
-            refuse_to_hide(store, place, why)
+            if record.data_path == KERNEL:
+                raise MountRefused(record.path, f"the kernel's data path can't be used: {why}") from None
+            refuse_to_hide(store, record, why)
     from casfs.mounts.control import Request, ask_daemon, raise_problem
 
     host = require_host()
-    reply = ask_daemon(store, host, Request("show", place.environment, place.uid, place.gid))
+    reply = ask_daemon(store, host, Request("show", record.environment, record.uid, record.gid))
     raise_problem(host, reply)
-    return kernel.clone_mount(f"{host.mountpoint}/{reply.slot}"), replace(place, host=host.id, overlay="", why=why)
+    return kernel.clone_mount(f"{host.mountpoint}/{reply.slot}"), replace(record, host=host.id, overlay="", why=why)
 
 
-def refuse_other_owner(store: Store, place: Place) -> None:
+def refuse_other_owner(store: Store, record: MountRecord) -> None:
     """Raises MountRefused if the environment is mounted as somebody else's files: they would write into one upper layer."""
-    overlay = find_overlay(store, place.environment)
-    if overlay is None or overlay.owner == (place.uid, place.gid):
+    overlay = find_overlay(store, record.environment)
+    if overlay is None or overlay.owner == (record.uid, record.gid):
         return
-    for other in iter_places(store):
-        if other.environment == place.environment and other.overlay:
-            raise MountRefused(place.path, f"{other.path} shows the environment as the files of user {other.uid}; one can own it at a time")
+    for other in iter_mount_records(store):
+        if other.environment == record.environment and other.overlay:
+            raise MountRefused(
+                record.path, f"{other.path} shows the environment as the files of user {other.uid}; one can own it at a time"
+            )
 
 
-def refuse_to_hide(store: Store, place: Place, why: str) -> None:
+def refuse_to_hide(store: Store, record: MountRecord, why: str) -> None:
     """Raises MountRefused if tools have written into the environment: our own file system could not show that."""
-    upper = current_upper(Environment(store, place.environment))
+    upper = current_upper(Environment(store, record.environment))
     if upper is not None and not upper.is_empty:
         raise MountRefused(
-            place.path,
+            record.path,
             f"the kernel's data path can't be used: {why}",
             "without it what tools wrote into the environment could not be seen; `--data-path fuse` mounts it all the same",
         )
 
 
-def move_places(store: Store, require_host: RequireHost, environment: str) -> list[tuple[Place, str]]:
+def move_mounts(store: Store, require_host: RequireHost, environment: str) -> list[tuple[MountRecord, str]]:
     """Let every place on the environment's overlay show the generation and upper layer that are current. Answers what failed, and why."""
-    places = [place for place in iter_places(store) if place.environment == environment and place.overlay]
-    if not places:
+    records = [record for record in iter_mount_records(store) if record.environment == environment and record.overlay]
+    if not records:
         return []
-    overlay = require_overlay(store, require_host, Environment(store, environment), (places[0].uid, places[0].gid))
+    overlay = require_overlay(store, require_host, Environment(store, environment), (records[0].uid, records[0].gid))
     failed = []
-    for place in places:
-        if place.overlay != overlay.id:
+    for record in records:
+        if record.overlay != overlay.id:
             try:
-                _move(store, require_host, place)
+                _move(store, require_host, record)
             except (MountRefused, OSError) as error:
-                failed.append((place, explain(error) if isinstance(error, OSError) else "; ".join(error.reasons)))
+                failed.append((record, explain(error) if isinstance(error, OSError) else "; ".join(error.reasons)))
     return failed
 
 
@@ -121,16 +123,16 @@ def find_late(store: Store) -> set[str]:
     """Environments of which some place shows what is not current. No place need be locked."""
     overlays = {overlay.environment: overlay for overlay in iter_overlays(store)}
     late = {overlay.environment for overlay in overlays.values() if not is_current(store, overlay)}
-    for place in iter_places(store):
-        if place.overlay and (overlay := overlays.get(place.environment)) is not None and place.overlay != overlay.id:
-            late.add(place.environment)
+    for record in iter_mount_records(store):
+        if record.overlay and (overlay := overlays.get(record.environment)) is not None and record.overlay != overlay.id:
+            late.add(record.environment)
     return late
 
 
-def _move(store: Store, require_host: RequireHost, place: Place) -> None:
-    found = place.locate()
+def _move(store: Store, require_host: RequireHost, record: MountRecord) -> None:
+    found = record.locate()
     if found is None or not (found.namespace or found.home == here()):
-        raise MountRefused(place.path, "is a mount of another mount namespace")
+        raise MountRefused(record.path, "is a mount of another mount namespace")
     mount_fd, made = _open_mount(store, require_host, found)
     try:
         if found.namespace:
@@ -139,7 +141,7 @@ def _move(store: Store, require_host: RequireHost, place: Place) -> None:
             _swap(found.path, mount_fd)
     finally:
         os.close(mount_fd)
-    remember_place(store, made)
+    write_mount_record(store, made)
 
 
 def _swap(path: str, mount_fd: int) -> None:
@@ -158,74 +160,74 @@ def _swap(path: str, mount_fd: int) -> None:
 
 def end_unused_overlays(store: Store) -> None:
     """End the overlays that no place shows."""
-    used = {place.environment for place in iter_places(store) if place.overlay}
+    used = {record.environment for record in iter_mount_records(store) if record.overlay}
     for overlay in list(iter_remembered_overlays(store)):
         if overlay.environment not in used:
             end_overlay(store, overlay)
     end_lost(store)
 
 
-def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
+def end_mount_inside(store: Store, record: MountRecord, *, is_lazy: bool) -> None:
     """Unmount a place in another mount namespace, if it is still there, and forget it. Raises MountRefused."""
-    if (found := place.locate()) and is_ours_in(found.pid, place.path):
-        unmount_from(found.pid, place.path, is_lazy=is_lazy or is_ours_in(found.pid, place.path, must_be_dead=True))
-    forget_place(store, place)
+    if (found := record.locate()) and is_ours_in(found.pid, record.path):
+        unmount_from(found.pid, record.path, is_lazy=is_lazy or is_ours_in(found.pid, record.path, must_be_dead=True))
+    forget_mount(store, record)
 
 
-def find_lost_places(store: Store, host_id: str) -> list[Place]:
+def find_lost_mounts(store: Store, host_id: str) -> list[MountRecord]:
     """The places of other hosts than this one, which are gone, as far as we can look. Those that the kernel alone shows have none.
 
     Those that are no mounts of a dead host are forgotten: somebody unmounted them, or the machine was started anew.
     """
     at_home = here()
     lost = []
-    for place in [place for place in iter_places(store) if place.host not in ("", host_id)]:
-        if place.namespace or place.home in (at_home, ""):
-            found = place.locate()
+    for record in [record for record in iter_mount_records(store) if record.host not in ("", host_id)]:
+        if record.namespace or record.home in (at_home, ""):
+            found = record.locate()
             if found is not None and _is_lost(found):
                 lost.append(found)
             else:
-                forget_place(store, place)
+                forget_mount(store, record)
     return lost
 
 
-def revive_places(store: Store, host: Lease) -> list[Place]:
+def revive_mounts(store: Store, host: Lease) -> list[MountRecord]:
     """Make the places of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
     failed = []
-    for place in find_lost_places(store, host.id):
+    for record in find_lost_mounts(store, host.id):
         try:
-            if place.overlay:
-                _revive_on_overlay(store, host, place)
+            if record.overlay:
+                _revive_on_overlay(store, host, record)
             else:
-                _detach(place)
-                make_place(store, lambda: host, place)
+                _detach(record)
+                make_mount(store, lambda: host, record)
         except (MountRefused, OSError):
-            forget_place(store, place)
-            failed.append(place)
+            forget_mount(store, record)
+            failed.append(record)
     return failed
 
 
-def _revive_on_overlay(store: Store, host: Lease, place: Place) -> None:
+def _revive_on_overlay(store: Store, host: Lease, record: MountRecord) -> None:
     """An overlay that asked the daemon gives way to a new one."""
-    overlay = next((one for one in iter_overlays(store) if one.id == place.overlay), None)
+    overlay = next((one for one in iter_overlays(store) if one.id == record.overlay), None)
     if overlay is not None and is_current(store, overlay):
-        remember_place(store, replace(place, host=overlay.host))
+        write_mount_record(store, replace(record, host=overlay.host))
     else:
-        _move(store, lambda: host, place)
+        _move(store, lambda: host, record)
 
 
-def _is_lost(place: Place) -> bool:
+def _is_lost(record: MountRecord) -> bool:
     """Whether the place is still a mount of ours; on our own file system, one that nobody serves."""
-    if place.namespace:
-        return is_ours_in(place.pid, place.path, must_be_dead=not place.overlay)
-    return is_ours(find_mount(place.path)) and (bool(place.overlay) or is_dead(place.path))
+    if record.namespace:
+        return is_ours_in(record.pid, record.path, must_be_dead=not record.overlay)
+    return is_ours(find_mount(record.path)) and (bool(record.overlay) or is_dead(record.path))
 
 
-def _detach(place: Place) -> None:
-    if place.namespace:
-        unmount_from(place.pid, place.path, is_lazy=True)
+def _detach(record: MountRecord) -> None:
+    if record.namespace:
+        unmount_from(record.pid, record.path, is_lazy=True)
     else:
-        detach(place.path)
+        detach(record.path)
 
 
 def new_host_mountpoint(store: Store) -> str:

@@ -1,4 +1,4 @@
-"""Places: where a host's environments appear, as mounts of the kernel's own on top of one FUSE mount.
+"""Mounts: where a host's environments appear, as mounts of the kernel's own on top of one FUSE mount.
 
 A place is a path and the environment that it shows. It costs one mount and no process. A file in leases/ remembers it, so that a host that
 has died with all its processes can be replaced and every place be made again.
@@ -30,7 +30,7 @@ KERNEL, PLAIN = "kernel", "fuse"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MountRecord:
     """A path that shows an environment."""
 
     path: str
@@ -48,7 +48,7 @@ class Place:
     why: str = ""  # why it is not the kernel's data path
     mount: str = ""  # which mount it is (see `identify`)
 
-    def locate(self) -> Place | None:
+    def locate(self) -> MountRecord | None:
         """The same with a process that is in the namespace now; None if the namespace is gone."""
         pid = find_process(self.namespace, self.pid) if self.namespace else 0
         return None if pid is None else replace(self, pid=pid)
@@ -74,7 +74,7 @@ def _start_of_machine() -> str:
         return file.read().strip()
 
 
-def locked_places(store: Store) -> contextlib.AbstractContextManager[None]:
+def locked_mounts(store: Store) -> contextlib.AbstractContextManager[None]:
     """Hold the right to start a host and to make or end places; others wait."""
     return holding(store.path("locks", "places"))
 
@@ -84,33 +84,33 @@ def find_host(store: Store) -> Lease | None:
     return next((lease for lease in iter_leases(store) if not lease.environment), None)
 
 
-def iter_places(store: Store) -> Iterator[Place]:
+def iter_mount_records(store: Store) -> Iterator[MountRecord]:
     """Every place that is remembered."""
     for name in sorted(os.listdir(store.path("leases"))):
-        if name.endswith(_SUFFIX) and (place := _read(store.path("leases", name))) is not None:
-            yield place
+        if name.endswith(_SUFFIX) and (record := _read(store.path("leases", name))) is not None:
+            yield record
 
 
-def find_place(store: Store, path: str, namespace: int = 0) -> Place | None:
+def find_mount_record(store: Store, path: str, namespace: int = 0) -> MountRecord | None:
     """The place at a path."""
     return _read(_record_path(store, path, namespace))
 
 
-def _read(path: str) -> Place | None:
+def _read(path: str) -> MountRecord | None:
     """What a record says; None if it says nothing that can be used."""
     try:
         with open(path, encoding="utf-8") as file:
-            place = read_fields(Place, json.load(file))
-        int((place.home or "0").split()[0])
+            record = read_fields(MountRecord, json.load(file))
+        int((record.home or "0").split()[0])
     except (OSError, ValueError, IndexError):
         return None
-    return place if place.environment and os.path.isabs(place.path) else None
+    return record if record.environment and os.path.isabs(record.path) else None
 
 
-def remember_place(store: Store, place: Place) -> None:
+def write_mount_record(store: Store, record: MountRecord) -> None:
     """Remember a place as it is now."""
-    mount = "" if place.namespace else identify(place.path)
-    write_record(_record_path(store, place.path, place.namespace), asdict(replace(place, home=here(), mount=mount)))
+    mount = "" if record.namespace else identify(record.path)
+    write_record(_record_path(store, record.path, record.namespace), asdict(replace(record, home=here(), mount=mount)))
 
 
 def _record_path(store: Store, path: str, namespace: int) -> str:
@@ -118,54 +118,54 @@ def _record_path(store: Store, path: str, namespace: int) -> str:
     return store.path("leases", digest_bytes(os.fsencode(name))[:16] + _SUFFIX)
 
 
-def forget_place(store: Store, place: Place) -> None:
+def forget_mount(store: Store, record: MountRecord) -> None:
     """Remember a place no longer."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_record_path(store, place.path, place.namespace))
+        os.unlink(_record_path(store, record.path, record.namespace))
 
 
-def follow_places(store: Store) -> None:
+def follow_mounts(store: Store) -> None:
     """Remember places by the paths that they have now: somebody may have renamed a directory above one (rename(2) moves the mount along).
 
     Two may have changed places. The places need not be locked.
     """
     if not any(_iter_doubtful(store)):
         return
-    with locked_places(store):
-        doubtful = {place.mount: place for place in _iter_doubtful(store)}
+    with locked_mounts(store):
+        doubtful = {record.mount: record for record in _iter_doubtful(store)}
         found = {identify(path): path for path in {mount.path for mount in iter_mounts() if is_ours(mount)}}
-        moved = {found[mount]: place for mount, place in doubtful.items() if mount in found}
-        for path, place in moved.items():
-            remember_place(store, replace(place, path=path))
-        for place in moved.values():
-            if place.path not in moved:
-                forget_place(store, place)
+        moved = {found[mount]: record for mount, record in doubtful.items() if mount in found}
+        for path, record in moved.items():
+            write_mount_record(store, replace(record, path=path))
+        for record in moved.values():
+            if record.path not in moved:
+                forget_mount(store, record)
 
 
-def _iter_doubtful(store: Store) -> Iterator[Place]:
+def _iter_doubtful(store: Store) -> Iterator[MountRecord]:
     """The places at whose path is not the mount that was made there. If it is ours, a command may have been killed in a change."""
     at_home = here()
-    for place in iter_places(store):
-        if place.mount and not place.namespace and place.home == at_home and identify(place.path) != place.mount:
-            yield place
+    for record in iter_mount_records(store):
+        if record.mount and not record.namespace and record.home == at_home and identify(record.path) != record.mount:
+            yield record
 
 
-def forget_gone_places(store: Store) -> None:
+def forget_gone_mounts(store: Store) -> None:
     """Forget places that somebody unmounted by other means, and those in mount namespaces that are gone."""
-    for place in list(iter_gone_places(store)):
-        forget_place(store, place)
+    for record in list(iter_gone_mounts(store)):
+        forget_mount(store, record)
 
 
-def iter_gone_places(store: Store) -> Iterator[Place]:
+def iter_gone_mounts(store: Store) -> Iterator[MountRecord]:
     """The places that are no mounts any more. Of one that was made where we can't look nothing is known, unless that is gone."""
     at_home = here()
     mounted = {mount.path for mount in iter_mounts() if is_ours(mount)}
-    for place in list(iter_places(store)):
-        if place.namespace:
-            is_gone = not ((found := place.locate()) and is_ours_in(found.pid, place.path))
-        elif place.home == at_home:
-            is_gone = place.path not in mounted
+    for record in list(iter_mount_records(store)):
+        if record.namespace:
+            is_gone = not ((found := record.locate()) and is_ours_in(found.pid, record.path))
+        elif record.home == at_home:
+            is_gone = record.path not in mounted
         else:
-            is_gone = place.home != "" and find_process(int(place.home.split()[0]), 0) is None
+            is_gone = record.home != "" and find_process(int(record.home.split()[0]), 0) is None
         if is_gone:
-            yield place
+            yield record

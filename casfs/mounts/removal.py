@@ -13,7 +13,7 @@ from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
 from casfs.mounts.control import Request, ask_daemon, raise_problem
 from casfs.mounts.environment_overlays import OLD_METADATA, find_overlay
 from casfs.mounts.mounting import end_unused_overlays
-from casfs.mounts.mountpoints import find_host, iter_gone_places, iter_places, locked_places
+from casfs.mounts.mountpoints import find_host, iter_gone_mounts, iter_mount_records, locked_mounts
 from casfs.overlay.overlayfs import is_work_in_use
 from casfs.store.availability import iter_environments
 from casfs.store.environments import Environment
@@ -27,10 +27,10 @@ _PATIENCE_S, _AGAIN_S = 2.0, 0.05  # the kernel lets go of an overlay a moment a
 
 def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
     """(environment, where) of everything that shows one: mounts here and in other mount namespaces, and commands under `casfs run`."""
-    gone = set(iter_gone_places(store))
-    for place in iter_places(store):
-        if place not in gone:
-            yield place.environment, f"{place.path} (in process {place.pid})" if place.namespace else place.path
+    gone = set(iter_gone_mounts(store))
+    for record in iter_mount_records(store):
+        if record not in gone:
+            yield record.environment, f"{record.path} (in process {record.pid})" if record.namespace else record.path
     for lease in iter_leases(store):
         if lease.environment:
             yield lease.environment, lease.mountpoint
@@ -51,7 +51,7 @@ def remove_environment(environment: Environment) -> None:
     """Remove the environment: all of it or, if this is refused, nothing. Raises EnvironmentRefused."""
     store = environment.store
     doomed = store.path("tmp", os.urandom(8).hex())
-    with locked_places(store):
+    with locked_mounts(store):
         refuse_shown(environment)
         if os.geteuid() == 0:
             end_unused_overlays(store)
@@ -91,7 +91,7 @@ def _count_overlays(environment: Environment) -> int:
 @contextlib.contextmanager
 def holding_seen(store: Store) -> Iterator[set[str]]:
     """Names of the environments that somebody sees, or may see still. Within the block no mount is made."""
-    with locked_places(store):
+    with locked_mounts(store):
         yield _find_seen(store)
 
 
@@ -121,7 +121,7 @@ def remove_old_layers(store: Store, *, is_dry: bool) -> int:
     """Remove the directories that an earlier casfs mounted, unless some overlay has them still. Bytes that it frees."""
     if os.geteuid() != 0 or not os.path.isdir(store.path("twins")):
         return 0
-    with locked_places(store):
+    with locked_mounts(store):
         if any(_has_unknown_overlay(environment) for environment in iter_environments(store)):
             return 0
         remover = Remover(store.root, is_dry=is_dry)

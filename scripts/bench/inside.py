@@ -17,8 +17,8 @@ from pathlib import Path
 
 from casfs.changes.changes import roll_back
 from casfs.mounts.control import Request, ask_daemon
-from casfs.mounts.mounting import end_unused_overlays, make_place, move_places
-from casfs.mounts.mountpoints import Place, find_host, forget_place, locked_places
+from casfs.mounts.mounting import end_unused_overlays, make_mount, move_mounts
+from casfs.mounts.mountpoints import MountRecord, find_host, forget_mount, locked_mounts
 from casfs.mounts.overlay_layers import force_way
 from casfs.overlay import kernel
 from casfs.overlay.images import require_image
@@ -61,23 +61,23 @@ def main(root: str, name: str, folder: str, cycles: str) -> None:
 
 
 def _take_places(clock: Clock, store: Store, host: Lease, environment: Environment, folder: str) -> None:
-    first = Place(_directory(folder, "first"), environment.name, 0, 0, "", "")
+    first = MountRecord(_directory(folder, "first"), environment.name, 0, 0, "", "")
     second = replace(first, path=_directory(folder, "second"))
-    with locked_places(store), clock.step("mount"):
-        make_place(store, lambda: host, first)
-    with locked_places(store), clock.step("mount at a second place"):
-        make_place(store, lambda: host, second)
-    with locked_places(store):
+    with locked_mounts(store), clock.step("mount"):
+        make_mount(store, lambda: host, first)
+    with locked_mounts(store), clock.step("mount at a second place"):
+        make_mount(store, lambda: host, second)
+    with locked_mounts(store):
         unmount(second.path)
-        forget_place(store, second)
+        forget_mount(store, second)
     roll_back(environment, None)
-    with locked_places(store), clock.step("swap"):
-        failed = move_places(store, lambda: host, environment.name)
+    with locked_mounts(store), clock.step("swap"):
+        failed = move_mounts(store, lambda: host, environment.name)
     if failed:
         sys.exit(f"{first.path}: {failed[0][1]}")
-    with locked_places(store), clock.step("umount"):
+    with locked_mounts(store), clock.step("umount"):
         unmount(first.path)
-        forget_place(store, first)
+        forget_mount(store, first)
         end_unused_overlays(store)
 
 
@@ -102,7 +102,7 @@ def _find_layers(store: Store, host: Lease, environment: Environment, folder: st
     """What makes a detached overlay of the current generation."""
     generation, upper, numbers = environment.require(), _directory(folder, "upper"), iter(range(1000))
     if is_image:
-        with locked_places(store):
+        with locked_mounts(store):
             _, lower = require_image(store, ImageSpec(generation))
     else:
         lower = f"{host.mountpoint}/{ask_daemon(store, host, Request('show', environment.name, 0, 0, generation.number)).slot}"

@@ -48,10 +48,10 @@ SWAP_STEPS: list[Step] = [
     ("casfs.mounts.mounting", "require_overlay", 1),
     ("casfs.mounts.mounting", "attach", 1),
     ("casfs.mounts.mounting", "detach", 1),
-    ("casfs.mounts.mounting", "remember_place", 1),
+    ("casfs.mounts.mounting", "write_mount_record", 1),
     ("casfs.mounts.mounting", "attach", 2),
     ("casfs.mounts.mounting", "detach", 2),
-    ("casfs.mounts.mounting", "remember_place", 2),
+    ("casfs.mounts.mounting", "write_mount_record", 2),
     ("casfs.mounts.control", "switch_generation", 1),
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.mounts.mountpoints import locked_places
+from casfs.mounts.mountpoints import locked_mounts
 from casfs.mounts.removal import _is_used, remove_environment
 from casfs.overlay import kernel
 from casfs.store.environments import Environment
@@ -61,7 +61,7 @@ def waiting(casfs: Casfs) -> Waiting:
 
 @contextlib.contextmanager
 def held(casfs: Casfs) -> Iterator[None]:
-    with locked_places(open_store(casfs.store)):
+    with locked_mounts(open_store(casfs.store)):
         yield
 
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casfs.mounts.mountpoints import (
-    Place,
+    MountRecord,
     find_host,
-    find_place,
-    forget_gone_places,
-    forget_place,
-    iter_places,
-    locked_places,
-    remember_place,
+    find_mount_record,
+    forget_gone_mounts,
+    forget_mount,
+    iter_mount_records,
+    locked_mounts,
+    write_mount_record,
 )
 from casfs.store.leases import new_lease, take_lease
 from casfs.store.store import Store, open_store
@@ -33,39 +33,39 @@ def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "store", create=True)
 
 
-def place_at(path: str, environment: str = "default", namespace: int = 0) -> Place:
-    return Place(path, environment, 7, 8, "a1b2c3", STARTED, namespace, 4321 if namespace else 0)
+def place_at(path: str, environment: str = "default", namespace: int = 0) -> MountRecord:
+    return MountRecord(path, environment, 7, 8, "a1b2c3", STARTED, namespace, 4321 if namespace else 0)
 
 
-def remember(store: Store, *made: Place) -> None:
-    """As `make_place` does when the mount is there."""
-    for place in made:
-        remember_place(store, place)
+def remember(store: Store, *made: MountRecord) -> None:
+    """As `make_mount` does when the mount is there."""
+    for record in made:
+        write_mount_record(store, record)
 
 
-def told(place: Place | None) -> Place | None:
+def told(record: MountRecord | None) -> MountRecord | None:
     """All that whoever made a place said of it."""
-    return replace(place, home="", mount="") if place else None
+    return replace(record, home="", mount="") if record else None
 
 
-def all_told(store: Store) -> set[Place | None]:
-    found = [told(place) for place in iter_places(store)]
+def all_told(store: Store) -> set[MountRecord | None]:
+    found = [told(record) for record in iter_mount_records(store)]
     assert len(set(found)) == len(found)
     return set(found)
 
 
 def test_store_without_places_has_none(store: Store):
-    assert list(iter_places(store)) == []
-    assert find_place(store, "/srv/venv") is None
+    assert list(iter_mount_records(store)) == []
+    assert find_mount_record(store, "/srv/venv") is None
 
 
 def test_place_is_found_as_it_was_remembered(store: Store):
     one, two = place_at("/srv/one"), place_at("/srv/two", "other")
     remember(store, one, two)
     again = open_store(Path(store.root))
-    assert told(find_place(again, "/srv/one")) == told(one)
-    assert told(find_place(again, "/srv/two")) == told(two)
-    assert find_place(again, "/srv") is None
+    assert told(find_mount_record(again, "/srv/one")) == told(one)
+    assert told(find_mount_record(again, "/srv/two")) == told(two)
+    assert find_mount_record(again, "/srv") is None
     assert all_told(again) == {told(one), told(two)}
 
 
@@ -77,21 +77,21 @@ def test_path_is_remembered_once_and_the_last_time_counts(store: Store):
 def test_path_in_another_namespace_is_another_place(store: Store):
     here, there, elsewhere = (place_at("/srv/one", name, number) for name, number in (("a", 0), ("b", 4026531840), ("c", 4026531841)))
     remember(store, here, there, elsewhere)
-    assert [told(find_place(store, "/srv/one", one.namespace)) for one in (here, there, elsewhere)] == [
+    assert [told(find_mount_record(store, "/srv/one", one.namespace)) for one in (here, there, elsewhere)] == [
         *map(told, (here, there, elsewhere))
     ]
-    forget_place(store, there)
-    assert find_place(store, "/srv/one", there.namespace) is None
+    forget_mount(store, there)
+    assert find_mount_record(store, "/srv/one", there.namespace) is None
     assert all_told(store) == {told(here), told(elsewhere)}
 
 
 def test_forgotten_place_leaves_nothing_and_the_others_stay(store: Store):
     one, two = place_at("/srv/one"), place_at("/srv/two")
     remember(store, one, two)
-    forget_place(store, one)
-    forget_place(store, one)
+    forget_mount(store, one)
+    forget_mount(store, one)
     assert all_told(store) == {told(two)}
-    forget_place(store, two)
+    forget_mount(store, two)
     assert os.listdir(store.path("leases")) == []
 
 
@@ -111,8 +111,8 @@ def test_forgotten_place_leaves_nothing_and_the_others_stay(store: Store):
 )
 def test_any_path_can_be_remembered(store: Store, path: str):
     remember(store, place_at(path))
-    assert told(find_place(store, path)) == told(place_at(path))
-    forget_place(store, place_at(path))
+    assert told(find_mount_record(store, path)) == told(place_at(path))
+    forget_mount(store, place_at(path))
     assert os.listdir(store.path("leases")) == []
 
 
@@ -125,10 +125,10 @@ def test_places_are_told_apart_by_path_and_namespace(tmp_path_factory: pytest.Te
     store = open_store(tmp_path_factory.mktemp("places") / "store", create=True)
     made = [place_at(path, namespace=number) for path in paths for number in namespaces]
     remember(store, *made)
-    assert all_told(store) == {told(place) for place in made}
-    for place in made:
-        forget_place(store, place)
-    assert list(iter_places(store)) == []
+    assert all_told(store) == {told(record) for record in made}
+    for record in made:
+        forget_mount(store, record)
+    assert list(iter_mount_records(store)) == []
 
 
 JUNK = {
@@ -148,7 +148,7 @@ def test_file_that_says_nothing_hides_no_place(store: Store, content: bytes):
     for name in ("0000000000000000.place", "ffffffffffffffff.place"):
         Path(store.path("leases", name)).write_bytes(content)
     assert all_told(store) == {told(place_at("/srv/one")), told(place_at("/srv/two"))}
-    assert told(find_place(store, "/srv/two")) == told(place_at("/srv/two"))
+    assert told(find_mount_record(store, "/srv/two")) == told(place_at("/srv/two"))
 
 
 def test_what_is_no_record_is_no_place(store: Store):
@@ -187,7 +187,7 @@ def test_reader_sees_whole_records_while_others_write(store: Store):
     def write() -> None:
         for _ in range(300):
             remember(store, comes)
-            forget_place(store, comes)
+            forget_mount(store, comes)
         is_over.set()
 
     writer = threading.Thread(target=write)
@@ -202,7 +202,7 @@ def test_place_in_a_namespace_that_is_gone_is_forgotten(store: Store):
     gone = place_at("/srv/one", namespace=1)  # a namespace's number is an inode number far above
     remember(store, gone)
     assert gone.locate() is None
-    forget_gone_places(store)
+    forget_gone_mounts(store)
     assert os.listdir(store.path("leases")) == []
 
 
@@ -212,11 +212,11 @@ def test_who_changes_places_waits_for_whoever_does(store: Store):
 
     def second() -> None:
         waits.set()
-        with locked_places(store):
+        with locked_mounts(store):
             order.append("second")
 
     other = threading.Thread(target=second)
-    with locked_places(store):
+    with locked_mounts(store):
         other.start()
         assert waits.wait(60)
         remember(store, place_at("/srv/one"))
@@ -226,10 +226,10 @@ def test_who_changes_places_waits_for_whoever_does(store: Store):
 
 
 def test_right_to_change_places_ends_with_an_error(store: Store):
-    with pytest.raises(ZeroDivisionError), locked_places(store):
+    with pytest.raises(ZeroDivisionError), locked_mounts(store):
         raise ZeroDivisionError
-    with locked_places(store):
-        assert list(iter_places(store)) == []
+    with locked_mounts(store):
+        assert list(iter_mount_records(store)) == []
 
 
 def test_host_is_whoever_shows_no_single_environment(store: Store):

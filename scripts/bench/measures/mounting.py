@@ -32,9 +32,9 @@ _WHAT = {
 }
 
 _STEPS = {
-    "mount": "placing.make_place of an environment that is mounted nowhere; its image is written",
+    "mount": "placing.make_mount of an environment that is mounted nowhere; its image is written",
     "mount at a second place": "the same where it is mounted already: one more mount of its overlay",
-    "swap": "placing.move_places to another generation, which is written before",
+    "swap": "placing.move_mounts to another generation, which is written before",
     "umount": "unmounting, and placing.end_unused_overlays",
     "mount, the kernel's part": "make_overlay and attach_mount; the image is mounted",
     "swap, the kernel's part": "the same beneath the old one (MOVE_MOUNT_BENEATH), which is then detached",
