@@ -14,7 +14,7 @@ import os
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, note, warn
 from casfs.errors import CasfsError
-from casfs.store.availability import require_present
+from casfs.store.availability import require_available
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_dead_leases, lease_path, remove_dead_lease, sweep_leases
 from casfs.store.pending_changes import find_unfinished
@@ -123,7 +123,7 @@ def _serve_again(store: Store, lease: Lease, ready_fd: int) -> None:
 
     use_shared_pools(store)
     environment = Environment(store, lease.environment)
-    require_present(environment, environment.require())
+    require_available(environment, environment.require())
     serve_here(store, environment.name, lease.mountpoint, ready_fd)
 
 

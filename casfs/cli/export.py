@@ -15,7 +15,7 @@ from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels
 from casfs.cli.uppers import note_what_is_missing
 from casfs.errors import EnvironmentRefused
-from casfs.store.availability import require_present
+from casfs.store.availability import require_available
 from casfs.store.following import resolve_path
 from casfs.store.shared import relying
 
@@ -26,7 +26,7 @@ def run_export(arguments: argparse.Namespace) -> None:
     store, target = environment.store, arguments.tar or resolve_path(arguments.directory)
     with relying(store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
         generation = environment.require()
-        require_present(environment, generation)
+        require_available(environment, generation)
 
         def show(size: int, total: int) -> None:
             progress(target, size, total)

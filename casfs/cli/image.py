@@ -8,7 +8,7 @@ import os
 from casfs.cli.context import open_context
 from casfs.cli.export import writing_file
 from casfs.cli.output import format_size, note
-from casfs.store.availability import require_present
+from casfs.store.availability import require_available
 from casfs.store.shared import relying
 from casfs.venv.image.composefs import add_composefs_header
 from casfs.venv.image.erofs import TRUSTED
@@ -20,7 +20,7 @@ def run_image(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments)
     with relying(environment.store), writing_file(arguments.output) as file:
         generation = environment.require()
-        require_present(environment, generation)
+        require_available(environment, generation)
         pieces = build_image(environment.store, ImageSpec(generation, TRUSTED) if arguments.composefs else ImageSpec(generation))
         if arguments.composefs:
             pieces = add_composefs_header(pieces)

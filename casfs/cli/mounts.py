@@ -32,7 +32,7 @@ from casfs.mounts.mountpoints import (
     locked_mounts,
 )
 from casfs.overlay.mountinfo import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
-from casfs.store.availability import iter_environments, require_present
+from casfs.store.availability import iter_environments, require_available
 from casfs.store.environments import Environment
 from casfs.store.following import resolve_path
 from casfs.store.leases import iter_leases
@@ -131,7 +131,7 @@ def require_generation(environment: Environment, python: str | None, with_pip: b
     if (current := environment.current()) is not None:
         if python is not None:
             choose_interpreter(environment, python)
-        require_present(environment, current)
+        require_available(environment, current)
         warn_of_dead_interpreter(environment, current)
     else:
         from casfs.changes.changes import create_environment

@@ -14,7 +14,7 @@ from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
 from casfs.mounts.run_mounts import RunMount, enter_namespace, plan_showing, show_scene
-from casfs.store.availability import require_present
+from casfs.store.availability import require_available
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, forget_lease, is_lease_held, new_lease_id, take_lease
 from casfs.store.run_leases import clear_private_mount, private_lease
@@ -97,7 +97,7 @@ def _require_generation(environment: Environment, python: str | None) -> int:
         from casfs.changes.changes import create_environment
 
         current = create_environment(environment, interpreter)
-    require_present(environment, current)
+    require_available(environment, current)
     warn_of_dead_interpreter(environment, current)
     return current.number
 

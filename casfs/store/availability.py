@@ -17,7 +17,7 @@ WAY_OUT = "`casfs pool add` of the store that had them brings them back, and so 
 _MOST_NAMED = 3
 
 
-def require_present(environment: Environment, generation: Generation) -> None:
+def require_available(environment: Environment, generation: Generation) -> None:
     """Raises EnvironmentRefused if a whole distribution, or what every environment has, is in no pool any more.
 
     This costs one system call for each manifest: a single blob that is gone is an error only for whoever reads it.
