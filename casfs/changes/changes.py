@@ -18,7 +18,7 @@ from casfs.store.ingest import INSTALLING, Ingested, KnownWheel, MadeFiles, Prog
 from casfs.store.installations import Remembered, Wanted, find_installation, remember
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.runtime_files import now_utc
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.upper.differences import Conflict, iter_conflicts
@@ -77,7 +77,7 @@ Check = Callable[[str, Description], None]
 
 def create_environment(environment: Environment, interpreter: Interpreter) -> Generation:
     """The environment's current generation; an empty one is published if it has none."""
-    with relying(environment.store), environment.locked():
+    with shared_store_lock(environment.store), environment.locked():
         if (current := environment.current()) is not None:
             return current
         generation = next_generation(environment, first_generation(environment, interpreter), "create", ())
@@ -91,7 +91,7 @@ def set_interpreter(environment: Environment, interpreter: Interpreter, *, with_
     `with_pip` says whether something stands in for a pip of its own; None leaves that as it is. Raises EnvironmentRefused.
     """
     environment.require()  # an environment that does not exist gets no lock, and so no directory
-    with relying(environment.store), environment.locked():
+    with shared_store_lock(environment.store), environment.locked():
         before = environment.require()
         _refuse_misfit(environment, before, interpreter)
         base = first_generation(environment, interpreter, with_pip=has_stand_in(before) if with_pip is None else with_pip)

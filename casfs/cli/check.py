@@ -17,7 +17,7 @@ from casfs.store.availability import WAY_OUT, find_absent, iter_environments
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
 from casfs.store.fsck.repair import Repaired, repair
-from casfs.store.shared import relying, use_shared_pools
+from casfs.store.shared import shared_store_lock, use_shared_pools
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode
 
@@ -70,7 +70,7 @@ def _holding_still(store: Store) -> Iterator[None]:
     """Nothing is collected meanwhile; the rest goes on."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it is among what the check finds
-            stack.enter_context(relying(store))
+            stack.enter_context(shared_store_lock(store))
         yield
 
 

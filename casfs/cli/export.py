@@ -17,14 +17,14 @@ from casfs.cli.uppers import note_what_is_missing
 from casfs.errors import EnvironmentRefused
 from casfs.store.availability import require_available
 from casfs.store.following import resolve_path
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 
 
 def run_export(arguments: argparse.Namespace) -> None:
     """casfs export"""
     environment = open_context(arguments)
     store, target = environment.store, arguments.tar or resolve_path(arguments.directory)
-    with relying(store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
+    with shared_store_lock(store), progress_of_wheels() as progress:  # its generation may be replaced meanwhile, but not collected
         generation = environment.require()
         require_available(environment, generation)
 

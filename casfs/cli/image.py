@@ -9,7 +9,7 @@ from casfs.cli.context import open_context
 from casfs.cli.export import writing_file
 from casfs.cli.output import format_size, note
 from casfs.store.availability import require_available
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.venv.image.composefs import add_composefs_header
 from casfs.venv.image.erofs import TRUSTED
 from casfs.venv.image.image import ImageSpec, build_image
@@ -18,7 +18,7 @@ from casfs.venv.image.image import ImageSpec, build_image
 def run_image(arguments: argparse.Namespace) -> None:
     """casfs image"""
     environment = open_context(arguments)
-    with relying(environment.store), writing_file(arguments.output) as file:
+    with shared_store_lock(environment.store), writing_file(arguments.output) as file:
         generation = environment.require()
         require_available(environment, generation)
         pieces = build_image(environment.store, ImageSpec(generation, TRUSTED) if arguments.composefs else ImageSpec(generation))

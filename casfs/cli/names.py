@@ -35,7 +35,7 @@ from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import read_manifest
 from casfs.store.pending_changes import changing
 from casfs.store.quarantine import read_losses
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
 from casfs.venv.origins import parse_archive
 
@@ -230,7 +230,7 @@ def obtaining(
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so its content can't be checked")
-    with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
+    with shared_store_lock(store), keeping_downloads(store, directory):  # what the pool knows stays known
         wheels_to_add = obtain_shown(store, interpreter, setup, wanted, directory, bytecode=bytecode)
         files = [one for one in wheels_to_add if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}

@@ -10,7 +10,7 @@ from casfs.cli.context import store_directory
 from casfs.cli.output import note, say, say_json
 from casfs.errors import StoreRefused
 from casfs.store.availability import WAY_OUT, find_reliant
-from casfs.store.shared import add_shared_pool, nothing_relying, read_config, remove_shared_pool
+from casfs.store.shared import add_shared_pool, exclusive_store_lock, read_config, remove_shared_pool
 from casfs.store.store import Store, open_store
 
 
@@ -25,7 +25,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     """casfs pool remove"""
     store = open_store(store_directory(arguments))
     pool = os.path.abspath(arguments.directory)
-    with nothing_relying(store):
+    with exclusive_store_lock(store):
         reliant = _find_reliant(store, pool)
         if reliant and not arguments.force:
             raise StoreRefused(

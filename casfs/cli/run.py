@@ -19,7 +19,7 @@ from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, forget_lease, is_lease_held, new_lease_id, take_lease
 from casfs.store.run_leases import clear_private_mount, private_lease
 from casfs.store.runtime_files import now_utc
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 
@@ -41,7 +41,7 @@ def run_run(arguments: argparse.Namespace) -> int:
     try:
         os.mkdir(lease.lease.mountpoint, 0o700)
         shown = Environment(environment.store, lease.lease.environment)
-        with relying(environment.store):
+        with shared_store_lock(environment.store):
             if names or wheels:
                 _fill(shown, environment, wheels, arguments)
         foreground = _start(shown, lease, command, arguments.umask)
@@ -82,7 +82,7 @@ def _take_lease(environment: Environment, wheels: Sequence[str], python: str | N
     started = now_utc()
     if wheels:
         return take_lease(environment.store, private_lease(lease_id, directory, started))
-    with relying(environment.store):
+    with shared_store_lock(environment.store):
         generation = _require_generation(environment, python)
         return take_lease(environment.store, private_lease(lease_id, directory, started, environment.name, generation))
 

@@ -29,7 +29,7 @@ from casfs.resolve.access import hide_logins
 from casfs.resolve.resolve import ResolveRequest, compare, compile_requirements, verify
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.kept import keeping_downloads
-from casfs.store.shared import relying, use_shared_pools
+from casfs.store.shared import shared_store_lock, use_shared_pools
 from casfs.store.store import Store, open_store
 
 _Item = TypeVar("_Item")
@@ -50,7 +50,7 @@ def run_warm(arguments: argparse.Namespace) -> int:
     interpreters = [know_interpreter(store, find_python(store, one)) for one in arguments.python or [None]]
     failed = 0
     for interpreter in {one.executable: one for one in interpreters}.values():
-        with relying(store):
+        with shared_store_lock(store):
             with store.batch() as scratch:
                 asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
                 warmth = _Warmth(store, setup, interpreter, requirements, asked, arguments.jobs, scratch.directory)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from casfs.store.runtime_files import is_file_locked
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store, open_new_lease
 
 _PREFIX = "change-"
@@ -20,7 +20,7 @@ _PREFIX = "change-"
 @contextlib.contextmanager
 def changing(store: Store) -> Iterator[None]:
     """A change of what mounts show, from before it is published until every mount shows it. No shared pool is taken away meanwhile."""
-    with relying(store), _marked(store):
+    with shared_store_lock(store), _marked(store):
         yield
 
 

@@ -130,7 +130,7 @@ def remove_shared_pool(store: Store, pool: str) -> None:
 
 
 @contextlib.contextmanager
-def relying(store: Store) -> Iterator[None]:
+def shared_store_lock(store: Store) -> Iterator[None]:
     """The store has the shared pools of its config behind it, and none of them is taken out meanwhile. Raises StoreRefused as they may.
 
     Within such a block of this process another one waits for nobody: who waits for the first to end would never see it.
@@ -179,7 +179,7 @@ def follow_config(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def nothing_relying(store: Store) -> Iterator[None]:
+def exclusive_store_lock(store: Store) -> Iterator[None]:
     """No change is under way. Waits for those that are; new ones wait for a while, so that those that are come to an end."""
     with contextlib.ExitStack() as stack:
         _wait_for_changes(store, stack)

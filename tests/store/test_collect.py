@@ -18,7 +18,7 @@ from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.gc.needed import iter_shards
 from casfs.store.generations import Distribution
 from casfs.store.numbers import read_number
-from casfs.store.shared import add_shared_pool, relying, use_shared_pools
+from casfs.store.shared import add_shared_pool, shared_store_lock, use_shared_pools
 from casfs.store.store import Store, open_store
 from tests.make_wheels import make_wheel
 from tests.store.collecting import nobody_seeing, telling
@@ -221,7 +221,7 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
             collect(store, EVERYTHING, nobody_seeing)
 
     thread = threading.Thread(target=collect_all, daemon=True)
-    with relying(store):
+    with shared_store_lock(store):
         thread.start()
         assert waiting.wait(60)
         publish_generation(Environment(store, "work"), make_distribution(store, {"demo.py": b"nobody's yet"}))
@@ -241,7 +241,7 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
 
     def publish() -> None:
         assert begun.wait(60)
-        with relying(store):
+        with shared_store_lock(store):
             publish_generation(Environment(store, "work"), make_distribution(store, contents))
 
     thread = threading.Thread(target=publish, daemon=True)

@@ -18,7 +18,7 @@ from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.gc.needed import iter_shards
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.publish import Batch
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
 from tests.make_wheels import MadeWheel, make_wheel
 from tests.store.collecting import collect_all, nobody_seeing
@@ -83,7 +83,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
 
 def upgrade(store: Store, place: Path, wheel: MadeWheel) -> None:
     """What `casfs add` does."""
-    with relying(store):
+    with shared_store_lock(store):
         [one] = ingest(store, place, wheel)
         publish_generation(Environment(store, "work"), install(store, one))
 

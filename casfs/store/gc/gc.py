@@ -29,7 +29,7 @@ from casfs.store.gc.removing import Remover
 from casfs.store.installations import INSTALLED_SUFFIX, read_remembered
 from casfs.store.kept import list_kept
 from casfs.store.publish import naming, sync_file_system
-from casfs.store.shared import follow_config, nothing_relying
+from casfs.store.shared import exclusive_store_lock, follow_config
 from casfs.store.store import Store
 
 _TURN_S = 0.5
@@ -145,7 +145,7 @@ class _Collection:
 
     @contextlib.contextmanager
     def _nobody_changing(self) -> Iterator[None]:
-        with nothing_relying(self._store):
+        with exclusive_store_lock(self._store):
             follow_config(self._store)
             yield
 
