@@ -15,7 +15,7 @@ from casfs.changes.atomic_directory import Staging, atomic_directory, require_fr
 from casfs.changes.reflink import clone_file
 from casfs.digest import digest_file
 from casfs.errors import EnvironmentRefused, StoreDamaged
-from casfs.store.blob_stamps import BlobStamps, read_blob_stamps
+from casfs.store.blob_stamps import BlobStatCache, read_blob_stat_cache
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.store import Store
@@ -72,7 +72,7 @@ class _Export:
         self._tree = Tree(generation)
         self._reader = LayerReader(store)
         self._progress = progress
-        self._stamps: dict[int, Sequence[BlobStamps]] = {}  # of layers
+        self._stamps: dict[int, Sequence[BlobStatCache]] = {}  # of layers
         self._done = Exported()
 
     def run(self, staging: Staging) -> Exported:
@@ -131,7 +131,7 @@ class _Export:
         """Whether the file behind a descriptor is what it was when its bytes were last known to be right."""
         if (known := self._stamps.get(entry.layer)) is None:
             manifest = self._tree.layers[entry.layer].layer.manifest
-            found = (read_blob_stamps(root, manifest) for root in (self._store.root, *self._store.shared))
+            found = (read_blob_stat_cache(root, manifest) for root in (self._store.root, *self._store.shared))
             known = self._stamps[entry.layer] = [one for one in found if one is not None]
         facts = tuple(file_facts(source))
         return any(stamps.facts(entry.row) == facts for stamps in known)

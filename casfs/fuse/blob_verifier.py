@@ -11,7 +11,7 @@ import os
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.fuse.unread import NeedsRead
-from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.blob_stamps import BlobStatCache, Facts, blob_facts, hash_blob, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.numbers import read_number
 from casfs.store.quarantine import note_failed_read
 from casfs.store.store import Store
@@ -86,7 +86,7 @@ class BlobVerifier:
 class _Known:
     """What is known of one manifest's blobs: our own stamps, and those of the shared stores behind ours."""
 
-    def __init__(self, manifest: Digest, own: BlobStamps, shared: list[BlobStamps]) -> None:
+    def __init__(self, manifest: Digest, own: BlobStatCache, shared: list[BlobStatCache]) -> None:
         self._manifest = manifest
         self.stamps = [own, *shared]
         self.refused: dict[int, Facts | None] = {}  # files that were hashed and found wrong
@@ -102,13 +102,13 @@ class _Known:
     def write(self, store: Store) -> None:
         """Keep what was learnt."""
         if self._unwritten:
-            write_blob_stamps(store, self._manifest, self.stamps[0])
+            write_blob_stat_cache(store, self._manifest, self.stamps[0])
             self._unwritten = 0
 
 
 def _read_known(store: Store, number: int) -> _Known:
     if (record := read_number(store, number)) is None:
         raise StoreDamaged(store.root, f"nothing has the number {number:06x}")
-    own = read_blob_stamps(store.root, record.manifest) or new_stamps()
-    shared = [stamps for root in store.shared if (stamps := read_blob_stamps(root, record.manifest))]
+    own = read_blob_stat_cache(store.root, record.manifest) or new_stamps()
+    shared = [stamps for root in store.shared if (stamps := read_blob_stat_cache(root, record.manifest))]
     return _Known(record.manifest, own, shared)

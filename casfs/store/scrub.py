@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue
-from casfs.store.blob_stamps import blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.blob_stamps import blob_facts, hash_blob, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.manifests import read_manifest
 from casfs.store.quarantine import note_missing_blob, set_aside_blob, withdraw_wheels
 from casfs.store.runtime_files import now_utc, write_record
@@ -66,7 +66,7 @@ class Scrub:
     def compare(self, manifest: Digest) -> Iterator[int]:
         """Look at the blobs of a manifest, and hash those that are not what their stamps say."""
         content, own = read_manifest(self._store, manifest), self._store.pool
-        stamps, is_changed = read_blob_stamps(self._store.root, manifest) or new_stamps(), False
+        stamps, is_changed = read_blob_stat_cache(self._store.root, manifest) or new_stamps(), False
         for row in range(len(content.names)):
             digest, size = content.digest(row), content.sizes[row]
             facts = blob_facts(path := own.path(digest))
@@ -83,7 +83,7 @@ class Scrub:
                     is_changed = True
                 yield size
         if is_changed:
-            write_blob_stamps(self._store, manifest, stamps)
+            write_blob_stat_cache(self._store, manifest, stamps)
 
     def read_pool(self) -> Iterator[int]:
         """Read the rest of the pool, from where the one before has left off."""

@@ -16,7 +16,7 @@ from casfs.changes.changes import create_environment, remove_distributions
 from casfs.changes.export import export_generation
 from casfs.digest import digest_bytes
 from casfs.errors import EnvironmentRefused
-from casfs.store.blob_stamps import read_blob_stamps
+from casfs.store.blob_stamps import read_blob_stat_cache
 from casfs.store.fsck.check import check_store
 from casfs.upper import written
 from casfs.upper.written import UpperDirectory
@@ -146,7 +146,7 @@ def test_a_wheel_that_is_known_is_shared(native: NativeWorkshop):
 def test_blobs_need_not_be_hashed_again_for_the_first_mount(native: NativeWorkshop):
     native.install("demo")
     [one] = native.adopt().after.distributions
-    assert read_blob_stamps(native.workshop.store.root, one.files.manifest) is not None
+    assert read_blob_stat_cache(native.workshop.store.root, one.files.manifest) is not None
 
 
 def test_what_was_exported_is_adopted_as_it_was(native: NativeWorkshop, tmp_path: Path):

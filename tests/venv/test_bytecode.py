@@ -18,7 +18,7 @@ from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.interpreters.interpreter import Interpreter, ask_interpreter
 from casfs.paths import SITE_PACKAGES
 from casfs.store import times
-from casfs.store.blob_stamps import UNKNOWN, read_blob_stamps
+from casfs.store.blob_stamps import UNKNOWN, read_blob_stat_cache
 from casfs.store.bytecode import Target, bytecode_path
 from casfs.store.environments import Environment
 from casfs.store.generations import parse_index
@@ -244,7 +244,7 @@ def test_known_bytecode_is_taken_without_compiling(workshop: Workshop, own_inter
 def test_blobs_that_are_known_to_be_right_stay_known(workshop: Workshop, own_interpreter: Interpreter):
     change, _ = add(workshop, own_interpreter, make_wheel(PACKAGE))
     manifest = files_of(workshop, change)
-    stamps = read_blob_stamps(workshop.store.root, change.after.distributions[0].files.manifest)
+    stamps = read_blob_stat_cache(workshop.store.root, change.after.distributions[0].files.manifest)
     assert stamps is not None
     assert UNKNOWN not in [stamps.facts(row) for row in range(len(manifest.names))]
 

@@ -26,7 +26,7 @@ from casfs.digest import Digest, checksum_bytes, digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.interpreters.interpreter import Interpreter
 from casfs.paths import SITE_PACKAGES, path_problem
-from casfs.store.blob_stamps import UNKNOWN, Facts, blob_facts, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.blob_stamps import UNKNOWN, Facts, blob_facts, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.bytecode import (
     NOT_COMPILED,
     Compiled,
@@ -249,13 +249,13 @@ class BytecodeMaker:
             return
         facts: dict[Digest, Facts | None] = {row.digest: blob_facts(self._store.pool.path(row.digest)) for row in self._rows.values()}
         for root in (self._store.root, *self._store.shared):
-            if stamps := read_blob_stamps(root, digest):
+            if stamps := read_blob_stat_cache(root, digest):
                 facts |= {manifest.digest(row): one for row in range(len(manifest.names)) if (one := stamps.facts(row)) != UNKNOWN}
         stamps = new_stamps()
         for row in range(len(compiled.names)):
             if found := facts.get(compiled.digest(row)):
                 stamps.remember(row, found)
-        write_blob_stamps(self._store, compiled_digest, stamps)
+        write_blob_stat_cache(self._store, compiled_digest, stamps)
 
 
 MakeBytecode = Callable[[Sequence[Stored]], Sequence[Stored]]
