@@ -9,10 +9,11 @@ from casfs.changes.absorbed import AbsorbOptions
 from casfs.changes.adopt import Adoption, adopt, refuse_full
 from casfs.changes.existing import find_base, read_existing, require_existing
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
-from casfs.cli.changes import say_change, show_in_mounts
+from casfs.cli.changes import say_change
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.cli.queries import size_of
+from casfs.mounts.refresh import refresh_after_change
 from casfs.store.following import resolve_path
 from casfs.store.pending_changes import changing
 from casfs.upper.written import UpperDirectory
@@ -32,7 +33,7 @@ def run_adopt(arguments: argparse.Namespace) -> None:
             maker = new_maker(environment.store, interpreter, progress)
             make = way_to_make(maker, is_compiled=not arguments.no_compile)
             done = adopt(environment, interpreter, existing, upper_directory, options, make_bytecode=make)
-            show_in_mounts(environment)
+            refresh_after_change(environment, warn)
     say_change(arguments, environment, done.before, done.after)
     _tell(done)
     note_bytecode(maker.made)

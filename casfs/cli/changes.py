@@ -21,16 +21,15 @@ from casfs.changes.changes import (
 from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.cli.showing import tell_daemons
 from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
 from casfs.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.mounts.refresh import refresh_after_change
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.pending_changes import changing
 from casfs.store.store import Store
-from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import Made
 from casfs.venv.bytecode.names import is_bytecode
 
@@ -55,7 +54,7 @@ def change_and_show(
     with changing(environment.store):
         with _naming_the_option():
             change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
-        show_in_mounts(environment)
+        refresh_after_change(environment, warn)
     changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
     coming = {one.about.project for one in change.ingested} - changed
     present = [one for one in change.after.distributions if one.project in coming] if only is None else []
@@ -198,28 +197,13 @@ def describe_new(ingested: Sequence[Ingested]) -> str:
     return "new to the pool: " + (f"{format_count(files, 'file')}, {format_size(size)}" if files else "nothing")
 
 
-def show_in_mounts(environment: Environment) -> None:
-    """Let the mounts show the current generation, and no bytecode of what went with the one before."""
-    tell_daemons(environment)
-    if (upper := current_upper(environment)) is None or upper.is_empty or os.geteuid() != 0:
-        return
-    from casfs.mounts.environment_overlays import find_overlay
-    from casfs.upper.stale_bytecode import find_stale_bytecode, remove_below, tidy_upper
-
-    if stale := find_stale_bytecode(environment):
-        if (overlay := find_overlay(environment.store, environment.name)) is not None:
-            remove_below(overlay.hidden_mount, stale)
-        else:
-            tidy_upper(environment)
-
-
 def run_remove(arguments: argparse.Namespace) -> None:
     """casfs remove"""
     environment = open_context(arguments)
     projects = [parse_project(name) for name in arguments.names]
     with changing(environment.store):
         change = remove_distributions(environment, projects)
-        show_in_mounts(environment)
+        refresh_after_change(environment, warn)
     say_change(arguments, environment, change.before, change.after)
     with contextlib.suppress(InterpreterRefused):  # one that is gone from the machine keeps nothing from being removed
         _warn_of_broken(environment, choose_interpreter(environment, None), change)
@@ -233,7 +217,7 @@ def run_compile(arguments: argparse.Namespace) -> None:
     with changing(environment.store), progress_of_wheels() as progress:
         maker = new_maker(environment.store, interpreter, progress, arguments.optimize)
         change = compile_distributions(environment, maker.make)
-        show_in_mounts(environment)
+        refresh_after_change(environment, warn)
     note_bytecode(maker.made)
     said = "every source that compiles has bytecode" if change.after is change.before else f"generation {change.after.number}: compile"
     note(said)
@@ -244,7 +228,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments)
     with changing(environment.store):
         change = roll_back(environment, arguments.generation)
-        show_in_mounts(environment)
+        refresh_after_change(environment, warn)
     say_change(arguments, environment, change.before, change.after)
     warn_of_dead_interpreter(environment, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from casfs.cli.context import store_directory
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.daemon.scrubber import refresh_mounts
 from casfs.errors import CasfsError
+from casfs.mounts.mounting import refresh_late_mounts
 from casfs.store.availability import WAY_OUT, find_absent, iter_environments
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
@@ -109,7 +109,7 @@ def _note_totals(totals: Totals) -> None:
 def _repair(store: Store, report: Report) -> Sequence[Repaired]:
     done = repair(store, report)
     if os.geteuid() == 0:
-        refresh_mounts(store, warn)
+        refresh_late_mounts(store, warn)
     return done
 
 

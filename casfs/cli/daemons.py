@@ -7,16 +7,16 @@ import contextlib
 import os
 import time
 
-from casfs.cli.comeback import remove_dead_daemons
 from casfs.cli.context import store_directory
-from casfs.cli.hosts import END_WAIT_S, required_host, revive, stop_daemon
-from casfs.cli.mounts import unmount_all
-from casfs.cli.output import note, say
-from casfs.cli.serving import log_to_file, mount_again, serve_here
+from casfs.cli.output import note, say, warn
+from casfs.daemon.control import Request, ask_daemon, raise_problem
+from casfs.daemon.start import Progress, log_to_file
 from casfs.errors import MountRefused
-from casfs.mounts.control import Request, ask_daemon, raise_problem
+from casfs.mounts.hosts import END_WAIT_S, required_host, revive, stop_daemon
 from casfs.mounts.mounting import end_unused_overlays, new_host_mountpoint
 from casfs.mounts.mountpoints import find_host, locked_mounts
+from casfs.mounts.recovery import remove_dead_daemons
+from casfs.mounts.umount import umount_all
 from casfs.store.leases import DEAD_LOG, Lease, iter_leases
 from casfs.store.scrub import set_scrub_rate
 from casfs.store.shared import use_shared_pools
@@ -36,13 +36,30 @@ def run_start(arguments: argparse.Namespace) -> None:
     if arguments.foreground:
         if arguments.ready_fd is None and (host := find_host(store)) is not None:
             raise MountRefused(store.root, f"is served already, by process {host.pid}")
-        serve_here(store, "", new_host_mountpoint(store), arguments.ready_fd, arguments.after)
+        _serve_in_foreground(store, arguments)
         return
-    with locked_mounts(store), required_host(store, arguments.after) as host:
+    with locked_mounts(store), required_host(store, warn, arguments.after) as host:
         remove_dead_daemons(store)
-        revive(store, host)  # a host that was started in the foreground does not do so by itself
+        revive(store, host, warn)  # a host that was started in the foreground does not do so by itself
         end_unused_overlays(store)
     say(f"process {host.pid} serves {store.root}")
+
+
+def _serve_in_foreground(store: Store, arguments: argparse.Namespace) -> None:
+    from casfs.mounts.serving import serve, serve_in_foreground
+
+    mountpoint = new_host_mountpoint(store)
+    if arguments.ready_fd is not None:
+        serve(store, "", mountpoint, Progress(arguments.ready_fd), arguments.after)
+        return
+
+    def when_serving() -> None:
+        from casfs.cli.service import tell_manager
+
+        note(f"{mountpoint} shows {store.root}; Ctrl-C ends it")
+        tell_manager("READY=1")
+
+    serve_in_foreground(store, "", mountpoint, when_serving, arguments.after)
 
 
 def run_logs(arguments: argparse.Namespace) -> None:
@@ -89,7 +106,7 @@ def _wait_for_another(store: Store, lease: Lease, worker: int) -> None:
 def run_stop(arguments: argparse.Namespace) -> None:
     """casfs daemon stop"""
     store = open_store(store_directory(arguments))
-    unmount_all(store, is_lazy=arguments.force)
+    umount_all(store, is_lazy=arguments.force)
     with locked_mounts(store):
         end_unused_overlays(store)  # of a mount that failed, too
     for lease in iter_leases(store):
@@ -99,8 +116,11 @@ def run_stop(arguments: argparse.Namespace) -> None:
 def run_adopt(arguments: argparse.Namespace) -> None:
     """What a supervisor starts as when it takes over from another."""
     from casfs.daemon.daemon import adopt_daemon, parse_handover
+    from casfs.mounts.scrubber import ScrubberProcess
+    from casfs.mounts.serving import mount_again
 
     store = open_store(store_directory(arguments))
     handover = parse_handover(arguments.handover)
-    if lost := adopt_daemon(store, handover, lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log"))):
+    begin_log = lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log"))  # noqa: E731
+    if lost := adopt_daemon(store, handover, begin_log, ScrubberProcess):
         mount_again(store, lost)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.cli.changes import show_in_mounts
 from casfs.cli.context import find_python, store_directory
 from casfs.cli.hints import environment_name, hint_at
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
+from casfs.mounts.refresh import refresh_after_change
 from casfs.mounts.removal import iter_shown, refuse_shown, remove_environment
 from casfs.store.availability import iter_environments
 from casfs.store.environments import Environment
@@ -131,7 +131,7 @@ def run_set_python(arguments: argparse.Namespace) -> None:
     interpreter = know_interpreter(store, find_python(store, arguments.python))
     with changing(store):
         change = set_interpreter(environment, interpreter)
-        show_in_mounts(environment)
+        refresh_after_change(environment, warn)
     if change.after is change.before:
         note(f"{environment.name} is an environment of {interpreter.executable} already")
     else:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from casfs.cli.ending import end_in_order, exit_code
 from casfs.cli.hints import environment_name, hint_as_typed
-from casfs.cli.output import be_quiet, note
+from casfs.cli.output import be_quiet, format_count, note, warn
 from casfs.cli.parser import build_parser
 from casfs.errors import CasfsError, StoreDamaged
 
@@ -84,16 +84,27 @@ def _run_command(arguments: argparse.Namespace) -> int:
         from casfs.mounts.overlay_layers import force_way
 
         force_way(way)
-    if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
-        from casfs.cli.comeback import recover_mounts
+    if rate := os.environ.get("CASFS_SCRUB_RATE"):
+        from casfs.cli.sizes import parse_size
+        from casfs.store.scrub import first_rate
 
-        recover_mounts(arguments)
+        first_rate[:] = [parse_size(rate)]
+    if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
+        _recover_mounts(arguments)
     module, _, function = arguments.run.partition(":")
     try:
         return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
     except StoreDamaged as error:
         _note_failed_read(arguments, error)
         raise
+
+
+def _recover_mounts(arguments: argparse.Namespace) -> None:
+    from casfs.cli.context import store_directory
+    from casfs.mounts.recovery import recover_mounts
+
+    if count := recover_mounts(store_directory(arguments), warn):
+        note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
 
 
 if __name__ == "__main__":

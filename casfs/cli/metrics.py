@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from casfs.cli.context import store_directory
 from casfs.cli.output import say
 from casfs.cli.status import ask_daemons
-from casfs.mounts.control import Reply
+from casfs.daemon.control import Reply
 from casfs.store.leases import Lease
 from casfs.store.quarantine import lost_paths
 from casfs.store.scrub import read_scrub_state

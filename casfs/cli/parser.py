@@ -356,7 +356,7 @@ def _add_daemon_commands(commands: Commands) -> None:
 
 
 def _add_mount_commands(commands: Commands) -> None:
-    mount = commands.add("mount", "into:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
+    mount = commands.add("mount", "mount:run_mount", "show the environment as a virtual environment", "casfs mount ~/project/.venv")
     where = mount.add_mutually_exclusive_group(required=True)
     where.add_argument("mountpoint", nargs="?", metavar="PATH", help="an empty directory; it is made if it is absent")
     where.add_argument("--list", metavar="FILE", help=_LIST_HELP)
@@ -377,7 +377,7 @@ def _add_mount_commands(commands: Commands) -> None:
     mount.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     mount.add_argument("--after", default="", help=argparse.SUPPRESS)
-    umount = commands.add("umount", "into:run_umount", "end a mount", "casfs umount ~/project/.venv")
+    umount = commands.add("umount", "umount:run_umount", "end a mount", "casfs umount ~/project/.venv")
     what = umount.add_mutually_exclusive_group(required=True)
     what.add_argument("mountpoint", nargs="?", metavar="PATH", help="where it is mounted")
     what.add_argument("--all", action="store_true", help="every mount of the store; one that is in use stays and is named, the others end")

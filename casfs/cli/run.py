@@ -177,7 +177,7 @@ def _start_keeper(store: Store, lease: HeldLease, line: socket.socket, *, must_a
 
 def _keep(store: Store, lease: HeldLease, line: socket.socket, *, must_answer: bool) -> None:
     """The whole life of the keeper. It holds nothing open that was ours: who reads our output waits for no keeper."""
-    from casfs.daemon.keeper import keep_private
+    from casfs.mounts.keeper import keep_private
 
     null = os.open(os.devnull, os.O_RDWR)
     for fd in range(_STANDARD_STREAMS):
@@ -193,7 +193,7 @@ def _keep(store: Store, lease: HeldLease, line: socket.socket, *, must_answer: b
 
 def _log(store: Store, lease: Lease) -> None:
     """From here on the keeper has a log."""
-    from casfs.cli.serving import log_to_file
+    from casfs.daemon.start import log_to_file
 
     log_to_file(store.path("leases", f"{lease.id}.log"))
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from casfs.cli.context import store_directory
-from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
+from casfs.daemon.control import Reply, Request, ask_daemon
 from casfs.errors import CasfsError
-from casfs.mounts.control import Reply, Request, ask_daemon
 from casfs.mounts.environment_overlays import Overlay, iter_remembered_overlays
+from casfs.mounts.hosts import end_idle_host
 from casfs.mounts.mountpoints import KERNEL, PLAIN, MountRecord, iter_gone_mounts, iter_mount_records
 from casfs.mounts.overlay_layers import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from casfs.cli.context import choose_interpreter, open_context
-from casfs.cli.output import note
-from casfs.cli.showing import tell_daemons
+from casfs.cli.output import note, warn
 from casfs.cli.synced import find_sync, read_lock_of_wheels
+from casfs.mounts.refresh import refresh_mounts
 from casfs.store.pending_changes import changing
 
 
@@ -29,6 +29,6 @@ def _is_synced(arguments: argparse.Namespace) -> bool:
     if arguments.python is not None:
         choose_interpreter(environment, arguments.python)
     with changing(environment.store):
-        tell_daemons(environment)
+        refresh_mounts(environment, warn)
     note(said)
     return True

@@ -15,8 +15,8 @@ from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
 from casfs.cli.changes import say_change
 from casfs.cli.context import open_context, open_to_read
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.cli.showing import tell_daemons
 from casfs.errors import CasfsError, EnvironmentRefused
+from casfs.mounts.refresh import refresh_mounts
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.pending_changes import changing
@@ -79,7 +79,7 @@ def run_absorb(arguments: argparse.Namespace) -> None:
                 prepare_absorption(environment, _mountpoints(environment), partial(make_if_possible, maker))
     with changing(environment.store), _frozen(environment):
         done = absorb_upper(environment, _mountpoints(environment), maker.take_known if maker else leave_as_they_are)
-        tell_daemons(environment)
+        refresh_mounts(environment, warn)
     _sweep(environment)
     if done is None:
         if arguments.json:
@@ -122,7 +122,7 @@ def run_reset(arguments: argparse.Namespace) -> None:
         else:
             with environment.locked():
                 make_current(environment, next_upper(environment))
-        tell_daemons(environment)
+        refresh_mounts(environment, warn)
     _sweep(environment)
     what = f"{', '.join(projects)} as generation {environment.current_number()} has it" if projects else ""
     note(f"{environment.name} shows {what or f'generation {environment.current_number()} alone'} again")

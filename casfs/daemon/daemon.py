@@ -8,16 +8,16 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from typing import Protocol
 
-from casfs.daemon.scrubber import ScrubberProcess
+from casfs.daemon.acknowledged_generations import AcknowledgedGenerations
+from casfs.daemon.control import socket_path
 from casfs.daemon.supervisor import Session, Supervisor, WorkerHandoff
 from casfs.fuse.host import Host
 from casfs.fuse.session import can_resend, end_session, mount_session
 from casfs.fuse.view import View
-from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
-from casfs.mounts.control import socket_path
 from casfs.overlay.mountinfo import prepare_mountpoint
 from casfs.store.environments import Environment
 from casfs.store.leases import HeldLease, Lease, inherit_lease, keep_log, new_lease, take_lease
@@ -30,6 +30,18 @@ from casfs.venv.reading import LayerReader
 log = logging.getLogger("casfs")
 
 _MAX_INIT = 4096
+
+
+class Scrubber(Protocol):
+    """A process beside the daemon that reads the pool, in a block of it."""
+
+    def __enter__(self) -> Scrubber: ...
+    def __exit__(self, *error: object) -> None: ...
+    def end(self) -> None: ...
+
+
+StartScrubber = Callable[[Store, Iterable[int]], Scrubber]
+"""Starts it; the descriptors are ours, and it must not hold them open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +81,12 @@ class Lost:
 class Daemon:
     """A mount as its supervisor holds it."""
 
-    def __init__(self, store: Store, lease: HeldLease, listener: socket.socket, fuse_fd: int, init_fd: int) -> None:
+    def __init__(
+        self, store: Store, lease: HeldLease, listener: socket.socket, fuse_fd: int, init_fd: int, *, start_scrubber: StartScrubber | None
+    ) -> None:
+        """Without `start_scrubber` nobody scrubs: a mount of `casfs run` ends soon."""
         self._store = store
+        self._start_scrubber = start_scrubber
         self._lease = lease
         self._listener = listener
         self._fuse_fd = fuse_fd
@@ -90,10 +106,10 @@ class Daemon:
             replace = functools.partial(self._command, os.getpid(), life.restarts)
             serve(WorkerConfig(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
 
-        scrubber = ScrubberProcess(self._store, inherited)
+        scrubber = self._start_scrubber(self._store, inherited) if self._start_scrubber else None
 
         def upgrade(worker: int, lived: int) -> None:
-            if not lease.generation:
+            if scrubber is not None:
                 scrubber.end()
             for fd in inherited:
                 os.set_inheritable(fd, True)
@@ -101,7 +117,7 @@ class Daemon:
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
         session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
-        with contextlib.nullcontext() if lease.generation else scrubber:  # a private mount ends soon
+        with scrubber or contextlib.nullcontext():
             loss = Supervisor(session, serve_worker, when_serving, upgrade).run()
         if not loss:
             return None
@@ -155,6 +171,7 @@ def start_daemon(
     when_mounted: Callable[[str], None],
     when_serving: Callable[[], None],
     *,
+    start_scrubber: StartScrubber,
     after: str = "",
 ) -> Lost | None:
     """Mount, and serve until the mount ends. Answers what was lost, if it should not have ended.
@@ -177,7 +194,9 @@ def start_daemon(
         init_fd = os.memfd_create("FUSE_INIT")
         os.write(init_fd, init_message)
         when_mounted(lease.lease.id)
-        return Daemon(store, lease, listener, fuse_fd, init_fd).run(when_serving, restarts=int(bool(after)), reason=after)
+        return Daemon(store, lease, listener, fuse_fd, init_fd, start_scrubber=start_scrubber).run(
+            when_serving, restarts=int(bool(after)), reason=after
+        )
 
 
 def serve_private(store: Store, lease: HeldLease, fuse_fd: int, init_message: bytes) -> None:
@@ -186,7 +205,7 @@ def serve_private(store: Store, lease: HeldLease, fuse_fd: int, init_message: by
         os.set_inheritable(fuse_fd, False)
         init_fd = os.memfd_create("FUSE_INIT")
         os.write(init_fd, init_message)
-        Daemon(store, lease, listener, fuse_fd, init_fd).run(lambda: None)
+        Daemon(store, lease, listener, fuse_fd, init_fd, start_scrubber=None).run(lambda: None)
 
 
 def _remove_private(mountpoint: str) -> None:
@@ -195,7 +214,7 @@ def _remove_private(mountpoint: str) -> None:
         os.rmdir(mountpoint)
 
 
-def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None]) -> Lost | None:
+def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None], start_scrubber: StartScrubber) -> Lost | None:
     """Supervise what another supervisor did until now. Answers as `start_daemon` does."""
     with contextlib.ExitStack() as stack:
         for fd in (handover.fuse_fd, handover.init_fd, handover.listener_fd, handover.lease_fd):
@@ -208,7 +227,8 @@ def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str],
             stack.callback(_remove_private, lease.lease.mountpoint)
         stack.callback(end_session, lease.lease.mountpoint)
         listener = stack.enter_context(socket.socket(fileno=handover.listener_fd))
-        daemon = Daemon(store, lease, listener, handover.fuse_fd, handover.init_fd)
+        scrubs = None if lease.lease.generation else start_scrubber
+        daemon = Daemon(store, lease, listener, handover.fuse_fd, handover.init_fd, start_scrubber=scrubs)
         when_adopted(lease.lease.id)
         return daemon.run(lambda: None, handover.orphan, handover.restarts)
 

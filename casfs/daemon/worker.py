@@ -26,6 +26,8 @@ import pyfuse3
 import trio
 
 from casfs import __version__
+from casfs.daemon.acknowledged_generations import AcknowledgedGenerations
+from casfs.daemon.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.daemon.supervisor import WorkerHandoff
 from casfs.errors import CasfsError, reason_of
 from casfs.fuse.blob_verifier import BlobVerifier
@@ -36,8 +38,6 @@ from casfs.fuse.latency import summarize
 from casfs.fuse.loop import use_lean_loop
 from casfs.fuse.operations import Operations
 from casfs.fuse.view import View
-from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
-from casfs.mounts.control import MAX_REQUEST, Reply, Request, format_message, parse_request
 from casfs.overlay import kernel
 from casfs.store.environments import Environment
 from casfs.store.shared import use_what_is_there

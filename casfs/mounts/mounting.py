@@ -4,7 +4,7 @@ Where the kernel can, a place shows the environment's overlay (see `overlays`); 
 it when the generation does. A place on an overlay moves on to the next one atomically: the new mount is attached beneath the old one,
 which is then taken away (MOVE_MOUNT_BENEATH of move_mount(2), Linux 6.5). Whoever has files open goes on with the old one.
 
-Call all of this with the places locked.
+Call all of this with the mounts locked, but for `find_late` and `refresh_late_mounts`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
-from casfs.errors import MountRefused
+from casfs.errors import CasfsError, MountRefused
 from casfs.mounts.environment_overlays import (
     end_lost,
     end_overlay,
@@ -24,7 +25,17 @@ from casfs.mounts.environment_overlays import (
     iter_remembered_overlays,
     require_overlay,
 )
-from casfs.mounts.mountpoints import KERNEL, PLAIN, MountRecord, forget_mount, here, iter_mount_records, write_mount_record
+from casfs.mounts.mountpoints import (
+    KERNEL,
+    PLAIN,
+    MountRecord,
+    find_host,
+    forget_mount,
+    here,
+    iter_mount_records,
+    locked_mounts,
+    write_mount_record,
+)
 from casfs.mounts.other_namespace import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mounts.overlay_layers import RequireHost, explain
 from casfs.overlay import kernel
@@ -72,7 +83,7 @@ def _open_mount(store: Store, require_host: RequireHost, record: MountRecord) ->
             if record.data_path == KERNEL:
                 raise MountRefused(record.path, f"the kernel's data path can't be used: {why}") from None
             refuse_to_hide(store, record, why)
-    from casfs.mounts.control import Request, ask_daemon, raise_problem
+    from casfs.daemon.control import Request, ask_daemon, raise_problem
 
     host = require_host()
     reply = ask_daemon(store, host, Request("show", record.environment, record.uid, record.gid))
@@ -127,6 +138,27 @@ def find_late(store: Store) -> set[str]:
         if record.overlay and (overlay := overlays.get(record.environment)) is not None and record.overlay != overlay.id:
             late.add(record.environment)
     return late
+
+
+def refresh_late_mounts(store: Store, warn: Callable[[str], None]) -> None:
+    """Let every mount on the kernel's path show what is current, and no blob that was set aside. A host is not started for it."""
+
+    def require_host() -> Lease:
+        if (host := find_host(store)) is None:
+            raise MountRefused(store.root, "no daemon serves it")
+        return host
+
+    if not find_late(store):
+        return
+    with locked_mounts(store):
+        for name in find_late(store):
+            try:
+                failed = move_mounts(store, require_host, name)
+            except (CasfsError, OSError) as error:
+                warn(f"environment {name!r} may still show a damaged file: {error}")
+                continue
+            for record, reason in failed:
+                warn(f"{record.path} may still show a damaged file: {reason}")
 
 
 def _move(store: Store, require_host: RequireHost, record: MountRecord) -> None:

@@ -105,7 +105,7 @@ def _open_on_image(path: str, spec: OverlaySpec, *, is_nested: bool) -> int:
 
 def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
     """A detached overlay of the host's own file system. Raises OSError."""
-    from casfs.mounts.control import Request, ask_daemon, raise_problem
+    from casfs.daemon.control import Request, ask_daemon, raise_problem
     from casfs.venv.image.erofs import TRUSTED, USER
 
     def layers(attributes: str) -> Layers:

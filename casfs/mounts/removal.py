@@ -8,9 +8,9 @@ import shlex
 import time
 from collections.abc import Iterator
 
+from casfs.daemon.acknowledged_generations import AcknowledgedGenerations
+from casfs.daemon.control import Request, ask_daemon, raise_problem
 from casfs.errors import CasfsError, EnvironmentRefused
-from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
-from casfs.mounts.control import Request, ask_daemon, raise_problem
 from casfs.mounts.environment_overlays import OLD_METADATA, find_overlay
 from casfs.mounts.mounting import end_unused_overlays
 from casfs.mounts.mountpoints import find_host, iter_gone_mounts, iter_mount_records, locked_mounts

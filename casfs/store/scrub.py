@@ -31,6 +31,9 @@ DEFAULT_RATE = 10_000_000
 
 _SHARDS = 256
 
+first_rate: list[int] = []
+"""The rate with which daemons that this process starts shall begin; empty: they go on with the store's."""
+
 
 @dataclass(slots=True)
 class ScrubState:
@@ -123,6 +126,12 @@ def set_scrub_rate(store: Store, rate: int) -> None:
     """Let the scrub of a store, now and later, read at most so many bytes per second."""
     state = read_scrub_state(store)
     write_record(store.path("stamps", "scrub.json"), {**dataclasses.asdict(state), "rate": rate})
+
+
+def begin_with_scrub_rate(store: Store) -> None:
+    """A daemon that begins sets the rate that was asked for when it was started, if one was (`first_rate`)."""
+    for rate in first_rate:
+        set_scrub_rate(store, rate)
 
 
 def _size_of(path: str) -> int:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from casfs.changes.changes import roll_back
-from casfs.mounts.control import Request, ask_daemon
+from casfs.daemon.control import Request, ask_daemon
 from casfs.mounts.mounting import end_unused_overlays, make_mount, move_mounts
 from casfs.mounts.mountpoints import MountRecord, find_host, forget_mount, locked_mounts
 from casfs.mounts.overlay_layers import force_way

@@ -64,7 +64,7 @@ def run_commands(store: str) -> None:
 
 def ask(store: str, count: str) -> None:
     """Each question is a connection of its own, as a command's is."""
-    from casfs.mounts.control import Request, ask_daemon
+    from casfs.daemon.control import Request, ask_daemon
     from casfs.mounts.mountpoints import find_host
     from casfs.store.store import open_store
 

@@ -8,7 +8,7 @@ import re
 
 from casfs import __version__
 from casfs.cli.metrics import format_metrics
-from casfs.mounts.control import Reply
+from casfs.daemon.control import Reply
 from casfs.store.leases import Lease
 from tests.mounted.harness import Casfs
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from casfs.mounts.control import Reply, Request, ask_daemon
+from casfs.daemon.control import Reply, Request, ask_daemon
 from casfs.store.leases import iter_leases
 from casfs.store.store import open_store
 from tests.faults.commands import digest_of, read_contents

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from casfs.daemon.scrubber import Scrubber
 from casfs.digest import digest_bytes
+from casfs.mounts.scrubber import Scrubber
 from casfs.store.quarantine import lost_paths
 from casfs.store.scrub import Scrub
 from casfs.store.store import open_store
@@ -478,7 +478,7 @@ def test_reset_throws_away_what_tools_wrote(scene: Scene) -> None:
 
 def test_the_next_command_finishes_a_change_that_was_killed_before_mounts_could_show_it(scene: Scene) -> None:
     mountpoint = scene.mount()
-    source = "import os, casfs.cli.changes as changes; changes.tell_daemons = lambda one: os._exit(9)"
+    source = "import os, casfs.cli.changes as changes; changes.refresh_after_change = lambda *given: os._exit(9)"
     command = [sys.executable, "-c", f"{source}; from casfs.cli.main import main; main()", "add", str(scene.second)]
     assert subprocess.run(command, env=scene.casfs.environ, check=False, cwd=REPOSITORY).returncode == 9
     assert value_of(mountpoint) == "1"

@@ -171,8 +171,8 @@ def test_a_link_in_place_of_a_directory_leads_no_command_out(hostile: Hostile, t
 
 SWAP_AT_A_BAD_MOMENT = """
 import sys
-from casfs.cli import comeback, main
-comeback.recover_mounts = lambda arguments: None
+from casfs.cli import main
+main._recover_mounts = lambda arguments: None
 main.main(sys.argv[1:])
 """
 """A command that has looked at its mounts already when somebody moves them."""

@@ -52,13 +52,13 @@ SWAP_STEPS: list[Step] = [
     ("casfs.mounts.mounting", "attach", 2),
     ("casfs.mounts.mounting", "detach", 2),
     ("casfs.mounts.mounting", "write_mount_record", 2),
-    ("casfs.mounts.control", "switch_generation", 1),
+    ("casfs.daemon.control", "switch_generation", 1),
 ]
 
 ABSORB_STEPS: list[Step] = [
     ("casfs.overlay.kernel", "freeze_file_system", 1),
     ("casfs.cli.uppers", "absorb_upper", 1),
-    ("casfs.cli.uppers", "tell_daemons", 1),
+    ("casfs.cli.uppers", "refresh_mounts", 1),
     ("casfs.mounts.environment_overlays", "end_hidden_mount", 1),
 ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from casfs.daemon.daemon import start_daemon
+from casfs.mounts.scrubber import ScrubberProcess
 from casfs.store.store import open_store
 from tests.faults.test_full_disk import SmallDisk
 from tests.mounted.harness import Casfs, site_packages
@@ -54,5 +55,5 @@ def test_daemon_that_can_not_start_leaves_no_directory(tmp_path: Path) -> None:
     mountpoint.mkdir()
     os.rename(store.path("leases"), store.path("elsewhere"))
     with pytest.raises(FileNotFoundError):
-        start_daemon(store, "", str(mountpoint), print, print)
+        start_daemon(store, "", str(mountpoint), print, print, start_scrubber=ScrubberProcess)
     assert not mountpoint.exists()

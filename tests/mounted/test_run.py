@@ -383,7 +383,7 @@ WHEN_IT_HAS_CLEARED_AWAY = (
 @pytest.mark.parametrize("late", ["", WHEN_IT_HAS_CLEARED_AWAY], ids=["whenever", "when it has cleared away"])
 def test_keeper_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs, late: str, way: str) -> None:
     run.force_way(way)
-    alteration = "import casfs.daemon.keeper as keeper\ndef fail(*_): raise RuntimeError('a bug')\nkeeper._keep = fail"
+    alteration = "import casfs.mounts.keeper as keeper\ndef fail(*_): raise RuntimeError('a bug')\nkeeper._keep = fail"
     done = run_altered(run, f"{late}{alteration}", "echo", "ran")
     assert (done.stdout, done.returncode) == ("", 1)
     assert len(done.stderr.splitlines()) == 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.mounts.control import Reply
+from casfs.daemon.control import Reply
 from tests.mounted.daemons import ask, check_shown, other_supervisor, pause
 from tests.mounted.harness import Casfs, is_alive, iter_mountpoints, run_python, site_packages
 from tests.mounted.life import readers, say_seen, worst_s

@@ -13,15 +13,15 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from casfs.errors import CasfsError, MountRefused
-from casfs.mounts.mounting import find_late, move_mounts
-from casfs.mounts.mountpoints import find_host, iter_mount_records, locked_mounts
+from casfs.errors import CasfsError
+from casfs.mounts.mounting import refresh_late_mounts
+from casfs.mounts.mountpoints import iter_mount_records
 from casfs.overlay import kernel
 from casfs.store.environments import Environment
-from casfs.store.leases import Lease, iter_leases
+from casfs.store.leases import iter_leases
 from casfs.store.quarantine import read_losses
 from casfs.store.scrub import Scrub, read_scrub_state
 from casfs.store.shared import use_what_is_there
@@ -134,7 +134,7 @@ class Scrubber:
     def refresh(self) -> None:
         """Let new overlays take the place of those that may have a damaged blob open."""
         if os.geteuid() == 0 and read_losses(self._store).state:
-            refresh_mounts(self._store, log.error)
+            refresh_late_mounts(self._store, log.error)
 
 
 def _drive(steps: Iterator[int], rate: int, until: float | None) -> bool:
@@ -155,24 +155,3 @@ def _iter_shown(store: Store) -> set[str]:
     return {record.environment for record in iter_mount_records(store)} | {
         lease.environment for lease in iter_leases(store) if lease.environment
     }
-
-
-def refresh_mounts(store: Store, tell: Callable[[str], None]) -> None:
-    """Let every mount on the kernel's path show what is current, and no blob that was set aside. A host is not started for it."""
-
-    def require_host() -> Lease:
-        if (host := find_host(store)) is None:
-            raise MountRefused(store.root, "no daemon serves it")
-        return host
-
-    if not find_late(store):
-        return
-    with locked_mounts(store):
-        for name in find_late(store):
-            try:
-                failed = move_mounts(store, require_host, name)
-            except (CasfsError, OSError) as error:
-                tell(f"environment {name!r} may still show a damaged file: {error}")
-                continue
-            for record, reason in failed:
-                tell(f"{record.path} may still show a damaged file: {reason}")

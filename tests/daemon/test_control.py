@@ -12,9 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from casfs.errors import CasfsError, MountRefused
-from casfs.fuse.operations import Operations
-from casfs.mounts.control import (
+from casfs.daemon.control import (
     MAX_REPLY,
     VERSION,
     Reply,
@@ -26,6 +24,8 @@ from casfs.mounts.control import (
     raise_problem,
     socket_path,
 )
+from casfs.errors import CasfsError, MountRefused
+from casfs.fuse.operations import Operations
 from casfs.store.leases import Lease
 from casfs.store.store import Store, open_store
 

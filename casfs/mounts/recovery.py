@@ -1,4 +1,4 @@
-"""Comeback: before a command does its work, what daemons showed that died with all their processes is mounted again.
+"""Recovery: before a command does its work, what daemons showed that died with all their processes is mounted again.
 
 Only root's host and the daemons of whoever gives the command are looked after. Nothing else happens on the way: where nothing died it
 costs a look at the store's leases.
@@ -6,14 +6,13 @@ costs a look at the store's leases.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import os
+from collections.abc import Callable
 
-from casfs.cli.context import store_directory
-from casfs.cli.output import format_count, note, warn
-from casfs.errors import CasfsError
+from casfs.daemon.start import Progress
+from casfs.errors import CasfsError, MountRefused
 from casfs.store.availability import require_available
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease, iter_dead_leases, lease_path, remove_dead_lease, sweep_leases
@@ -22,61 +21,67 @@ from casfs.store.run_leases import sweep_private_mounts
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 
+Warn = Callable[[str], None]
+"""Takes what went wrong that should be known."""
 
-def recover_mounts(arguments: argparse.Namespace) -> None:
-    """Mount again what is dead, tidy up after those who died, and end a host whose last place somebody unmounted by other means."""
+
+def recover_mounts(directory: str, warn: Warn) -> int:
+    """Mount again what is dead, tidy up after those who died, and end a host whose last mount somebody ended by other means.
+
+    `directory` is the store's, if there is one. Answers how many mounts came back.
+    """
     try:
-        names = os.listdir(f"{store_directory(arguments)}/leases")
+        names = os.listdir(f"{directory}/leases")
     except OSError:
-        return
-    if any(name != "dead.log" for name in names):
-        try:
-            _look_after(open_store(store_directory(arguments)))
-        except (CasfsError, OSError) as error:
-            warn(f"the mounts of a daemon that died were not mounted again: {error}")
-        except SystemExit:  # of a daemon that could not start, and has said why
-            warn("the mounts of a daemon that died were not mounted again")
+        return 0
+    if all(name == "dead.log" for name in names):
+        return 0
+    try:
+        return _look_after(open_store(directory), warn)
+    except (CasfsError, OSError) as error:
+        warn(f"the mounts of a daemon that died were not mounted again: {error}")
+        return 0
 
 
-def _look_after(store: Store) -> None:
+def _look_after(store: Store, warn: Warn) -> int:
     sweep_leases(store)
     sweep_private_mounts(store)
     dead = [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]
     has_mounts = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
     if not dead and not has_mounts:
-        return
-    from casfs.cli.hosts import start_beside
+        return 0
+    from casfs.mounts.hosts import start_beside
     from casfs.mounts.mounting import end_unused_overlays
     from casfs.mounts.mountpoints import find_host, follow_mounts, forget_gone_mounts, locked_mounts
 
+    count = 0
     if has_mounts:
         follow_mounts(store)
     if dead or find_host(store) is None:
         use_what_is_there(store, warn)
         with locked_mounts(store):
-            count = _recover_mounts(store) + _recover_daemons(store)
+            count = _recover_mounts(store, warn) + _recover_daemons(store, warn)
             if os.geteuid() == 0:
                 forget_gone_mounts(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
         start_beside(store)  # what looked after the mounts that no daemon need serve
-        if count:
-            note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if has_mounts and (marks := find_unfinished(store)):
-        _finish_moves(store)
+        _finish_moves(store, warn)
         for mark in marks:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mark)
+    return count
 
 
-def _finish_moves(store: Store) -> None:
+def _finish_moves(store: Store, warn: Warn) -> None:
     """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
-    from casfs.cli.hosts import host_on_demand
     from casfs.mounts.environment_overlays import heal_overlays
+    from casfs.mounts.hosts import host_on_demand
     from casfs.mounts.mounting import find_late, move_mounts
     from casfs.mounts.mountpoints import locked_mounts
 
     use_what_is_there(store, warn)
-    with locked_mounts(store), host_on_demand(store) as require_host:
+    with locked_mounts(store), host_on_demand(store, warn) as require_host:
         for environment in find_late(store):
             for record, reason in move_mounts(store, require_host, environment):
                 warn(f"{record.path}: {reason}; it may still show the generation before")
@@ -91,9 +96,9 @@ def _is_our_own(store: Store, lease: Lease) -> bool:
         return False
 
 
-def _recover_mounts(store: Store) -> int:
+def _recover_mounts(store: Store, warn: Warn) -> int:
     """Let a host show what one before it showed, if any of it is still a mount. Answers how many mounts came back."""
-    from casfs.cli.hosts import required_host, revive
+    from casfs.mounts.hosts import required_host, revive
     from casfs.mounts.mounting import find_lost_mounts
     from casfs.mounts.mountpoints import find_host, iter_mount_records
 
@@ -101,30 +106,34 @@ def _recover_mounts(store: Store) -> int:
     lost = find_lost_mounts(store, host.id if host else "") if os.geteuid() == 0 else []
     if not lost:
         return 0
-    with required_host(store) as host:
-        revive(store, host)
+    with required_host(store, warn) as host:
+        revive(store, host, warn)
     back = {(record.path, record.namespace) for record in iter_mount_records(store)}
     return sum((record.path, record.namespace) in back for record in lost)
 
 
-def _recover_daemons(store: Store) -> int:
+def _recover_daemons(store: Store, warn: Warn) -> int:
     """Mount again, one by one, what daemons of single mounts showed. Answers how many came back."""
-    from casfs.cli.serving import start_process
+    from casfs.daemon.start import start_process
 
     count = 0
     for lease in [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]:
         if _remove_dead(store, lease) and lease.environment:
-            count += start_process(functools.partial(_serve_again, store, lease)) == 0
+            try:
+                start_process(lease.mountpoint, functools.partial(_serve_again, store, lease))
+                count += 1
+            except MountRefused as error:
+                warn(f"{error}")
     return count
 
 
-def _serve_again(store: Store, lease: Lease, ready_fd: int) -> None:
-    from casfs.cli.serving import serve_here
+def _serve_again(store: Store, lease: Lease, progress: Progress) -> None:
+    from casfs.mounts.serving import serve
 
     use_shared_pools(store)
     environment = Environment(store, lease.environment)
     require_available(environment, environment.require())
-    serve_here(store, environment.name, lease.mountpoint, ready_fd)
+    serve(store, environment.name, lease.mountpoint, progress)
 
 
 def remove_dead_daemons(store: Store) -> None:

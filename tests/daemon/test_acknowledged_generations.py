@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from casfs.daemon.acknowledged_generations import AcknowledgedGenerations
 from casfs.errors import CasfsError
-from casfs.mounts.acknowledged_generations import AcknowledgedGenerations
 from casfs.store.environments import Environment
 from tests.make_generations import Workshop
 from tests.make_wheels import make_wheel
