@@ -1,4 +1,4 @@
-"""What commands that change an environment do, and tell; remove, compile and rollback."""
+"""What commands that change an environment do alike, and what they tell of it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ from casfs.changes.changes import (
     Change,
     WheelToAdd,
     add_wheels,
-    compile_distributions,
-    parse_project,
-    remove_distributions,
-    roll_back,
 )
 from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
+from casfs.errors import RecordRefused, StoreDamaged, WheelRefused
 from casfs.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
 from casfs.mounts.refresh import refresh_after_change
 from casfs.store.environments import Environment
@@ -32,8 +27,6 @@ from casfs.store.pending_changes import changing
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import Made
 from casfs.venv.bytecode.names import is_bytecode
-
-_ROLLBACK = "rollback to "
 
 
 def change_and_show(
@@ -67,7 +60,7 @@ def change_and_show(
     _tell_added(change, counted)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
-        _warn_of_broken(environment, interpreter, change)
+        warn_of_broken(environment, interpreter, change)
     return None if made.problem else change
 
 
@@ -81,7 +74,7 @@ def _naming_the_option() -> Iterator[None]:
         raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel anyway") from None
 
 
-def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
+def warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
     """One line for each requirement that a change broke."""
     from casfs.changes.broken import find_broken
 
@@ -195,52 +188,6 @@ def describe_new(ingested: Sequence[Ingested]) -> str:
     """What wheels brought that the pool did not have."""
     files, size = sum(one.new_files for one in ingested), sum(one.new_bytes for one in ingested)
     return "new to the pool: " + (f"{format_count(files, 'file')}, {format_size(size)}" if files else "nothing")
-
-
-def run_remove(arguments: argparse.Namespace) -> None:
-    """casfs remove"""
-    environment = open_context(arguments)
-    projects = [parse_project(name) for name in arguments.names]
-    with changing(environment.store):
-        change = remove_distributions(environment, projects)
-        refresh_after_change(environment, warn)
-    say_change(arguments, environment, change.before, change.after)
-    with contextlib.suppress(InterpreterRefused):  # one that is gone from the machine keeps nothing from being removed
-        _warn_of_broken(environment, choose_interpreter(environment, None), change)
-
-
-def run_compile(arguments: argparse.Namespace) -> None:
-    """casfs compile"""
-    environment = open_context(arguments)
-    environment.require()
-    interpreter = choose_interpreter(environment, None)
-    with changing(environment.store), progress_of_wheels() as progress:
-        maker = new_maker(environment.store, interpreter, progress, arguments.optimize)
-        change = compile_distributions(environment, maker.make)
-        refresh_after_change(environment, warn)
-    note_bytecode(maker.made)
-    said = "every source that compiles has bytecode" if change.after is change.before else f"generation {change.after.number}: compile"
-    note(said)
-
-
-def run_rollback(arguments: argparse.Namespace) -> None:
-    """casfs rollback"""
-    environment = open_context(arguments)
-    with changing(environment.store):
-        change = roll_back(environment, arguments.generation)
-        refresh_after_change(environment, warn)
-    say_change(arguments, environment, change.before, change.after)
-    warn_of_dead_interpreter(environment, change.after)
-    note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
-
-
-def _further(environment: Environment, after: Generation) -> str:
-    """Where to go on from a rollback, which is a generation itself, so that a second one returns from it."""
-    numbers = environment.numbers()
-    while after.command.startswith(_ROLLBACK) and (number := int(after.command.removeprefix(_ROLLBACK))) in numbers:
-        after = environment.read(number)
-    earlier = max((number for number in numbers if number < after.number), default=None)
-    return "" if earlier is None else f", `casfs rollback {earlier}` goes further back"
 
 
 def say_change(arguments: argparse.Namespace, environment: Environment, before: Generation | None, after: Generation) -> None:

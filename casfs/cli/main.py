@@ -6,7 +6,6 @@ Exit codes: 0 fine, 1 an error that is the user's to mend, 2 wrong usage, 3 `fsc
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import os
 import sys
@@ -40,12 +39,8 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-_APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service:run_install", "helping:run_help", "helping:run_greeting")
-"""Commands that find mounts as they are: they start and end daemons themselves."""
-
-
 def _run(words: Sequence[str], umask: int) -> int:
-    """Run the command's function, which is imported only now: most commands need little of the program."""
+    """Run the command's function."""
     arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
     hint_as_typed(arguments)
     if arguments.quiet:
@@ -85,15 +80,14 @@ def _run_command(arguments: argparse.Namespace) -> int:
 
         force_way(way)
     if rate := os.environ.get("CASFS_SCRUB_RATE"):
-        from casfs.cli.sizes import parse_size
+        from casfs.cli.options import parse_size
         from casfs.store.scrub import first_rate
 
         first_rate[:] = [parse_size(rate)]
-    if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
+    if not getattr(arguments, "is_apart", False) and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
         _recover_mounts(arguments)
-    module, _, function = arguments.run.partition(":")
     try:
-        return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
+        return int(arguments.run(arguments) or 0)
     except StoreDamaged as error:
         _note_failed_read(arguments, error)
         raise

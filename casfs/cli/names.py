@@ -14,7 +14,7 @@ from pathlib import Path
 from casfs.changes.changes import WheelToAdd, create_environment
 from casfs.cli.changes import change_and_show, tell_present
 from casfs.cli.context import choose_interpreter, open_context
-from casfs.cli.index_options import typed_options
+from casfs.cli.options import typed_options
 from casfs.cli.output import note_on_terminal, progress_of_downloads, waiting, warn
 from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
 from casfs.interpreters.interpreter import Interpreter

@@ -39,8 +39,8 @@ _TOGETHER = 16
 """So many files are downloaded before they are taken in, and then deleted: that bounds what lies on the disk twice."""
 
 
-def run_warm(arguments: argparse.Namespace) -> int:
-    """casfs pool warm"""
+def warm(arguments: argparse.Namespace) -> int:
+    """Fill the pool as the command says; answers its exit code."""
     if not arguments.what and not arguments.requirements:
         arguments.usage_error("name something to warm the pool with")
     refuse_odd_words(arguments.what)

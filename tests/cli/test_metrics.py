@@ -7,7 +7,7 @@ import os
 import re
 
 from casfs import __version__
-from casfs.cli.metrics import format_metrics
+from casfs.cli.commands.metrics import format_metrics
 from casfs.daemon.control import Reply
 from casfs.store.leases import Lease
 from tests.mounted.harness import Casfs

@@ -57,8 +57,8 @@ SWAP_STEPS: list[Step] = [
 
 ABSORB_STEPS: list[Step] = [
     ("casfs.overlay.kernel", "freeze_file_system", 1),
-    ("casfs.cli.uppers", "absorb_upper", 1),
-    ("casfs.cli.uppers", "refresh_mounts", 1),
+    ("casfs.cli.commands.absorb", "absorb_upper", 1),
+    ("casfs.cli.commands.absorb", "refresh_mounts", 1),
     ("casfs.mounts.environment_overlays", "end_hidden_mount", 1),
 ]
 

@@ -6,9 +6,14 @@ import argparse
 import contextlib
 import os
 import time
+from pathlib import Path
 
+from casfs.cli.commands.status import add_status
 from casfs.cli.context import store_directory
+from casfs.cli.options import parse_size
 from casfs.cli.output import note, say, warn
+from casfs.cli.parser import Commands
+from casfs.cli.service import run_install
 from casfs.daemon.control import Request, ask_daemon, raise_problem
 from casfs.daemon.start import Progress, log_to_file
 from casfs.errors import MountRefused
@@ -23,6 +28,35 @@ from casfs.store.shared import use_shared_pools
 from casfs.store.store import Store, open_store
 
 _AGAIN_S = 0.02
+
+
+def add_command(commands: Commands) -> None:
+    """casfs daemon"""
+    actions = commands.add_group("daemon", "casfs daemon upgrade")
+    _add_start(actions)
+    add_status(actions, "casfs daemon status", "show the daemons and what they serve")
+    actions.add("logs", run_logs, "casfs daemon logs", "print what the daemons logged")
+    actions.add("upgrade", run_upgrade, "casfs daemon upgrade", "serve with the program as it is now, without unmounting")
+    stop = actions.add("stop", run_stop, "casfs daemon stop", "end all mounts of the store, and the daemon")
+    stop.add_argument("--force", action="store_true", help="even if they are in use")
+    stop.set_defaults(is_apart=True)
+    install = actions.add("install", run_install, "casfs daemon install", "write a systemd unit for the daemon")
+    install.add_argument("--user", action="store_true", help="a unit for mounts of a plain user, one for each path")
+    install.add_argument("--directory", type=Path, metavar="DIR", help="where to write it (default: where systemd looks)")
+    install.set_defaults(is_apart=True)
+    adopt = actions.add_hidden("adopt", run_adopt)
+    adopt.add_argument("handover")
+    adopt.set_defaults(is_apart=True)
+
+
+def _add_start(actions: Commands) -> None:
+    start = actions.add("start", run_start, "casfs daemon start", "start the daemon that serves the mounts of the store (root)")
+    start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
+    text = "read the pool again at so many bytes a second, now and later; 10M and the like, 0: not at all"
+    start.add_argument("--scrub-rate", type=parse_size, metavar="BYTES", help=f"{text} (default: CASFS_SCRUB_RATE, or 10M)")
+    start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    start.add_argument("--after", default="", help=argparse.SUPPRESS)
+    start.set_defaults(is_apart=True)
 
 
 def run_start(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from casfs.cli.context import find_python, store_directory
 from casfs.cli.hints import environment_name, hint_at
+from casfs.cli.options import add_json
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
+from casfs.cli.parser import Commands
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mounts.refresh import refresh_after_change
 from casfs.mounts.removal import iter_shown, refuse_shown, remove_environment
@@ -40,6 +42,21 @@ def _open(arguments: argparse.Namespace) -> Store:
     store = open_store(store_directory(arguments))
     use_what_is_there(store, warn)
     return store
+
+
+def add_command(commands: Commands) -> None:
+    """casfs env"""
+    actions = commands.add_group("env", "casfs env list")
+    text = "list the environments with their interpreters, sizes and mounts"
+    add_json(actions.add("list", run_list, "casfs env list --json", text))
+    text = "remove environments, with their generations and what was written into their mounts; the pool keeps its files"
+    remove = actions.add("remove", run_remove, "casfs env remove tests", text)
+    remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
+    remove.add_argument("--yes", action="store_true", help="even if something that was written into its mounts would be lost")
+    text = "give an environment another interpreter of the same release, such as a newer patch release; its mounts show it at once"
+    set_python = actions.add("set-python", run_set_python, "casfs env set-python tests 3.11", text)
+    set_python.add_argument("name", metavar="NAME", help="name of an environment")
+    set_python.add_argument("python", metavar="PYTHON", help="an interpreter: a path, or a version such as 3.11")
 
 
 def run_list(arguments: argparse.Namespace) -> None:

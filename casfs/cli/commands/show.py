@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from casfs.changes.changes import parse_project
+from casfs.cli.commands.list import size_of
 from casfs.cli.context import open_to_read
+from casfs.cli.options import add_json
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table
-from casfs.cli.queries import size_of
+from casfs.cli.parser import Commands
 from casfs.digest import digest_file
 from casfs.errors import EnvironmentRefused
 from casfs.store.environments import Environment
@@ -27,6 +29,15 @@ from casfs.venv.described import find_required, find_requiring, read_headers
 from casfs.venv.reading import LayerReader
 from casfs.venv.similar import did_you_mean
 from casfs.venv.tree import FileEntry, Tree, read_file
+
+
+def add_command(commands: Commands) -> None:
+    """casfs show"""
+    show = commands.add("show", run_show, "casfs show numpy")
+    show.add_argument("what", metavar="NAME|PATH", help="name of a project, or path of a file in a mount (with a slash in it)")
+    show.add_argument("--files", action="store_true", help="and every file of the distribution, with its size and SHA-256")
+    show.set_defaults(usage_error=show.error)
+    add_json(show)
 
 
 def run_show(arguments: argparse.Namespace) -> None:

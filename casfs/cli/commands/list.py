@@ -1,4 +1,4 @@
-"""list, generations."""
+"""list: the distributions of the environment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import argparse
 import contextlib
 
 from casfs.cli.context import open_to_read
-from casfs.cli.output import format_count, format_size, local_time, note, say_json, say_table
+from casfs.cli.options import add_json
+from casfs.cli.output import format_count, format_size, note, say_json, say_table
+from casfs.cli.parser import Commands
 from casfs.errors import CasfsError
 from casfs.store.generations import Distribution
 from casfs.upper.upper_conflicts import count_changes_by_tools
+
+
+def add_command(commands: Commands) -> None:
+    """casfs list"""
+    add_json(commands.add("list", run_list, "casfs list --json"))
 
 
 def run_list(arguments: argparse.Namespace) -> None:
@@ -44,29 +51,3 @@ def _note_changes_by_tools(installed: int, removed: int) -> None:
 def size_of(one: Distribution) -> int:
     """Bytes of its files."""
     return one.files.size + one.installation.size
-
-
-def run_generations(arguments: argparse.Namespace) -> None:
-    """casfs generations"""
-    environment = open_to_read(arguments)
-    current = environment.require().number
-    found = environment.read_all()
-    if arguments.json:
-        say_json(
-            [
-                {
-                    "generation": one.number,
-                    "is_current": one.number == current,
-                    "created": one.created,
-                    "command": one.command,
-                    "distributions": [{"name": each.name, "version": each.version} for each in one.distributions],
-                }
-                for one in found
-            ]
-        )
-        return
-    rows = [
-        ("*" if one.number == current else "", str(one.number), local_time(one.created), str(len(one.distributions)), one.command)
-        for one in found
-    ]
-    say_table(("", "Generation", "Created", "Distributions", "Command"), rows)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 
+from casfs.cli.commands.export import writing_file
 from casfs.cli.context import open_context
-from casfs.cli.export import writing_file
 from casfs.cli.output import format_size, note
+from casfs.cli.parser import Commands
 from casfs.store.availability import require_available
 from casfs.store.shared import shared_store_lock
 from casfs.venv.image.composefs import add_composefs_header
 from casfs.venv.image.erofs import TRUSTED
 from casfs.venv.image.image import ImageSpec, build_image
+
+
+def add_command(commands: Commands) -> None:
+    """casfs image"""
+    image = commands.add("image", run_image, "casfs image -o project.erofs")
+    image.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it (-: standard output)")
+    image.add_argument("--composefs", action="store_true", help="as composefs takes it, with the store's blobs/ as its object store")
 
 
 def run_image(arguments: argparse.Namespace) -> None:

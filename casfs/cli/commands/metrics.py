@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from casfs.cli.commands.status import ask_daemons
 from casfs.cli.context import store_directory
 from casfs.cli.output import say
-from casfs.cli.status import ask_daemons
+from casfs.cli.parser import Commands
 from casfs.daemon.control import Reply
 from casfs.store.leases import Lease
 from casfs.store.quarantine import lost_paths
@@ -60,6 +61,11 @@ _FAMILIES = (
     ),
     _Family("casfs_request_seconds", "gauge", "Time within which a share of the requests was answered.", _latencies),
 )
+
+
+def add_command(commands: Commands) -> None:
+    """casfs metrics"""
+    commands.add("metrics", run_metrics, "casfs metrics")
 
 
 def run_metrics(arguments: argparse.Namespace) -> None:

@@ -1,44 +1,37 @@
-"""sync, lock: environments from lock files, and lock files from environments."""
+"""An environment becomes what a lock file says."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from casfs.changes.changes import WheelToAdd
 from casfs.cli.bytecode import wanted_of
 from casfs.cli.changes import change_and_show, describe_known
-from casfs.cli.context import choose_interpreter, open_context, open_to_read
+from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.names import AddRequest, ResolverSetup, make_reach, obtaining, read_wish
-from casfs.cli.output import note, say, warn
+from casfs.cli.output import note, warn
 from casfs.cli.synced import choice_of, remember_sync
-from casfs.errors import CasfsError, LockRefused
+from casfs.cli.uppers import note_what_was_written
+from casfs.errors import LockRefused
 from casfs.interpreters.interpreter import Interpreter
 from casfs.lockfiles.hashes import Asked
 from casfs.lockfiles.known import know_lock
 from casfs.lockfiles.lockfile import Choice, Locked, Reading, read_whole_lock
 from casfs.lockfiles.markers import decide_as_poetry, decide_as_uv
-from casfs.lockfiles.others import refuse_locks_of_other_names, refuse_other_files, refuse_other_name
+from casfs.lockfiles.others import refuse_locks_of_other_names, refuse_other_files
 from casfs.lockfiles.requirements import is_url
-from casfs.lockfiles.writing import format_pylock
 from casfs.resolve.access import hide_logins
 from casfs.resolve.obtain import origin_of
 from casfs.resolve.resolve import ResolveRequest, compare, compile_requirements, verify
-from casfs.store.environments import Environment
-from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
-from casfs.store.uppers import current_upper
 from casfs.venv.origins import SourceKind
-from casfs.venv.reading import read_direct_url
 
 
-def run_sync(arguments: argparse.Namespace) -> None:
-    """casfs sync"""
+def sync(arguments: argparse.Namespace) -> None:
+    """Make the environment what the lock says, and nothing else."""
     path = arguments.lock
     is_stream = path == "-" or is_url(path) or path.startswith("/dev/")  # the last as of `casfs sync <(uv export)`
     if not is_stream and not os.path.isfile(path):
@@ -70,7 +63,7 @@ def run_sync(arguments: argparse.Namespace) -> None:
     wheels = [one.digest for one in locked if one.form is SourceKind.WHEEL and one.digest and one.checks is None]
     if change and len(wheels) == len(locked) and not any(one.about.tolerated for one in change.ingested):
         remember_sync(arguments, environment, change.after, wheels, describe_known(environment.store, change))
-    _note_what_is_missing(environment)
+    note_what_was_written(environment)
 
 
 def _refuse_without_hashes(path: str, setup: ResolverSetup, locked: Sequence[Locked]) -> None:
@@ -78,16 +71,6 @@ def _refuse_without_hashes(path: str, setup: ResolverSetup, locked: Sequence[Loc
     bare = [one.project for one in locked if one.is_file and not one.is_vouched_for and one.checks is None]
     if setup.are_hashes_required and bare:
         raise LockRefused(hide_logins(path), *(f"{project}: no hash is given for it" for project in bare))
-
-
-def _note_what_is_missing(environment: Environment) -> None:
-    """A lock knows nothing of what tools wrote into the mounts."""
-    with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
-        if (upper := current_upper(environment)) is None or upper.is_empty:
-            return
-        from casfs.cli.uppers import note_what_is_missing
-
-        note_what_is_missing(environment)
 
 
 def _read(path: str, setup: ResolverSetup, interpreter: Interpreter, choice: Choice, directory: str) -> Reading:
@@ -128,52 +111,3 @@ def _as_before(before: Generation | None, wheel_to_add: WheelToAdd, locked: Lock
     """What is in a lock was asked for, unless the lock says otherwise, or it is there already because something else needs it."""
     present = before.find(locked.project) if before else None
     return replace(wheel_to_add, is_requested=present.requested if present else locked.is_requested)
-
-
-def run_lock(arguments: argparse.Namespace) -> None:
-    """casfs lock"""
-    target = None if arguments.output in {None, "-"} else _find_target(arguments.output)
-    environment = open_to_read(arguments)
-    text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
-    if target is None:
-        say(text.rstrip("\n"))
-    else:
-        _write(target, text, arguments.umask)
-    _note_what_is_missing(environment)
-
-
-def _find_target(path: str) -> Path:
-    """Where a lock is to be written. Raises PathRefused, and LockRefused for a file by whose name nobody knows it."""
-    target = Path(resolve_path(path))
-    if (target.is_file() or not target.exists()) and not path.startswith("/dev/"):  # a pipe or a device may have any name
-        refuse_other_name(path)
-    return target
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let an OSError name the file that the user did."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _write(path: Path, text: str, umask: int) -> None:
-    """The file whole, or as it was; a device or a pipe is written to, as whoever names one means it."""
-    if path.exists() and not path.is_file():
-        with _naming(path), path.open("w", encoding="utf-8") as file:
-            file.write(text)
-        return
-    with (
-        _naming(path),
-        tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file,
-    ):
-        try:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 from casfs.cli.context import store_directory
+from casfs.cli.options import add_json
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
+from casfs.cli.parser import Commands
 from casfs.errors import CasfsError
 from casfs.mounts.mounting import refresh_late_mounts
 from casfs.store.availability import WAY_OUT, find_absent, iter_environments
@@ -26,6 +28,14 @@ _FOUND_DAMAGE = 3
 _NOT_PROVEN = """\
 NOT PROVEN by --fast: that no blob was replaced on purpose. Blobs were compared with their XXH3-128, for which anyone can make
 another content; only `casfs fsck` without --fast compares their SHA-256."""
+
+
+def add_command(commands: Commands) -> None:
+    """casfs fsck"""
+    fsck = commands.add("fsck", run_fsck, "casfs fsck --fast")
+    fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
+    fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+    add_json(fsck)
 
 
 def run_fsck(arguments: argparse.Namespace) -> int:

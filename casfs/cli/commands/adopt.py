@@ -10,13 +10,25 @@ from casfs.changes.adopt import Adoption, adopt, refuse_full
 from casfs.changes.existing import find_base, read_existing, require_existing
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import say_change
+from casfs.cli.commands.list import size_of
 from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.options import add_json, add_no_compile, add_python, add_shared_pool
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
-from casfs.cli.queries import size_of
+from casfs.cli.parser import Commands
 from casfs.mounts.refresh import refresh_after_change
 from casfs.store.following import resolve_path
 from casfs.store.pending_changes import changing
 from casfs.upper.written import UpperDirectory
+
+
+def add_command(commands: Commands) -> None:
+    """casfs adopt"""
+    adopt = commands.add("adopt", run_adopt, "casfs adopt ~/project/.venv")
+    adopt.add_argument("directory", metavar="PATH", help="a virtual environment that venv, virtualenv, uv or Poetry made")
+    add_python(adopt, "its base interpreter (default: the one that it was made with)")
+    add_shared_pool(adopt)
+    add_no_compile(adopt)
+    add_json(adopt)
 
 
 def run_adopt(arguments: argparse.Namespace) -> None:

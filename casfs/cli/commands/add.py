@@ -7,14 +7,31 @@ import os
 
 from casfs.cli.changes import change_and_show, refuse_unrecordable
 from casfs.cli.context import choose_interpreter, open_context
+from casfs.cli.options import add_index_options, add_json, add_manner, add_paths, add_python, add_requirements_files, add_shared_pool
+from casfs.cli.parser import SIGNS, Commands
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar", ".zip")
 
 _REQUIRE_HASHES = ("PIP_REQUIRE_HASHES", "UV_REQUIRE_HASHES")
 
 
-def run_add(arguments: argparse.Namespace) -> None:
+def add_command(commands: Commands) -> None:
     """casfs add"""
+    add = commands.add("add", run_add, f"casfs add 'pandas>=2' --python 3.12\n\n{SIGNS}")
+    add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
+    add_requirements_files(add)
+    text = "a project that is used where it is, so that edits count at once (repeatable)"
+    add_paths(add, "-e", "--editable", metavar="PROJECT", help=text)
+    add.set_defaults(usage_error=add.error)
+    add_index_options(add)
+    add_python(add)
+    add_shared_pool(add)
+    add_manner(add)
+    add_json(add)
+
+
+def run_add(arguments: argparse.Namespace) -> None:
+    """Add what was typed."""
     if not arguments.what and not arguments.requirements and not arguments.editable:
         arguments.usage_error("name something to add")
     is_more = arguments.requirements or arguments.editable or must_have_hashes()

@@ -12,7 +12,9 @@ from dataclasses import replace
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
+from casfs.cli.options import add_index_options, add_paths, add_python
 from casfs.cli.output import note, warn
+from casfs.cli.parser import Commands
 from casfs.mounts.run_mounts import RunMount, enter_namespace, plan_showing, show_scene
 from casfs.store.availability import require_available
 from casfs.store.environments import Environment
@@ -26,6 +28,30 @@ from casfs.store.uppers import current_upper
 _END_WAIT_S = 10.0  # how long we wait for the daemon to be gone; it needs 20 to 50 milliseconds
 _LOOK_EVERY_S = 0.001
 _STANDARD_STREAMS = 3
+
+
+_DESCRIPTION = """Run a command in the environment, or in a temporary one made of some wheels.
+
+The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
+What it writes into the environment itself is kept in memory, seen by nobody else, and gone with it. No privilege is needed; a plain
+user's command can't use sudo. What the command leaves running keeps the environment.
+
+With `--with` it has the current generation and what that names, found and chosen as `casfs add` does, but not what tools wrote into the
+mounts; the environment itself stays as it is."""
+
+
+def add_command(commands: Commands) -> None:
+    """casfs run"""
+    run = commands.add("run", run_run, "casfs run six.whl -- python -c 'import six'")
+    run.usage = "casfs run [--store DIR] [--python PYTHON] [--env NAME | WHEEL ...] [--with WHAT ...] [--] COMMAND ..."
+    run.description = _DESCRIPTION
+    add_python(run)
+    text = "and this, with what it needs, for this run alone: a requirement, a path or a URL (repeatable)"
+    run.add_argument("--with", action="append", dest="what", metavar="WHAT", help=text)
+    add_paths(run, "--with-editable", dest="editable", metavar="PROJECT", help="and this project, where it is (repeatable)")
+    add_paths(run, "--with-requirements", dest="requirements", metavar="FILE", help="and what is in this file (repeatable)")
+    add_index_options(run)
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="WHEEL, COMMAND", help="`--` between the two is needed only in doubt")
 
 
 def run_run(arguments: argparse.Namespace) -> int:
@@ -105,8 +131,8 @@ def _require_generation(environment: Environment, python: str | None) -> int:
 def _fill(shown: Environment, environment: Environment, wheels: Sequence[str], arguments: argparse.Namespace) -> None:
     """Make an environment of what the command names."""
     from casfs.changes.changes import AddOptions
-    from casfs.cli.add import must_have_hashes
     from casfs.cli.changes import add_fitting
+    from casfs.cli.commands.add import must_have_hashes
 
     if arguments.what or arguments.requirements or arguments.editable or must_have_hashes():
         _fill_by_names(shown, environment, wheels, arguments)

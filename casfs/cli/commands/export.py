@@ -13,11 +13,21 @@ from casfs.changes.export import Exported, export_generation, require_place
 from casfs.changes.tar import write_tar
 from casfs.cli.context import open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels
+from casfs.cli.parser import Commands
 from casfs.cli.uppers import note_what_is_missing
 from casfs.errors import EnvironmentRefused
 from casfs.store.availability import require_available
 from casfs.store.following import resolve_path
 from casfs.store.shared import shared_store_lock
+
+
+def add_command(commands: Commands) -> None:
+    """casfs export"""
+    export = commands.add("export", run_export, "casfs export ~/project/.venv")
+    where = export.add_mutually_exclusive_group(required=True)
+    text = "where: nothing, or an empty directory; it appears when all of it is there"
+    where.add_argument("directory", nargs="?", metavar="DIR", help=text)
+    where.add_argument("--tar", metavar="FILE", help="write a tar archive, byte for byte reproducible (-: standard output)")
 
 
 def run_export(arguments: argparse.Namespace) -> None:

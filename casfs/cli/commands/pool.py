@@ -7,11 +7,46 @@ import os
 import shlex
 
 from casfs.cli.context import store_directory
+from casfs.cli.options import add_index_options, add_json, add_no_compile, add_requirements_files, parse_positive
 from casfs.cli.output import note, say, say_json
+from casfs.cli.parser import Commands
 from casfs.errors import StoreRefused
 from casfs.store.availability import WAY_OUT, find_reliant
 from casfs.store.shared import add_shared_pool, exclusive_store_lock, read_config, remove_shared_pool
 from casfs.store.store import Store, open_store
+
+
+def add_command(commands: Commands) -> None:
+    """casfs pool"""
+    actions = commands.add_group("pool", "casfs pool add /srv/casfs")
+    add = actions.add("add", run_add, "casfs pool add /srv/casfs", "let another store lie behind this one")
+    add.add_argument("directory", metavar="DIR", help="a store that this one may read")
+    remove = actions.add("remove", run_remove, "casfs pool remove /srv/casfs", "do without a shared pool")
+    remove.add_argument("directory", metavar="DIR", help="a store that this one may read")
+    remove.add_argument("--force", action="store_true", help="even if an environment needs files that only this pool has")
+    _add_warm(actions)
+    add_json(actions.add("list", run_list, "casfs pool list", "list the shared pools, in the order in which they are asked"))
+
+
+def _add_warm(actions: Commands) -> None:
+    text = "fill the pool ahead of users: resolve each requirement by itself, fetch all that it needs, compile it"
+    warm = actions.add("warm", run_warm, "casfs pool warm -r popular.txt --python 3.12 --python 3.13", text)
+    warm.add_argument("what", nargs="*", metavar="WHAT", help="a requirement")
+    add_requirements_files(warm)
+    text = "for this interpreter: a path, or a version such as 3.12 (repeatable)"
+    warm.add_argument("--python", action="append", metavar="PYTHON", help=text)
+    text = "so many at a time (default: one for each core)"
+    warm.add_argument("--jobs", type=parse_positive, default=os.cpu_count() or 1, metavar="N", help=text)
+    warm.set_defaults(usage_error=warm.error)
+    add_no_compile(warm)
+    add_index_options(warm)
+
+
+def run_warm(arguments: argparse.Namespace) -> int:
+    """casfs pool warm"""
+    from casfs.cli.warm import warm  # the resolver, which the other actions need not load
+
+    return warm(arguments)
 
 
 def run_add(arguments: argparse.Namespace) -> None:

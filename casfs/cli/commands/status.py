@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from casfs.cli.context import store_directory
+from casfs.cli.options import add_json
 from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
+from casfs.cli.parser import Commands
 from casfs.daemon.control import Reply, Request, ask_daemon
 from casfs.errors import CasfsError
 from casfs.mounts.environment_overlays import Overlay, iter_remembered_overlays
@@ -56,6 +58,18 @@ class _Shown:
     @property
     def data_path(self) -> str:
         return PLAIN if self.overlay is None else KERNEL
+
+
+def add_command(commands: Commands) -> None:
+    """casfs status"""
+    add_status(commands, "casfs status --watch")
+
+
+def add_status(commands: Commands, example: str, text: str = "") -> None:
+    """The command, also as an action of `casfs daemon`."""
+    status = commands.add("status", run_status, example, text)
+    add_json(status)
+    status.add_argument("--watch", action="store_true", help="again every second, until it is interrupted")
 
 
 def run_status(arguments: argparse.Namespace) -> None:

@@ -5,11 +5,24 @@ from __future__ import annotations
 import argparse
 
 from casfs.cli.context import store_directory
+from casfs.cli.options import add_json, parse_positive
 from casfs.cli.output import format_count, format_size, note, say, say_json
+from casfs.cli.parser import Commands
 from casfs.mounts.removal import holding_seen, remove_old_layers
 from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.shared import use_shared_pools
 from casfs.store.store import open_store
+
+
+def add_command(commands: Commands) -> None:
+    """casfs collect"""
+    collect = commands.add("collect", run_collect, "casfs collect --unused-wheels --keep 3")
+    text = "also wheels that no environment has; until then adding them again costs nothing, and other stores may rely on them"
+    collect.add_argument("--unused-wheels", action="store_true", help=text)
+    text = "first drop older generations of each environment that is not mounted, all but the newest N (default: drop none)"
+    collect.add_argument("--keep", type=parse_positive, metavar="N", help=text)
+    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be removed")
+    add_json(collect)
 
 
 def run_collect(arguments: argparse.Namespace) -> None:

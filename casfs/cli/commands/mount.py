@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 from casfs.cli.context import choose_interpreter, open_context, warn_if_dead, warn_of_dead_interpreter
 from casfs.cli.hints import DEFAULT_ENVIRONMENT, complete_hints, hint_at
+from casfs.cli.options import add_python, add_shared_pool, parse_positive
 from casfs.cli.output import note, warn
 from casfs.cli.owner import owner_ids, warn_of_useless_mount
+from casfs.cli.parser import Commands
 from casfs.daemon.start import Progress
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
 from casfs.mounts.environment_overlays import find_shown
 from casfs.mounts.mount import MountOptions, is_mounted_already, mount, prepared, refuse_mountpoint
-from casfs.mounts.mountpoints import KERNEL, MountRecord
+from casfs.mounts.mountpoints import KERNEL, PLAIN, MountRecord
 from casfs.mounts.other_namespace import namespace_of, resolve_in
 from casfs.store.availability import iter_environments, require_available
 from casfs.store.environments import Environment
@@ -22,6 +24,28 @@ from casfs.store.following import resolve_path
 from casfs.store.pending_changes import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.similar import find_slip
+
+
+def add_command(commands: Commands) -> None:
+    """casfs mount"""
+    parser = commands.add("mount", run_mount, "casfs mount ~/project/.venv")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("mountpoint", nargs="?", metavar="PATH", help="an empty directory; it is made if it is absent")
+    text = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
+    where.add_argument("--list", metavar="FILE", help=text)
+    add_python(parser)
+    add_shared_pool(parser)
+    parser.add_argument("--owner", metavar="USER", help="to whom the files belong (default: the owner of the environment; root only)")
+    text = "in the mount namespace of a process, such as a container's (root only)"
+    parser.add_argument("--into", type=parse_positive, metavar="PID", help=text)
+    parser.add_argument("--read-only", action="store_true", help="make it read-only")
+    text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
+    parser.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
+    text = "who reads the files: the kernel, which also lets tools write, or the daemon (default: the kernel where it can; root only)"
+    parser.add_argument("--data-path", choices=(KERNEL, PLAIN), help=text)
+    parser.add_argument("--foreground", action="store_true", help="serve in this process until it is interrupted")
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--after", default="", help=argparse.SUPPRESS)
 
 
 def run_mount(arguments: argparse.Namespace) -> None:
