@@ -4,7 +4,6 @@ in turns side by side.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from hypothesis import settings
 
 from casfs.interpreters.interpreter import Interpreter, ask_interpreter
 from tests.make_generations import Workshop, open_workshop
+from tests.namespaces import own_namespace
 from tests.python_versions import OWN, VERSIONS, has_python
 
 # No deadline: a machine that is busy with other work is no bug of ours.
@@ -36,6 +36,10 @@ sys.dont_write_bytecode = False
 
 # Where mkfs.* are; Debian gives its users a path without them.
 os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+if os.environ.get("PYTEST_XDIST_WORKER") and os.geteuid() == 0:
+    # A new mount namespace copies every mount and keeps it alive, also a disk whose power is cut. So no worker sees the mounts of another.
+    own_namespace()
 
 _LONGEST = (
     "test_adopt_export",
@@ -113,32 +117,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "tests/real" if file in _SHARE_ENVIRONMENTS else file
 
     return Scheduling(config, log)
-
-
-_MAKE_NAMESPACES = {
-    "test_collect",
-    "test_collect_while_seen",
-    "test_comeback",
-    "test_into",
-    "test_run",
-    "test_run_names",
-    "test_run_plain_user",
-    "test_run_terminal",
-    "test_strangers",
-}
-_WAIT_FOR_DISKS = {"test_file_systems", "test_full_disk", "test_mounted_image", "test_power_cut"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def turns(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A new mount namespace copies every mount and keeps it alive, also a disk whose power is cut: tests of the two kinds never overlap."""
-    name = Path(str(request.path)).stem
-    if name not in _MAKE_NAMESPACES | _WAIT_FOR_DISKS:
-        yield
-        return
-    with (Path(tempfile.gettempdir()) / "casfs-tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH if name in _MAKE_NAMESPACES else fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from casfs.store.leases import new_lease, take_lease
 from casfs.store.store import open_store
 store = open_store(Path(sys.argv[1]))
 held = take_lease(store, new_lease("work", "/mnt", ""))
-daemon = Daemon(store, held, None, -1, -1)
+daemon = Daemon(store, held, None, -1, -1, start_scrubber=None)
 read, write = os.pipe()
 child = os.fork()
 if not child:
