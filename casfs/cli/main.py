@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from casfs.cli.client import has_server
 from casfs.cli.ending import end_in_order, exit_code
 from casfs.cli.hints import environment_name, hint_as_typed
 from casfs.cli.output import be_quiet, format_count, note, warn
@@ -79,6 +80,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
         from casfs.mounts.overlay_layers import force_way
 
         force_way(way)
+    if not has_server():
+        from casfs.daemon.start import without_command_server
+
+        without_command_server.append(True)
     if rate := os.environ.get("CASFS_SCRUB_RATE"):
         from casfs.cli.options import parse_size
         from casfs.store.scrub import first_rate

@@ -38,6 +38,8 @@ def add_places(parser: argparse.ArgumentParser, default: object) -> None:
     parser.add_argument("--store", metavar="DIR", default=default, help="the store (default: CASFS_STORE, or the user's data directory)")
     parser.add_argument("--env", metavar="NAME", default=default, help="the environment (default: CASFS_ENV, or 'default')")
     off = default or False
+    text = "run the command in this process, also where a daemon could run it faster (or: CASFS_SERVER=0)"
+    parser.add_argument("--no-server", action="store_true", default=off, help=text)
     parser.add_argument("-q", "--quiet", action="store_true", default=off, help="say nothing but results, warnings and errors")
     parser.add_argument(
         "-v", "--verbose", action="store_true", default=off, help="say which store and environment, and where an error arose"

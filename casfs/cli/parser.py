@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from casfs import __version__
+from casfs.cli.client import find_command
 from casfs.cli.options import add_places
 from casfs.cli.output import escape, say
 
@@ -78,7 +79,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_places(parser, None)
     parser.set_defaults(run=_greet)
     commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND"))
-    command = _find_command(words)
+    command = find_command(words)
     if command in COMMANDS:
         _load(command).add_command(commands)
     elif COMMANDS.keys().isdisjoint(words):
@@ -94,17 +95,6 @@ def _load(command: str) -> Any:
     return importlib.import_module(f"casfs.cli.commands.{command}")
 
 
-def _find_command(words: Sequence[str]) -> str:
-    """The first word behind the options that say where to work; of others, such as --help, every command is to hear."""
-    rest = iter(words)
-    for word in rest:
-        if word in {"--store", "--env"}:
-            next(rest, None)
-        elif word not in {"-q", "--quiet", "-v", "--verbose"} and not word.startswith(("--store=", "--env=")):
-            return word
-    return ""
-
-
 def _greet(arguments: argparse.Namespace) -> None:
     """casfs alone"""
     say(_GREETING)
@@ -114,11 +104,11 @@ def _greet(arguments: argparse.Namespace) -> None:
 class _Choices:
     """Names of commands, for argparse: those that it knows, of which an error names only some."""
 
-    known: Container[str]
+    hidden: frozenset[str]
     named: Sequence[str]
 
     def __contains__(self, name: str) -> bool:
-        return name in self.known
+        return name in self.hidden or name in self.named
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.named)
@@ -182,9 +172,11 @@ class Commands:
 
     def add_hidden(self, name: str, run: Run) -> Parser:
         """A command that casfs gives itself: neither help nor an error names it. To be added when all others are."""
+        before: object = self._subparsers.choices
+        hidden = before.hidden if isinstance(before, _Choices) else frozenset()
         named = (*self._subparsers.choices,)
         parser = self._subparsers.add_parser(name)
-        self._subparsers.choices = _Choices({*named, name}, named)  # type: ignore[assignment]
+        self._subparsers.choices = _Choices(hidden | {name}, named)  # type: ignore[assignment]
         add_places(parser, argparse.SUPPRESS)
         parser.set_defaults(run=run)
         return parser

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 from casfs.daemon.acknowledged_generations import AcknowledgedGenerations
+from casfs.daemon.command_server import CommandServer
 from casfs.daemon.control import socket_path
 from casfs.daemon.supervisor import Session, Supervisor, WorkerHandoff
 from casfs.fuse.host import Host
@@ -107,18 +108,26 @@ class Daemon:
             serve(WorkerConfig(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
 
         scrubber = self._start_scrubber(self._store, inherited) if self._start_scrubber else None
+        server = CommandServer(self._store, lease)
+
+        def when_first_served() -> None:
+            when_serving()
+            server.start()
 
         def upgrade(worker: int, lived: int) -> None:
             if scrubber is not None:
                 scrubber.end()
+            server.close()
             for fd in inherited:
                 os.set_inheritable(fd, True)
             os.execv(sys.executable, self._command(worker, lived))
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
         session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
-        with scrubber or contextlib.nullcontext():
-            loss = Supervisor(session, serve_worker, when_serving, upgrade).run()
+        if orphan:
+            server.start()
+        with contextlib.closing(server), scrubber or contextlib.nullcontext():
+            loss = Supervisor(session, serve_worker, when_first_served, upgrade).run()
         if not loss:
             return None
         keep_log(self._store, lease, f"{loss}: its mounts are mounted again")

@@ -19,6 +19,9 @@ from casfs.store.store import Store
 _LOG_BYTES = 1 << 20
 _MAX_REFUSAL = 1 << 16
 
+without_command_server: list[bool] = []
+"""Not empty if daemons that this process starts shall run no commands (see `command_server`)."""
+
 _STEP, _REFUSAL = b"+", b"!"
 _STANDARD_ERROR = 2
 

@@ -26,6 +26,8 @@ from casfs.store.uppers import Upper
 
 IMAGE, FUSE = "image", "fuse"
 
+_USER, _TRUSTED = "user", "trusted"  # namespaces of the attributes that tell an overlay where blobs are (xattr(7))
+
 WAYS = ("image", "loop", "nested", "nested-loop", "fuse")
 """For tests: each way by name, with or without a loop device."""
 
@@ -106,7 +108,6 @@ def _open_on_image(path: str, spec: OverlaySpec, *, is_nested: bool) -> int:
 def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
     """A detached overlay of the host's own file system. Raises OSError."""
     from casfs.daemon.control import Request, ask_daemon, raise_problem
-    from casfs.venv.image.erofs import TRUSTED, USER
 
     def layers(attributes: str) -> Layers:
         request = Request("show", spec.environment.name, *spec.owner, spec.generation.number, attributes)
@@ -115,10 +116,10 @@ def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
         return spec.layers(f"{host.mountpoint}/{reply.slot}")
 
     try:
-        return make_overlay(layers(USER))
+        return make_overlay(layers(_USER))
     except OSError as error:
         try:
-            return make_nested_overlay(layers(TRUSTED), spec.scratch)  # before Linux 6.16
+            return make_nested_overlay(layers(_TRUSTED), spec.scratch)  # before Linux 6.16
         except OSError:
             raise error from None
 

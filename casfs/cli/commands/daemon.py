@@ -47,6 +47,9 @@ def add_command(commands: Commands) -> None:
     adopt = actions.add_hidden("adopt", run_adopt)
     adopt.add_argument("handover")
     adopt.set_defaults(is_apart=True)
+    answer = actions.add_hidden("answer", run_answer)
+    answer.add_argument("listener", type=int)
+    answer.set_defaults(is_apart=True)
 
 
 def _add_start(actions: Commands) -> None:
@@ -158,3 +161,12 @@ def run_adopt(arguments: argparse.Namespace) -> None:
     begin_log = lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log"))  # noqa: E731
     if lost := adopt_daemon(store, handover, begin_log, ScrubberProcess):
         mount_again(store, lost)
+
+
+def run_answer(arguments: argparse.Namespace) -> None:
+    """What a daemon starts so that commands need not load what it has loaded."""
+    import socket
+
+    from casfs.cli.server import serve
+
+    serve(socket.socket(fileno=arguments.listener))

@@ -19,7 +19,6 @@ from casfs.cli.parser import Commands
 from casfs.daemon.control import Reply, Request, ask_daemon
 from casfs.errors import CasfsError
 from casfs.mounts.environment_overlays import Overlay, iter_remembered_overlays
-from casfs.mounts.hosts import end_idle_host
 from casfs.mounts.mountpoints import KERNEL, PLAIN, MountRecord, iter_gone_mounts, iter_mount_records
 from casfs.mounts.overlay_layers import FUSE
 from casfs.store.leases import Lease, iter_leases, iter_private_leases
@@ -94,6 +93,8 @@ def _redraw(store: Store, *, is_json: bool) -> None:
 
 def _say_status(store: Store, *, is_json: bool) -> None:
     if os.geteuid() == 0 and any(True for _ in iter_gone_mounts(store)):
+        from casfs.mounts.hosts import end_idle_host
+
         end_idle_host(store, is_lazy=True)
     daemons = ask_daemons(store)
     mounts = list(_iter_shown(store, daemons))
