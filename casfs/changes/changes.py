@@ -124,9 +124,17 @@ def add_wheels(
     environment: Environment, interpreter: Interpreter, wheels: Sequence[str | WheelToAdd], check: Check, options: AddOptions
 ) -> Change:
     """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
+    with environment.store.syncs.once():
+        return _add_wheels(environment, interpreter, wheels, check, options)
+
+
+def _add_wheels(
+    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | WheelToAdd], check: Check, options: AddOptions
+) -> Change:
     wheels_to_add = [one if isinstance(one, WheelToAdd) else WheelToAdd(one, os.path.abspath(one)) for one in wheels]
     request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress, options.wanted)
-    ingested = ingest_wheels(environment.store, [one.wheel for one in wheels_to_add], request)
+    beside = () if environment.current() or options.base else (_skeleton(interpreter),)
+    ingested = ingest_wheels(environment.store, [one.wheel for one in wheels_to_add], request, beside)
     _refuse_twins(ingested)
     files = _make_files(ingested, options.make_bytecode)
     with environment.locked():
@@ -356,12 +364,15 @@ def has_stand_in(generation: Generation) -> bool:
 
 def first_generation(environment: Environment, interpreter: Interpreter, *, with_pip: bool = True) -> Generation:
     """What the first generation is made from: a skeleton and nothing else."""
-    files, directories = build_skeleton(interpreter, with_pip=with_pip)
-    about = Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version)
-    [(digest, manifest, number)] = ingest_files(environment.store, [MadeFiles(about, files, directories)])
+    [(digest, manifest, number)] = ingest_files(environment.store, [_skeleton(interpreter, with_pip=with_pip)])
     skeleton = build_layer(digest, number, manifest)
     base = BaseInterpreter(interpreter.executable, interpreter.version, interpreter.cache_tag, interpreter.python_directory)
     return Generation(0, "", "", base, skeleton, ())
+
+
+def _skeleton(interpreter: Interpreter, *, with_pip: bool = True) -> MadeFiles:
+    files, directories = build_skeleton(interpreter, with_pip=with_pip)
+    return MadeFiles(Description(SKELETON_PROJECT, SKELETON_PROJECT, interpreter.version), files, directories)
 
 
 def parse_project(text: str) -> str:

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from casfs.cli.hints import complete_hints
 from casfs.errors import CasfsError, FetchFailed
@@ -190,6 +191,9 @@ def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
+_REDRAW_S = 0.1  # a bar takes 1 ms to draw
+
+
 @contextlib.contextmanager
 def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[..., None]]:
     """Something to call with what is done, and, if that changed, `description` and `total`."""
@@ -199,9 +203,19 @@ def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[
 
     name_column = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_MAX_NAME))
     columns = (name_column, BarColumn(_BAR_WIDTH), MofNCompleteColumn() if is_count else DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    shown_s = 0.0
+    # no thread of its own, which would keep wheels from being unpacked by more than one process
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
         task = progress.add_task(name, total=total)
-        yield lambda done, **more: progress.update(task, completed=done, **more)
+
+        def update(done: int, **more: Any) -> None:
+            nonlocal shown_s
+            progress.update(task, completed=done, **more)
+            if (now_s := time.monotonic()) - shown_s > _REDRAW_S:
+                shown_s = now_s
+                progress.refresh()
+
+        yield update
 
 
 @contextlib.contextmanager

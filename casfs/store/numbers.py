@@ -89,23 +89,20 @@ def assign_numbers(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -
     if newest > newest_time(store):  # that of a shared pool
         with held_clock(store) as clock:
             clock.note(newest)
-    while True:
-        try:
-            return _assign(store, manifests)
-        except FileExistsError:
-            continue  # another process was faster: look at what it took
-
-
-def _assign(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -> list[int]:
-    numbers: dict[Digest, int] = {}
-    taken: set[int] = set()
     with store.batch() as batch:
-        for digest, manifest in manifests:
-            if digest not in numbers:
-                numbers[digest] = _find_or_stage(store, batch, digest, manifest, taken)
-                taken.add(numbers[digest])
-        batch.commit()
-    return [numbers[digest] for digest, _ in manifests]
+        return publish_numbered(store, batch, manifests)
+
+
+def publish_numbered(store: Store, batch: Batch, manifests: Sequence[tuple[Digest, Manifest]]) -> list[int]:
+    """The same for manifests that `batch` publishes. It is committed."""
+    while True:
+        with contextlib.suppress(FileExistsError), batch.undoing():  # another process was faster: look at what it took
+            numbers: dict[Digest, int] = {}
+            for digest, manifest in manifests:
+                if digest not in numbers:
+                    numbers[digest] = _find_or_stage(store, batch, digest, manifest, set(numbers.values()))
+            batch.commit()
+            return [numbers[digest] for digest, _ in manifests]
 
 
 def _find_or_stage(store: Store, batch: Batch, digest: Digest, manifest: Manifest, taken: set[int]) -> int:

@@ -42,7 +42,7 @@ from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
 from casfs.store.following import resolve_path
 from casfs.store.pools import Pools
-from casfs.store.publish import Batch
+from casfs.store.publish import Batch, Syncs
 from casfs.store.runtime_files import is_file_locked, write_record
 
 FORMAT = "casfs store 1\n"
@@ -51,12 +51,13 @@ DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "number
 
 
 class Store:
-    """An open store: where things are. It holds no state but its path and the paths of the shared pools behind it."""
+    """An open store: where things are. It holds its path, those of the shared pools behind it, and what is to be synced."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.pool = Pools(f"{root}/blobs")
         self.shared: tuple[str, ...] = ()
+        self.syncs = Syncs(self.path("tmp"))
 
     def rely_on(self, roots: Sequence[str]) -> None:
         """Let these stores lie behind this one: what they hold counts as there, and nothing is ever written to them."""
@@ -69,7 +70,7 @@ class Store:
 
     def batch(self) -> Batch:
         """A new batch of files to publish."""
-        return Batch(self.path("tmp"))
+        return Batch(self.path("tmp"), self.syncs)
 
 
 def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
@@ -140,4 +141,4 @@ def _create(path: str) -> None:
         os.makedirs(f"{path}/{name}", mode=0o700, exist_ok=True)  # the store's own directory may have been there before
     with Batch(f"{path}/tmp") as batch:
         batch.add(f"{path}/format", FORMAT.encode(), mode=0o644)
-        batch.commit()
+        batch.commit_small()

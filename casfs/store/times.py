@@ -32,7 +32,7 @@ from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.store.clock import held_clock
 from casfs.store.manifests import FIRST_TIME, Manifest, format_manifest, read_manifest, stage_manifest, undated
-from casfs.store.numbers import MAX_ANCESTORS, Marker, assign_numbers, find_number, iter_markers, read_number
+from casfs.store.numbers import MAX_ANCESTORS, Marker, find_number, iter_markers, publish_numbered, read_number
 from casfs.store.publish import Batch
 from casfs.store.store import Store
 
@@ -55,8 +55,7 @@ def publish_dated(store: Store, batch: Batch, manifests: Sequence[Manifest]) -> 
 
 
 def _publish(store: Store, batch: Batch, staged: Sequence[tuple[Digest, Manifest]]) -> list[tuple[Digest, Manifest, int]]:
-    batch.commit()
-    return [(*one, number) for one, number in zip(staged, assign_numbers(store, staged), strict=True)]
+    return [(*one, number) for one, number in zip(staged, publish_numbered(store, batch, staged), strict=True)]
 
 
 def _stage(store: Store, batch: Batch, manifests: Iterable[Manifest]) -> list[tuple[Digest, Manifest]]:

@@ -68,8 +68,8 @@ def assert_finished(workshop: Workshop, mounted: MountedWorkshop) -> None:
     assert mounted.written() == [f"{SITE}/mine.py", f"{SITE}/other/__init__.py"]
 
 
-SYNCS = 14
-"""How often an absorb of one distribution syncs: before and after each batch of names."""
+SYNCS = 10
+"""How often an absorb of one distribution syncs."""
 
 
 @pytest.mark.parametrize(
