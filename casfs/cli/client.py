@@ -22,7 +22,7 @@ else:
     import _signal
 
 SUFFIX = ".commands"
-"""In leases/: what the name of a server's socket ends with."""
+"""In run/: what the name of a server's socket ends with."""
 
 READY, GO = b"+", b"!"  # of the server, which has taken on all that we are, and of us
 EXITED, SIGNALED = b"E", b"S"  # how the command ended; the number follows
@@ -100,7 +100,7 @@ def _iter_sockets(words: list[str]) -> Iterator[str]:
     given = None
     for word, following in zip(words, [*words[1:], ""], strict=True):
         given = following if word == "--store" else word[len("--store=") :] if word.startswith("--store=") else given
-    directory = f"{os.path.expanduser(usual_store(given))}/leases"
+    directory = f"{os.path.expanduser(usual_store(given))}/run"
     return (f"{directory}/{name}" for name in os.listdir(directory) if name.endswith(SUFFIX))
 
 

@@ -23,7 +23,7 @@ class AcknowledgedGenerations:
 
     def __init__(self, store: Store, lease_id: str) -> None:
         self._store = store
-        self._path = store.path("leases", f"{lease_id}.shown")
+        self._path = store.run_path(f"{lease_id}.shown")
         self._writing = threading.Lock()
         self.numbers: dict[str, int] = {}
         with contextlib.suppress(FileNotFoundError, ValueError), open(self._path, encoding="utf-8") as file:

@@ -27,7 +27,7 @@ class CommandServer:
 
     def start(self) -> None:
         """Start it, unless another daemon of the store has one. It is a help, and no more: where there is none, commands take longer."""
-        if without_command_server or self._lease.generation or any(map(self._is_answered, os.listdir(self._store.path("leases")))):
+        if without_command_server or self._lease.generation or any(map(self._is_answered, os.listdir(self._store.run_path()))):
             return
         with contextlib.suppress(OSError), self._listen() as listener:
             fd = listener.fileno()
@@ -55,11 +55,11 @@ class CommandServer:
         return False
 
     def _path(self) -> str:
-        return self._store.path("leases", self._lease.id + _SUFFIX)
+        return self._store.run_path(self._lease.id + _SUFFIX)
 
     @contextlib.contextmanager
     def _directory(self) -> Iterator[int]:
-        fd = os.open(self._store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(self._store.run_path(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield fd
         finally:

@@ -96,7 +96,7 @@ def _parse_json(line: bytes) -> object:
 
 
 def socket_path(directory_fd: int, lease_id: str, suffix: str = ".sock") -> str:
-    """Path of a control socket through a descriptor of leases/: a socket's address has room for 107 bytes only (unix(7))."""
+    """Path of a control socket through a descriptor of run/: a socket's address has room for 107 bytes only (unix(7))."""
     return f"/proc/self/fd/{directory_fd}/{lease_id}{suffix}"
 
 
@@ -105,7 +105,7 @@ def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:
 
     Raises MountRefused if there is none.
     """
-    directory_fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory_fd = os.open(store.run_path(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         answers = (_exchange(socket_path(directory_fd, lease.id), request) for _ in range(_ATTEMPTS))
         if not (answer := next(filter(None, answers), b"")):

@@ -159,7 +159,7 @@ def _shown(store: Store, lease: Lease, generations: AcknowledgedGenerations) -> 
     """What a daemon shows: one environment, or as a host those that it was asked for."""
     if not lease.environment:
         reader = LayerReader(store)  # one for all, so that a manifest is in memory once
-        table = store.path("leases", f"{lease.id}.slots")
+        table = store.run_path(f"{lease.id}.slots")
 
         def open_view(name: str, number: int) -> View:
             pinned = functools.partial(Environment(store, name).read, number)
@@ -244,11 +244,11 @@ def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str],
 
 def _listen(store: Store, lease_id: str) -> socket.socket:
     """The control socket; only the owner of the store may connect."""
-    directory_fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory_fd = os.open(store.run_path(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.bind(socket_path(directory_fd, lease_id))
-        os.chmod(store.path("leases", f"{lease_id}.sock"), 0o600)
+        os.chmod(store.run_path(f"{lease_id}.sock"), 0o600)
         listener.listen(128)
         return listener
     finally:

@@ -116,7 +116,7 @@ def _live(serve: Callable[[Progress], None], ready_fd: int) -> NoReturn:
 def write_to_dead_log(store: Store) -> None:
     """From here on what is told on the standard error is kept with the log of the last daemon that died."""
     with contextlib.suppress(OSError):
-        log = os.open(store.path("leases", DEAD_LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        log = os.open(store.run_path(DEAD_LOG), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.dup2(log, _STANDARD_ERROR)
         os.close(log)
 

@@ -1,6 +1,6 @@
 """Overlays: one for each environment that is mounted on the kernel data path. All places of the environment show it.
 
-An overlay is attached in private and remembered in a file in leases/. It shows one generation and one upper layer, and never changes: when
+An overlay is attached in private and remembered in a file in run/. It shows one generation and one upper layer, and never changes: when
 either is another, or a damaged blob was set aside that it may have opened, a new overlay takes its place, and the places move over to it
 one by one (see `places`). The old one ends with its last user. Call all of this with the places locked.
 """
@@ -74,8 +74,8 @@ def iter_overlays(store: Store) -> Iterator[Overlay]:
 
 def iter_remembered_overlays(store: Store) -> Iterator[Overlay]:
     """Every overlay that is remembered, also from before the machine was started anew, or in another mount namespace."""
-    for name in sorted(os.listdir(store.path("leases"))):
-        if name.startswith(_PREFIX) and (overlay := _read(store.path("leases", name))) is not None:
+    for name in sorted(os.listdir(store.run_path())):
+        if name.startswith(_PREFIX) and (overlay := _read(store.run_path(name))) is not None:
             yield overlay
 
 
@@ -305,4 +305,4 @@ def _remember(store: Store, overlay: Overlay) -> None:
 
 
 def _record_path(store: Store, environment: str) -> str:
-    return store.path("leases", _PREFIX + environment)
+    return store.run_path(_PREFIX + environment)

@@ -44,7 +44,7 @@ def mount(
     2. The environment has a generation (`require_generation`).
     3. A plain user gets a daemon of its own, which mounts FUSE (see casfs.daemon).
     4. For root, with the mounts locked: the kernel mounts the image of the generation and an overlay over the pools, or what our own file
-       system shows (`mounting.make_mount`), and a record in leases/ remembers it.
+       system shows (`mounting.make_mount`), and a record in run/ remembers it.
     5. A host starts beside it that nothing waits for: it scrubs, and answers `status`.
 
     Raises MountRefused; then nothing is left behind.

@@ -1,6 +1,6 @@
 """Mounts: where a host's environments appear, as mounts of the kernel's own on top of one FUSE mount.
 
-A place is a path and the environment that it shows. It costs one mount and no process. A file in leases/ remembers it, so that a host that
+A place is a path and the environment that it shows. It costs one mount and no process. A file in run/ remembers it, so that a host that
 has died with all its processes can be replaced and every place be made again.
 """
 
@@ -20,10 +20,9 @@ from casfs.overlay.mountinfo import is_ours, iter_mounts
 from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.locking import holding
+from casfs.store.migration import MOUNT_SUFFIX
 from casfs.store.runtime_files import write_record
 from casfs.store.store import Store
-
-_SUFFIX = ".place"
 
 KERNEL, PLAIN = "kernel", "fuse"
 """Data paths: the kernel reads the blobs, or our file system does."""
@@ -86,8 +85,8 @@ def find_host(store: Store) -> Lease | None:
 
 def iter_mount_records(store: Store) -> Iterator[MountRecord]:
     """Every place that is remembered."""
-    for name in sorted(os.listdir(store.path("leases"))):
-        if name.endswith(_SUFFIX) and (record := _read(store.path("leases", name))) is not None:
+    for name in sorted(os.listdir(store.run_path())):
+        if name.endswith(MOUNT_SUFFIX[store.run]) and (record := _read(store.run_path(name))) is not None:
             yield record
 
 
@@ -115,7 +114,7 @@ def write_mount_record(store: Store, record: MountRecord) -> None:
 
 def _record_path(store: Store, path: str, namespace: int) -> str:
     name = f"{path}\0{namespace}" if namespace else path
-    return store.path("leases", digest_bytes(os.fsencode(name))[:16] + _SUFFIX)
+    return store.run_path(digest_bytes(os.fsencode(name))[:16] + MOUNT_SUFFIX[store.run])
 
 
 def forget_mount(store: Store, record: MountRecord) -> None:

@@ -15,7 +15,8 @@ from casfs.daemon.start import Progress
 from casfs.errors import CasfsError, MountRefused
 from casfs.store.availability import require_available
 from casfs.store.environments import Environment
-from casfs.store.leases import Lease, iter_dead_leases, lease_path, remove_dead_lease, sweep_leases
+from casfs.store.leases import DEAD_LOG, Lease, has_mount_records, iter_dead_leases, lease_path, remove_dead_lease, sweep_leases
+from casfs.store.migration import OLD_RUN, RUN
 from casfs.store.pending_changes import find_unfinished
 from casfs.store.run_leases import sweep_private_mounts
 from casfs.store.shared import use_shared_pools, use_what_is_there
@@ -30,11 +31,11 @@ def recover_mounts(directory: str, warn: Warn) -> int:
 
     `directory` is the store's, if there is one. Answers how many mounts came back.
     """
-    try:
-        names = os.listdir(f"{directory}/leases")
-    except OSError:
-        return 0
-    if all(name == "dead.log" for name in names):
+    names: set[str] = set()
+    for run in (RUN, OLD_RUN):
+        with contextlib.suppress(OSError):
+            names.update(os.listdir(f"{directory}/{run}"))
+    if names <= {DEAD_LOG}:
         return 0
     try:
         return _look_after(open_store(directory), warn)
@@ -47,7 +48,7 @@ def _look_after(store: Store, warn: Warn) -> int:
     sweep_leases(store)
     sweep_private_mounts(store)
     dead = [lease for lease in iter_dead_leases(store) if _is_our_own(store, lease)]
-    has_mounts = os.geteuid() == 0 and any(name.endswith(".place") for name in os.listdir(store.path("leases")))
+    has_mounts = os.geteuid() == 0 and has_mount_records(store)
     if not dead and not has_mounts:
         return 0
     from casfs.mounts.hosts import start_beside

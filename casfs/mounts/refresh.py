@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from casfs.errors import CasfsError
 from casfs.store.environments import Environment
-from casfs.store.leases import Lease, iter_leases
+from casfs.store.leases import Lease, has_mount_records, iter_leases
 from casfs.store.uppers import current_upper
 
 
@@ -45,7 +45,7 @@ def refresh_after_change(environment: Environment, warn: Callable[[str], None]) 
 
 
 def _move_mounts(environment: Environment, warn: Callable[[str], None]) -> None:
-    if os.geteuid() != 0 or not any(name.endswith(".place") for name in os.listdir(environment.store.path("leases"))):
+    if os.geteuid() != 0 or not has_mount_records(environment.store):
         return
     from casfs.mounts.hosts import host_on_demand
     from casfs.mounts.mounting import move_mounts, refresh_late_mounts

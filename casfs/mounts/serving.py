@@ -26,7 +26,7 @@ def serve(
 
     def when_mounted(lease_id: str) -> None:
         when_known()
-        log_to_file(store.path("leases", f"{lease_id}.log"))
+        log_to_file(store.run_path(f"{lease_id}.log"))
         progress.step()
 
     def when_serving() -> None:

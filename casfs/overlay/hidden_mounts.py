@@ -1,6 +1,6 @@
 """Anchors: where mounts are attached in private.
 
-A file in leases/ says of each that it is there, whoever is killed before the overlay, or the image, that it is for is remembered.
+A file in run/ says of each that it is there, whoever is killed before the overlay, or the image, that it is for is remembered.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PRIVATE = "/run/casfs"
 def make_hidden_mount(store: Store, token: str) -> str:
     """A private directory for a mount. Raises FileExistsError if there is one of this token."""
     path = _private_path(store, os.urandom(6).hex())
-    record = store.path("leases", _PREFIX + token)
+    record = store.run_path(_PREFIX + token)
     try:
         with naming(record), open(record, "x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(path)
@@ -36,7 +36,7 @@ def make_hidden_mount(store: Store, token: str) -> str:
 
 
 def is_attached(hidden_mount: str) -> bool:
-    """Whether something is attached there: after a start of the machine leases/ speaks of anchors that are directories, or nothing at all.
+    """Whether something is attached there: after a start of the machine run/ speaks of anchors that are directories, or nothing at all.
 
     Who takes one of these for a mount would show an empty directory, or make the whole file system below it read-only.
     """
@@ -52,14 +52,14 @@ def end_hidden_mount(store: Store, token: str, hidden_mount: str) -> None:
             if is_attached(hidden_mount):  # a command was killed that had attached something on top (see `overlay`)
                 continue
         break
-    for remove, path in ((os.rmdir, hidden_mount), (os.unlink, store.path("leases", _PREFIX + token))):
+    for remove, path in ((os.rmdir, hidden_mount), (os.unlink, store.run_path(_PREFIX + token))):
         with contextlib.suppress(OSError):
             remove(path)
 
 
 def find_hidden_mount(store: Store, token: str) -> str | None:
     """The private directory that was made for a token."""
-    with contextlib.suppress(OSError), open(store.path("leases", _PREFIX + token), encoding="utf-8", errors="surrogateescape") as file:
+    with contextlib.suppress(OSError), open(store.run_path(_PREFIX + token), encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
     return None
 
@@ -83,7 +83,7 @@ def end_image(store: Store, uuid: str) -> None:
 
 def iter_hidden_mounts(store: Store) -> Iterator[tuple[str, str]]:
     """(token, private directory) of every mount that was made and not ended."""
-    for name in os.listdir(store.path("leases")):
+    for name in os.listdir(store.run_path()):
         if (token := name.removeprefix(_PREFIX)) != name and (path := find_hidden_mount(store, token)) is not None:
             yield token, path
 
@@ -101,4 +101,4 @@ def _private_path(store: Store, name: str) -> str:
         os.chmod(_PRIVATE, 0o700)  # whoever made it: all environments can be read below it
         if os.access(_PRIVATE, os.W_OK):
             return f"{_PRIVATE}/{name}"
-    return os.path.realpath(store.path("leases", f"{name}.mnt"))
+    return os.path.realpath(store.run_path(f"{name}.mnt"))

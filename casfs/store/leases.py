@@ -1,6 +1,6 @@
 """Leases: what keeps things alive while its holder lives.
 
-A mount holds a lease: a file in leases/ that says what is mounted where and that its daemon keeps locked. The lock ends with the process,
+A mount holds a lease: a file in run/ that says what is mounted where and that its daemon keeps locked. The lock ends with the process,
 however it ends, so a lease whose lock can be had is a dead one's. Beside it lie the daemon's control socket, its log and its tables.
 
 What a dead one showed can be shown again, so its lease stays until it is buried; of its log the store keeps the last one.
@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from casfs.store.fields import read_fields
+from casfs.store.migration import MOUNT_SUFFIX
 from casfs.store.publish import naming, write_all
 from casfs.store.runtime_files import is_locked
 from casfs.store.store import Store, open_new_lease
 
 DEAD_LOG = "dead.log"
-"""In leases/: what the last daemon that died had written into its log, and when its death was noticed."""
+"""In run/: what the last daemon that died had written into its log, and when its death was noticed."""
 
 _BESIDE = (".sock", ".commands", ".slots", ".shown", ".log", ".log.1", ".json", ".withdrawn")
 _LEASE_FILE = re.compile(r"([0-9a-f]{12})\..*(?<!\.mnt)")
@@ -100,13 +101,18 @@ def new_lease_id() -> str:
     return os.urandom(6).hex()
 
 
+def has_mount_records(store: Store) -> bool:
+    """Whether the kernel shows something of the store, as far as is remembered (see `casfs.mounts.mountpoints`)."""
+    return any(name.endswith(MOUNT_SUFFIX[store.run]) for name in os.listdir(store.run_path()))
+
+
 def lease_path(store: Store, lease_id: str) -> str:
     """File of a lease."""
-    return store.path("leases", f"{lease_id}.json")
+    return store.run_path(f"{lease_id}.json")
 
 
 def _withdrawn_path(store: Store, lease_id: str) -> str:
-    return store.path("leases", f"{lease_id}.withdrawn")
+    return store.run_path(f"{lease_id}.withdrawn")
 
 
 def iter_leases(store: Store) -> Iterator[Lease]:
@@ -172,18 +178,18 @@ def forget_lease(store: Store, lease: Lease) -> None:
 
 def keep_log(store: Store, lease: Lease, last_log_line: str) -> None:
     """Let the log of a lease outlive it, in place of the one that was kept before."""
-    path = store.path("leases", DEAD_LOG)
+    path = store.run_path(DEAD_LOG)
     with contextlib.suppress(OSError):
         os.unlink(path)
     with contextlib.suppress(OSError):
-        os.rename(store.path("leases", f"{lease.id}.log"), path)
+        os.rename(store.run_path(f"{lease.id}.log"), path)
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {last_log_line}\n")
 
 
 def sweep_leases(store: Store) -> None:
     """Remove files of leases that were withdrawn, and whose holders died before they could."""
-    for lease_id in {found[1] for name in os.listdir(store.path("leases")) if (found := _LEASE_FILE.fullmatch(name))}:
+    for lease_id in {found[1] for name in os.listdir(store.run_path()) if (found := _LEASE_FILE.fullmatch(name))}:
         # in the order in which a lease changes its name, so that a living one is seen
         contents = [_read(path) for path in _names(store, lease_id)]
         if not any(contents[:2]) and not (contents[2] and contents[2].is_held):
@@ -196,7 +202,7 @@ def _names(store: Store, lease_id: str) -> tuple[str, str, str]:
 
 
 def _iter_ids(store: Store, suffix: str = ".json") -> Iterator[str]:
-    for name in sorted(os.listdir(store.path("leases"))):
+    for name in sorted(os.listdir(store.run_path())):
         if name.endswith(suffix):
             yield name.removesuffix(suffix)
 
@@ -220,4 +226,4 @@ def _read(path: str) -> _Content | None:
 def _remove(store: Store, lease_id: str) -> None:
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(store.path("leases", lease_id + suffix))
+            os.unlink(store.run_path(lease_id + suffix))

@@ -1,6 +1,6 @@
 """Unfinished changes: a command that is killed after it has published a generation, and before every mount shows it, leaves a mark.
 
-The next command finishes the change. The mark is a file in leases/ that is locked while its command lives, so looking for marks costs one
+The next command finishes the change. The mark is a file in run/ that is locked while its command lives, so looking for marks costs one
 listing.
 """
 
@@ -26,7 +26,7 @@ def changing(store: Store) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _marked(store: Store) -> Iterator[None]:
-    path = store.path("leases", f"{_PREFIX}{os.urandom(6).hex()}")
+    path = store.run_path(f"{_PREFIX}{os.urandom(6).hex()}")
     fd = open_new_lease(store, f"{path}.new")
     try:
         os.rename(f"{path}.new", path)  # nobody finds it unlocked while we live
@@ -40,6 +40,6 @@ def _marked(store: Store) -> Iterator[None]:
 
 def find_unfinished(store: Store) -> list[str]:
     """The marks of changes whose commands were killed. Whoever has finished these changes unlinks them."""
-    names = [name for name in os.listdir(store.path("leases")) if name.startswith(_PREFIX) and not name.endswith(".new")]
+    names = [name for name in os.listdir(store.run_path()) if name.startswith(_PREFIX) and not name.endswith(".new")]
     # what can't be opened is finished, or somebody else's
-    return [path for path in (store.path("leases", name) for name in names) if is_file_locked(path) is False]
+    return [path for path in (store.run_path(name) for name in names) if is_file_locked(path) is False]

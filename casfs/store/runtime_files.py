@@ -1,4 +1,4 @@
-"""Records: small files, most of them in leases/, that matter only as long as the mounts and processes of which they tell.
+"""Records: small files, most of them in run/, that matter only as long as the mounts and processes of which they tell.
 
 So nothing of them is synced. A reader sees all of one or none of it, and a lock tells whether the process that made it lives.
 """

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from casfs.errors import CasfsError, StoreDamaged, StoreRefused
 from casfs.store.locking import LockBusy, holding, say_waiting
+from casfs.store.migration import FORMAT, OLD_FORMAT
 from casfs.store.regular_file import read_plain_file
-from casfs.store.store import FORMAT, Store
+from casfs.store.store import Store
 
 _KEY = "shared-pools"
 
@@ -96,7 +97,7 @@ def check_shared_pool(store: Store, pool: str) -> None:
         raise _refused(store, pool, str(error)) from None
     except OSError as error:
         raise _refused(store, pool, f"{error.filename} can't be read: {(error.strerror or '').lower()}") from None
-    if content != FORMAT.encode():
+    if content.decode(errors="replace") not in {FORMAT, OLD_FORMAT}:
         found = content.decode(errors="replace").strip()[:40]
         raise _refused(store, pool, f"it has the format {found!r}; this casfs knows only {FORMAT.strip()!r}")
     if is_same:

@@ -62,16 +62,16 @@ def test_threads_that_write_at_once_lose_nothing(workshop: Workshop):
     for thread in threads:
         thread.join()
     assert AcknowledgedGenerations(workshop.store, "lease").numbers == {f"e{number}": 30 for number in range(8)}
-    assert os.listdir(workshop.store.path("leases")) == ["lease.shown"]
+    assert os.listdir(workshop.store.run_path()) == ["lease.shown"]
 
 
 def test_worker_that_died_while_it_wrote_is_in_nobodys_way(workshop: Workshop):
     first = AcknowledgedGenerations(workshop.store, "lease")
     first.write("one", 3)
-    with open(workshop.store.path("leases", "lease.shown.new"), "w", encoding="utf-8") as file:
+    with open(workshop.store.run_path("lease.shown.new"), "w", encoding="utf-8") as file:
         file.write('{"one": ')
     after = AcknowledgedGenerations(workshop.store, "lease")
     assert after.numbers == {"one": 3}
     after.write("one", 4)
     assert AcknowledgedGenerations(workshop.store, "lease").numbers == {"one": 4}
-    assert os.listdir(workshop.store.path("leases")) == ["lease.shown"]
+    assert os.listdir(workshop.store.run_path()) == ["lease.shown"]

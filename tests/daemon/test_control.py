@@ -190,7 +190,7 @@ def store(tmp_path: Path) -> Store:
 def answering(store: Store, *answers: bytes) -> Iterator[list[bytes]]:
     """A daemon that gives these answers, one a connection; what it heard."""
     heard: list[bytes] = []
-    fd = os.open(store.path("leases"), os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.open(store.run_path(), os.O_RDONLY | os.O_DIRECTORY)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(socket_path(fd, LEASE.id))
         listener.listen(1)

@@ -74,7 +74,7 @@ class Casfs:
             wait_for_end(pid)
         if kind is None and (self.store / "format").exists():
             assert self.run("fsck", "--fast").returncode == 0
-            assert list((self.store / "leases").glob("anchor-*")) == [], "a mount that nobody sees was left behind"
+            assert list((self.store / "run").glob("anchor-*")) == [], "a mount that nobody sees was left behind"
 
     def run(self, *words: str | Path, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; it must end with `code` (None: any).
@@ -148,8 +148,8 @@ class Casfs:
         return dict(found["requests"])
 
     def leases(self) -> list[dict[str, Any]]:
-        """What the files of leases/ say."""
-        return [json.loads(path.read_bytes()) for path in (self.store / "leases").glob("*.json")]
+        """What the files of run/ say."""
+        return [json.loads(path.read_bytes()) for path in (self.store / "run").glob("*.json")]
 
     def daemons(self) -> list[int]:
         """Processes that hold leases."""
@@ -157,7 +157,7 @@ class Casfs:
 
     def log(self) -> str:
         """What the daemons wrote into their logs."""
-        return "".join(path.read_text() for path in (self.store / "leases").glob("*.log"))
+        return "".join(path.read_text() for path in (self.store / "run").glob("*.log"))
 
     def blob(self, digest: str) -> Path:
         return self.store / "blobs" / digest[:2] / digest[2:]

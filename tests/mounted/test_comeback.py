@@ -74,7 +74,7 @@ def test_end_of_all_mounts_brings_none_back(casfs: Casfs, mounted: Path, words: 
     done = casfs.run(*words)
     assert "came back" not in done.stderr
     assert [*iter_mountpoints(casfs.directory)] == []
-    assert os.listdir(casfs.store / "leases") == ["dead.log"]
+    assert os.listdir(casfs.store / "run") == ["dead.log"]
     assert not Path(f"/run/casfs/{dead['id']}").exists()
 
 
@@ -87,7 +87,7 @@ def test_nothing_piles_up_over_many_deaths(casfs: Casfs, mounted: Path) -> None:
     assert run_python(mounted, ASK) == "1"
     assert [path for path in private if os.path.lexists(path)] == []
     [lease] = casfs.leases()
-    ours = {name for name in os.listdir(casfs.store / "leases") if not name.startswith(lease["id"])}
+    ours = {name for name in os.listdir(casfs.store / "run") if not name.startswith(lease["id"])}
     assert len(ours) == 2  # the place, and the log of the last one that died
     assert "dead.log" in ours
 
@@ -148,7 +148,7 @@ def test_place_that_somebody_else_unmounted_is_forgotten_and_the_host_ends(casfs
     assert casfs.status() == []
     for pid in (host["supervisor"], host["worker"]):
         wait_for_end(pid)
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
 
 
 def test_place_that_another_namespace_does_not_see_is_kept(casfs: Casfs, mounted: Path) -> None:
@@ -186,4 +186,4 @@ def test_umount_of_all_clears_dead_mounts_of_a_plain_user(plain_user: PlainUser)
         kill_daemon(mount)
     plain_user.casfs("umount", "--all")
     assert os.listdir(plain_user.path("one")) == []
-    assert os.listdir(plain_user.path(".local/share/casfs/leases")) == ["dead.log"]
+    assert os.listdir(plain_user.path(".local/share/casfs/run")) == ["dead.log"]

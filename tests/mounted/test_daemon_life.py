@@ -165,7 +165,7 @@ def test_when_both_are_killed_the_next_mount_brings_every_mount_back(casfs: Casf
         assert not Path(dead[0]["mountpoint"]).samefile(third) or os.path.ismount(third)
         [lease] = casfs.leases()
         assert lease["id"] != dead[0]["id"]
-        assert not [*(casfs.store / "leases").glob(f"{dead[0]['id']}*")]
+        assert not [*(casfs.store / "run").glob(f"{dead[0]['id']}*")]
         assert len([*iter_mountpoints(casfs.directory)]) == 3
         casfs.umount(third)
 
@@ -289,7 +289,7 @@ def test_daemon_ends_with_the_last_mount_and_not_before(casfs: Casfs, busy: Path
     casfs.umount(other)
     assert not is_alive(daemon.supervisor)
     assert not is_alive(daemon.worker)
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
 
 
 def test_umount_all_ends_every_mount_and_the_daemon(casfs: Casfs, busy: Path) -> None:
@@ -300,7 +300,7 @@ def test_umount_all_ends_every_mount_and_the_daemon(casfs: Casfs, busy: Path) ->
     assert list(iter_mountpoints(casfs.directory)) == []
     assert not is_alive(daemon.supervisor)
     assert casfs.status() == []
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
 
 
 def test_stop_refuses_while_a_mount_is_used_and_ends_it_by_force(casfs: Casfs, busy: Path) -> None:

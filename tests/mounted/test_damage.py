@@ -200,7 +200,7 @@ def test_log_ends_with_its_mount(casfs: Casfs) -> None:
     [pid] = casfs.daemons()
     casfs.umount(mountpoint)
     wait_for_end(pid)
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
     casfs.add(casfs.wheel("other", files={"other.bin": CONTENT}))  # which brings the blob back
 
 

@@ -248,7 +248,7 @@ def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
     (site_packages(mountpoint) / "kept.py").write_text("")
     scene.casfs.umount(mountpoint)
     assert str(scene.casfs.store) not in Path("/proc/self/mountinfo").read_text()
-    assert [name for name in os.listdir(scene.casfs.store / "leases") if name != "dead.log"] == []
+    assert [name for name in os.listdir(scene.casfs.store / "run") if name != "dead.log"] == []
     upper = scene.casfs.store / "environments/default/upper/1"
     assert os.listdir(upper / "work") == []
     assert (upper / "files/lib" / PYTHON_DIRECTORY / "site-packages/kept.py").exists()

@@ -143,7 +143,7 @@ def test_no_device_whiteout_or_setuid_program_is_made(hostile: Hostile):
 def test_what_belongs_to_the_store_can_not_be_entered(hostile: Hostile):
     store = str(hostile.casfs.store)
     os.chmod(hostile.casfs.directory, 0o755)
-    names = ("blobs", "environments", "leases", "manifests", "stamps", "tmp")
+    names = ("blobs", "environments", "run", "manifests", "stamps", "tmp")
     there = [name for name in names if (hostile.casfs.store / name).exists()]
     lines = [f"attempt({name!r}, lambda: os.listdir({f'{store}/{name}'!r}))" for name in there]
     found = hostile.run("\n".join([*lines, "attempt('/run/casfs', lambda: os.listdir('/run/casfs'))"]))

@@ -149,7 +149,7 @@ def test_a_place_in_a_namespace_that_is_gone_is_forgotten(casfs: Casfs, tmp_path
         assert len(casfs.status()) == 1
         one.end()
     assert casfs.status() == []
-    assert list((casfs.store / "leases").glob("*.place")) == []
+    assert list((casfs.store / "run").glob("*.mount")) == []
 
 
 def test_a_place_that_was_unmounted_from_inside_is_forgotten(casfs: Casfs, inside: Container, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class Scene:
             wait_for_end(pid)
         assert str(self.casfs.store) not in Path("/proc/self/mountinfo").read_text()
         assert os.listdir(self.private) == []
-        assert [name for name in os.listdir(self.casfs.store / "leases") if name != "dead.log"] == []
+        assert [name for name in os.listdir(self.casfs.store / "run") if name != "dead.log"] == []
         assert os.listdir(self.casfs.store / "tmp") == []
         uppers = self.casfs.store / "environments/default/upper"
         current = os.readlink(uppers / "current")

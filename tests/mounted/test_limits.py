@@ -77,7 +77,7 @@ class Control:
 
     def __init__(self, casfs: Casfs) -> None:
         [self.lease] = casfs.leases()
-        self._leases = casfs.store / "leases"
+        self._leases = casfs.store / "run"
 
     def connect(self) -> socket.socket:
         fd = os.open(self._leases, os.O_PATH)

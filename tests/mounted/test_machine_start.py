@@ -1,4 +1,4 @@
-"""After a start of the machine: its mounts and processes are gone, what casfs had noted of them in leases/ is not."""
+"""After a start of the machine: its mounts and processes are gone, what casfs had noted of them in run/ is not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def started_anew(request: pytest.FixtureRequest, casfs: Casfs) -> Path:
     casfs.add(casfs.wheel("demo", files={"demo/__init__.py": b"VALUE = 1\n", "demo/more.py": b""}))
     mountpoint = casfs.mount(data_path="")
     (site_packages(mountpoint) / "mine.py").write_text("VALUE = 'mine'\n")
-    notes = casfs.store / "leases"
+    notes = casfs.store / "run"
     private = [Path(path.read_text()) for path in notes.glob("anchor-*")]
     private += [Path(lease["mountpoint"]) for lease in casfs.leases()]
     kill_daemon(casfs.status()[0])
@@ -30,7 +30,7 @@ def started_anew(request: pytest.FixtureRequest, casfs: Casfs) -> Path:
             unmount(str(path), is_lazy=True)
             if path in private and request.param == "a /run that is new":
                 path.rmdir()
-    assert len([*notes.glob("overlay-*"), *notes.glob("*.place"), *notes.glob("*.json")]) == 3
+    assert len([*notes.glob("overlay-*"), *notes.glob("*.mount"), *notes.glob("*.json")]) == 3
     return mountpoint
 
 
@@ -48,7 +48,7 @@ def test_the_environment_is_mounted_as_it_was(casfs: Casfs, started_anew: Path) 
     [mount] = casfs.status()
     assert (mount["data_path"], mount["writable"]) == ("kernel", True)
     casfs.umount(started_anew)
-    assert [name for name in os.listdir(casfs.store / "leases") if name != "dead.log"] == []
+    assert [name for name in os.listdir(casfs.store / "run") if name != "dead.log"] == []
 
 
 @pytest.mark.parametrize("words", [("absorb",), ("reset", "--yes"), ("remove", "demo"), ("status",)], ids=" ".join)

@@ -115,7 +115,7 @@ def test_dead_mount_is_cleaned_up_by_the_next_mount(casfs: Casfs, mounted: Path)
     [after] = casfs.status()
     assert not {after["supervisor"], after["worker"]} & {status["supervisor"], status["worker"]}
     assert {lease["id"] for lease in casfs.leases()} == {after["id"]}
-    assert not [*(casfs.store / "leases").glob(f"{status['id']}*")]  # nothing of the dead one
+    assert not [*(casfs.store / "run").glob(f"{status['id']}*")]  # nothing of the dead one
 
 
 def test_after_a_death_every_mount_is_shown_again_and_the_others_live_on(casfs: Casfs, mounted: Path) -> None:
@@ -146,7 +146,7 @@ def test_umount_leaves_nothing_behind(casfs: Casfs, mounted: Path) -> None:
     assert (done.stdout, done.stderr) == ("", "")
     assert not os.path.ismount(mounted)
     assert os.listdir(mounted) == []
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
     wait_for_end(lease["pid"])
 
 
@@ -202,7 +202,7 @@ def test_foreground_mount_ends_by_signal_and_unmounts(casfs: Casfs, tmp_path: Pa
             process.kill()
     assert process.returncode == 0
     assert not os.path.ismount(mountpoint)
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
 
 
 def test_background_daemon_keeps_nothing_of_its_starter(casfs: Casfs, mounted: Path) -> None:

@@ -42,7 +42,7 @@ def test_mount_that_fails_for_want_of_room_is_not_there(tmp_path: Path, template
                 break
             assert not os.path.ismount(mountpoint)
             assert casfs.status() == []
-            assert {path.name for path in (casfs.store / "leases").iterdir()} <= {"dead.log"}
+            assert {path.name for path in (casfs.store / "run").iterdir()} <= {"dead.log"}
         assert room
         assert (site_packages(mountpoint) / "demo").is_dir()
         casfs.run("umount", "--all")
@@ -53,7 +53,7 @@ def test_daemon_that_can_not_start_leaves_no_directory(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store", create=True)
     mountpoint = tmp_path / "private"
     mountpoint.mkdir()
-    os.rename(store.path("leases"), store.path("elsewhere"))
+    os.rename(store.run_path(), store.path("elsewhere"))
     with pytest.raises(FileNotFoundError):
         start_daemon(store, "", str(mountpoint), print, print, start_scrubber=ScrubberProcess)
     assert not mountpoint.exists()

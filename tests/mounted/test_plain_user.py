@@ -72,7 +72,7 @@ def test_plain_user_exports_and_adopts_what_they_may_read(user: PlainUser) -> No
 
 def test_umount_of_a_plain_user_leaves_nothing_behind(user: PlainUser) -> None:
     user.casfs("umount", "venv")
-    assert os.listdir(user.path(".local/share/casfs/leases")) == []
+    assert os.listdir(user.path(".local/share/casfs/run")) == []
     assert os.listdir(user.path("venv")) == []
 
 
@@ -94,7 +94,7 @@ def test_dead_mount_of_a_plain_user_is_cleaned_up_by_the_next_mount(user: PlainU
 def test_root_ends_the_mount_of_a_plain_user(user: PlainUser) -> None:
     user.casfs("--store", f"{HOME}/.local/share/casfs", "umount", f"{HOME}/venv", as_root=True)
     assert os.listdir(user.path("venv")) == []
-    assert os.listdir(user.path(".local/share/casfs/leases")) in ([], ["dead.log"])  # the log of another test's daemon
+    assert os.listdir(user.path(".local/share/casfs/run")) in ([], ["dead.log"])  # the log of another test's daemon
 
 
 def test_without_the_right_to_open_dev_fuse_the_reason_is_told(user: PlainUser) -> None:

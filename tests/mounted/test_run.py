@@ -37,7 +37,7 @@ def run(casfs: Casfs) -> Iterator[Casfs]:
 
 def left_behind(casfs: Casfs) -> list[str]:
     """Mountpoints, leases and environments that are not there for ever, and processes that work on the store."""
-    names = [*os.listdir(casfs.directory / "tmp"), *os.listdir(casfs.store / "leases"), *os.listdir(casfs.store / "tmp")]
+    names = [*os.listdir(casfs.directory / "tmp"), *os.listdir(casfs.store / "run"), *os.listdir(casfs.store / "tmp")]
     return [*names, *(set(os.listdir(casfs.store / "environments")) - {"default"}), *map(str, processes(casfs))]
 
 
@@ -389,7 +389,7 @@ def test_keeper_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs, late
     assert len(done.stderr.splitlines()) == 1
     assert "nobody serves it" in done.stderr
     assert "a bug" in run.run("daemon", "logs").stdout
-    (run.store / "leases/dead.log").unlink()
+    (run.store / "run/dead.log").unlink()
 
 
 def test_run_in_a_run(run: Casfs) -> None:

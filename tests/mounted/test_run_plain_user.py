@@ -30,7 +30,7 @@ def home() -> Iterator[PlainUser]:
 def user(home: PlainUser) -> Iterator[PlainUser]:
     """Nothing of a run is left when a test is over."""
     yield home
-    assert os.listdir(home.path(".local/share/casfs/leases")) == []
+    assert os.listdir(home.path(".local/share/casfs/run")) == []
     assert os.listdir(home.path(".local/share/casfs/environments")) == ["default"]
     assert os.listdir(home.path("tmp")) == []
 

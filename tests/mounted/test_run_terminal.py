@@ -56,7 +56,7 @@ class Terminal:
 @pytest.fixture
 def run(casfs: Casfs) -> Iterator[Casfs]:
     yield casfs
-    assert not [name for name in os.listdir(casfs.store / "leases") if name.endswith(".json")]
+    assert not [name for name in os.listdir(casfs.store / "run") if name.endswith(".json")]
 
 
 def test_command_has_the_terminal_and_its_size(run: Casfs) -> None:

@@ -68,7 +68,7 @@ class Served:
 
     @property
     def socket(self) -> Path:
-        (found,) = (self.casfs.store / "leases").glob("*.commands")
+        (found,) = (self.casfs.store / "run").glob("*.commands")
         return found
 
     @property
@@ -323,4 +323,4 @@ def test_a_server_ends_with_its_daemon(served: Served):
     server = served.server
     served.casfs.umount(served.casfs.directory / "mount")
     wait_for(lambda: not is_alive(server))
-    assert not [*(served.casfs.store / "leases").glob("*.commands")]
+    assert not [*(served.casfs.store / "run").glob("*.commands")]

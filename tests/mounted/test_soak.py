@@ -235,11 +235,11 @@ def test_nothing_goes_wrong_and_nothing_piles_up(casfs: Casfs, sites: list[Path]
 def check_left_behind(casfs: Casfs) -> None:
     """One lease has lived through it all, and after `umount --all` nothing is left."""
     [lease] = casfs.leases()
-    assert {name.partition(".")[0] for name in os.listdir(casfs.store / "leases") if not name.endswith(".place")} == {lease["id"]}
-    assert len(list((casfs.store / "leases").glob("*.place"))) == 2
+    assert {name.partition(".")[0] for name in os.listdir(casfs.store / "run") if not name.endswith(".mount")} == {lease["id"]}
+    assert len(list((casfs.store / "run").glob("*.mount"))) == 2
     casfs.run("umount", "--all")
     assert list(iter_mountpoints(casfs.directory)) == []
-    assert os.listdir(casfs.store / "leases") == []
+    assert os.listdir(casfs.store / "run") == []
     assert not os.path.lexists(lease["mountpoint"])
     assert processes_about(casfs.store) == []
 

@@ -74,7 +74,7 @@ IMPOSSIBLE: list[dict[str, object]] = [
 def test_impossible_messages_are_refused_and_leave_nothing_behind(casfs: Casfs, mounted: Path) -> None:
     [lease] = casfs.leases()
     for number, fields in enumerate(IMPOSSIBLE):
-        with socket.socket(socket.AF_UNIX) as connection, contextlib.chdir(casfs.store / "leases"):
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.chdir(casfs.store / "run"):
             connection.connect(f"{lease['id']}.sock")
             command = ("show", "switch", "forget")[number % 3]
             connection.sendall(json.dumps({"command": command, "version": 1, **fields}).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""What is remembered of places outlives whoever wrote it, and no file in leases/ can hurt who reads it. Nothing here is mounted."""
+"""What is remembered of places outlives whoever wrote it, and no file in run/ can hurt who reads it. Nothing here is mounted."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_forgotten_place_leaves_nothing_and_the_others_stay(store: Store):
     forget_mount(store, one)
     assert all_told(store) == {told(two)}
     forget_mount(store, two)
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_any_path_can_be_remembered(store: Store, path: str):
     remember(store, place_at(path))
     assert told(find_mount_record(store, path)) == told(place_at(path))
     forget_mount(store, place_at(path))
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 PATHS = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name).map(lambda name: os.fsdecode(b"/" + name))
@@ -146,35 +146,35 @@ JUNK = {
 def test_file_that_says_nothing_hides_no_place(store: Store, content: bytes):
     remember(store, place_at("/srv/one"), place_at("/srv/two"))
     for name in ("0000000000000000.place", "ffffffffffffffff.place"):
-        Path(store.path("leases", name)).write_bytes(content)
+        Path(store.run_path(name)).write_bytes(content)
     assert all_told(store) == {told(place_at("/srv/one")), told(place_at("/srv/two"))}
     assert told(find_mount_record(store, "/srv/two")) == told(place_at("/srv/two"))
 
 
 def test_what_is_no_record_is_no_place(store: Store):
     remember(store, place_at("/srv/one"))
-    [name] = os.listdir(store.path("leases"))
-    record = Path(store.path("leases", name)).read_bytes()
-    Path(store.path("leases", "1" * 16 + ".place.new")).write_bytes(record.replace(b"one", b"two"))  # a writer died before it had a name
-    Path(store.path("leases", "a1b2c3.json.bak")).write_bytes(record)
-    Path(store.path("leases", "2" * 16 + ".place")).mkdir()
-    Path(store.path("leases", "3" * 16 + ".place")).symlink_to("nowhere")
+    [name] = os.listdir(store.run_path())
+    record = Path(store.run_path(name)).read_bytes()
+    Path(store.run_path("1" * 16 + ".place.new")).write_bytes(record.replace(b"one", b"two"))  # a writer died before it had a name
+    Path(store.run_path("a1b2c3.json.bak")).write_bytes(record)
+    Path(store.run_path("2" * 16 + ".place")).mkdir()
+    Path(store.run_path("3" * 16 + ".place")).symlink_to("nowhere")
     assert all_told(store) == {told(place_at("/srv/one"))}
 
 
 def test_writer_that_died_is_in_nobodys_way(store: Store):
     remember(store, place_at("/srv/one"))
-    [name] = os.listdir(store.path("leases"))
-    Path(store.path("leases", f"{name}.new")).write_bytes(b'{"path": "/srv/on')
+    [name] = os.listdir(store.run_path())
+    Path(store.run_path(f"{name}.new")).write_bytes(b'{"path": "/srv/on')
     remember(store, place_at("/srv/one", "other"))
-    assert os.listdir(store.path("leases")) == [name]
+    assert os.listdir(store.run_path()) == [name]
     assert all_told(store) == {told(place_at("/srv/one", "other"))}
 
 
 def test_record_is_an_object_of_plain_values(store: Store):
     remember(store, place_at("/srv/one", namespace=5))
-    [name] = os.listdir(store.path("leases"))
-    record = json.loads(Path(store.path("leases", name)).read_bytes())
+    [name] = os.listdir(store.run_path())
+    record = json.loads(Path(store.run_path(name)).read_bytes())
     assert record["path"] == "/srv/one"
     assert all(isinstance(value, str | int) for value in record.values())
 
@@ -203,7 +203,7 @@ def test_place_in_a_namespace_that_is_gone_is_forgotten(store: Store):
     remember(store, gone)
     assert gone.locate() is None
     forget_gone_mounts(store)
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 def test_who_changes_places_waits_for_whoever_does(store: Store):
@@ -241,4 +241,4 @@ def test_host_is_whoever_shows_no_single_environment(store: Store):
     host.end()
     assert find_host(store) is None
     single.end()
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []

@@ -145,7 +145,7 @@ def test_what_is_derived_is_never_damage(scene):
 def test_what_dead_processes_leave_is_never_damage(scene):
     scene.path("tmp", "0123456789abcdef").mkdir()
     scene.path("tmp", "0123456789abcdef", "1").touch()
-    scene.path("leases", "0123456789ab.json").write_text("{}")
+    scene.path("run", "0123456789ab.json").write_text("{}")
     scene.path("environments", "started").mkdir()
     scene.path("environments", "started", "lock").touch()
     scene.path("environments", "empty", "current").unlink()

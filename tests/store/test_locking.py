@@ -181,7 +181,7 @@ def test_who_may_only_read_a_store_takes_no_lock_in_it(store: Store) -> None:
 @as_root
 def test_who_may_only_read_makes_no_dead_lease_look_alive(store: Store) -> None:
     held = take_lease(store, new_lease("work", "/nowhere", "now"))
-    path = store.path("leases", f"{held.lease.id}.json")
+    path = store.run_path(f"{held.lease.id}.json")
     os.chmod(path, 0o644)
     assert [one.id for one in iter_leases(store)] == [held.lease.id]
     os.close(held.fd)

@@ -20,10 +20,10 @@ def store(tmp_path: Path) -> Store:
 def test_a_change_that_ends_leaves_no_mark(store: Store) -> None:
     with changing(store):
         assert find_unfinished(store) == []
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
     with pytest.raises(ValueError, match="refused"), changing(store):
         raise ValueError("refused")
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 def test_a_change_whose_process_was_killed_leaves_one(store: Store) -> None:
@@ -37,6 +37,6 @@ def test_a_change_whose_process_was_killed_leaves_one(store: Store) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     [mark] = find_unfinished(store)
-    assert os.path.dirname(mark) == store.path("leases")
+    assert os.path.dirname(mark) == store.run_path()
     for fd in (ready, go):
         os.close(fd)

@@ -38,7 +38,7 @@ def test_lease_is_held_as_long_as_one_descriptor_is_open(store: Store, tmp_path:
     os.close(inherited)
     assert not is_lease_held(store, held.lease)
     forget_lease(store, held.lease)
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 @pytest.mark.parametrize(("environment", "stays"), [("", False), ("test", True), (own_environment("ba9876543210"), True)])
@@ -57,5 +57,5 @@ def test_sweep_takes_what_nobody_holds_and_nothing_else(store: Store, tmp_path: 
     assert (tmp_path / "mount").exists()
     os.close(held.fd)
     sweep_private_mounts(store)
-    assert os.listdir(store.path("leases")) == os.listdir(store.path("environments")) == []
+    assert os.listdir(store.run_path()) == os.listdir(store.path("environments")) == []
     assert not (tmp_path / "mount").exists()

@@ -103,7 +103,7 @@ def run_logs(arguments: argparse.Namespace) -> None:
     """casfs daemon logs"""
     store, is_empty = open_store(store_directory(arguments)), True
     for name in (DEAD_LOG, *(f"{lease.id}.log" for lease in iter_leases(store))):
-        with contextlib.suppress(FileNotFoundError), open(store.path("leases", name), encoding="utf-8", errors="replace") as file:
+        with contextlib.suppress(FileNotFoundError), open(store.run_path(name), encoding="utf-8", errors="replace") as file:
             for line in file:
                 say(line.rstrip("\n"))
                 is_empty = False
@@ -158,7 +158,7 @@ def run_adopt(arguments: argparse.Namespace) -> None:
 
     store = open_store(store_directory(arguments))
     handover = parse_handover(arguments.handover)
-    begin_log = lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log"))  # noqa: E731
+    begin_log = lambda lease_id: log_to_file(store.run_path(f"{lease_id}.log"))  # noqa: E731
     if lost := adopt_daemon(store, handover, begin_log, ScrubberProcess):
         mount_again(store, lost)
 

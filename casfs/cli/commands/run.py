@@ -221,7 +221,7 @@ def _log(store: Store, lease: Lease) -> None:
     """From here on the keeper has a log."""
     from casfs.daemon.start import log_to_file
 
-    log_to_file(store.path("leases", f"{lease.id}.log"))
+    log_to_file(store.run_path(f"{lease.id}.log"))
 
 
 def _end(store: Store, held: HeldLease, *, is_waited_for: bool) -> None:

@@ -28,6 +28,7 @@ from casfs.store.gc.needed import Needed, iter_record_shards, iter_shard, iter_s
 from casfs.store.gc.removing import Remover
 from casfs.store.installations import INSTALLED_SUFFIX, read_remembered
 from casfs.store.kept import list_kept
+from casfs.store.migration import OLD_RUN
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.shared import exclusive_store_lock, follow_config
 from casfs.store.store import Store
@@ -165,6 +166,7 @@ class _Collection:
                 yield partial(self._collect_records, shard, is_needed)
         yield self._collect_stamps
         yield self._collect_downloads
+        yield self._collect_old_name
 
     def _iter_manifests(self) -> Iterator[Step]:
         for shard in iter_shards(self._store.path("manifests")):
@@ -210,6 +212,11 @@ class _Collection:
             found = read_remembered(self._store.path("stamps", name))
             return found is not None and all(map(self._needed.has_files, found.manifests))
         return self._needed.has_files(name.partition(".")[0])
+
+    def _collect_old_name(self) -> None:
+        """Of a store's migration (see `migration`)."""
+        if os.path.islink(path := self._store.path(OLD_RUN)) and not self._wish.is_dry:
+            os.unlink(path)
 
     def _collect_downloads(self) -> None:
         """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""
