@@ -34,6 +34,8 @@ LAYERS = (
 )
 """In the order in which data flows: a module imports from its own layer and from those above it in this list."""
 
+INNER = ("casfs.store.fsck", "casfs.store.gc", "casfs.venv.bytecode", "casfs.venv.image", "casfs.cli.commands")
+
 RESERVED = {
     "pyfuse3": ("casfs.fuse", "casfs.daemon.worker"),
     "trio": ("casfs.fuse", "casfs.daemon.worker"),
@@ -198,7 +200,31 @@ def count_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return lines - ((docstring.end_lineno or docstring.lineno) - docstring.lineno + 1)
 
 
+def rule_maps(modules: Mapping[str, Module]) -> Iterator[str]:
+    """Every folder's docstring is its map: one line for each module and sub-folder, and no other."""
+    for package in modules.values():
+        if not package.is_package or package.name == "casfs":
+            continue
+        there = {name.removeprefix(f"{package.name}.") for name in modules if name.startswith(f"{package.name}.")}
+        there = {name for name in there if "." not in name}
+        lines = (ast.get_docstring(package.parse(), clean=False) or "").splitlines()
+        named = {line.split()[0].rstrip("/") for line in lines[1:] if line.startswith("    ") and line[4:5].strip()}
+        yield from (f"{package.name}: its map misses {name}" for name in sorted(there - named))
+        yield from (f"{package.name}: its map names {name}, which is not there" for name in sorted(named - there))
+
+
+def rule_inner_folders(modules: Mapping[str, Module]) -> Iterator[str]:
+    """What stands in a sub-folder is built of its folder, which does not know of it."""
+    for module in modules.values():
+        for line, name in iter_imports(module):
+            for folder in INNER:
+                if is_below(name, folder) and is_below(module.name, folder.rpartition(".")[0]) and not is_below(module.name, folder):
+                    yield f"{module.name}:{line}: imports {name}, which is built of it"
+
+
 RULES: tuple[Rule, ...] = (
+    rule_maps,
+    rule_inner_folders,
     rule_layers,
     rule_reserved_imports,
     rule_front_door,
@@ -254,6 +280,14 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     (rule_docstrings, {"casfs.paths": "X = 1"}, "casfs.paths: has no docstring"),
     (rule_docstrings, {"casfs.store/": "# a comment\nX = 1"}, "casfs.store: has no docstring"),
     (rule_module_size, {"casfs.paths": "\n" * (MAX_MODULE_LINES + 1)}, "casfs.paths: 401 lines"),
+    (rule_maps, {"casfs.store/": '"""Bytes.\n\n    pool  blobs\n"""', "casfs.store.pool": "", "casfs.store.other": ""}, "misses other"),
+    (rule_maps, {"casfs.store/": '"""Bytes.\n\n    pool  blobs\n"""'}, "casfs.store: its map names pool, which is not there"),
+    (rule_maps, {"casfs.store/": "", "casfs.store.pool": ""}, "casfs.store: its map misses pool"),
+    (
+        rule_inner_folders,
+        {"casfs.store.pool": "from casfs.store.fsck.check import x"},
+        "casfs.store.pool:1: imports casfs.store.fsck.check.x",
+    ),
     (rule_function_size, {"casfs.paths": "def f():\n" + LONG_BODY}, "casfs.paths:1: f has 41 lines"),
     (rule_function_size, {"casfs.paths": "class A:\n  async def f(self):\n" + LONG_BODY}, "casfs.paths:2: f has 41 lines"),
 ]
@@ -273,6 +307,15 @@ INNOCENT: list[tuple[Rule, dict[str, str]]] = [
     (rule_front_door, {"casfs.store.pool": "console.print(1)\nlog('os.environ')\nself.exit()"}),
     (rule_no_cycles, {"casfs.store.a": "from casfs.store import b", "casfs.store.b": "from casfs import paths", "casfs.paths": ""}),
     (rule_no_cycles, {"casfs.store/": "from casfs.store.a import f", "casfs.store.a": "from casfs.store.b import g", "casfs.store.b": ""}),
+    (
+        rule_maps,
+        {
+            "casfs.store/": '"""Bytes.\n\n    pool  blobs,\n          whole\n    gc/   collects\n"""',
+            "casfs.store.pool": "",
+            "casfs.store.gc/": '"""G."""',
+        },
+    ),
+    (rule_inner_folders, {"casfs.store.fsck.check": "from casfs.store.pool import x", "casfs.cli.main": "from casfs.store.gc import y"}),
     (rule_docstrings, {"casfs.store/": "", "casfs.paths": '"""Paths."""\nX = 1'}),
     (rule_module_size, {"casfs.paths": "\n" * MAX_MODULE_LINES}),
     (rule_function_size, {"casfs.paths": 'def f():\n    """One.\n\n    Two.\n    """\n' + LONG_BODY.removesuffix("    x = 39\n")}),

@@ -31,7 +31,7 @@ from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.summary import gone_distributions
 from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from casfs.venv.launchers import parse_script
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry, Tree

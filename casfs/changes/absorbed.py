@@ -27,7 +27,7 @@ from casfs.store.wheel_stamps import file_facts
 from casfs.upper.installed import MAX_OWN, OWN_NAMES, Installed, manifest_path_of, site_packages
 from casfs.upper.merged import CHUNK, MergedView
 from casfs.upper.written import UpperEntry, UpperEntryKind
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from casfs.venv.installation import choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, is_relocatable, parse_script
 from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry

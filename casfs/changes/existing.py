@@ -19,7 +19,7 @@ from casfs.changes.trust import has_trusted_links, trust_problem
 from casfs.errors import EnvironmentRefused, reason_of
 from casfs.interpreters.stable import stable_path
 from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from casfs.wheels.problems import quote
 
 _MAX_CONFIGURATION = 1 << 16  # pyvenv.cfg has ten lines

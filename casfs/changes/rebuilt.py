@@ -9,7 +9,7 @@ from casfs.errors import StoreDamaged
 from casfs.store.generations import Distribution
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.store import Store
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 
 
 def as_before(store: Store, present: Distribution | None, built: Distribution) -> Distribution:

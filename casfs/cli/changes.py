@@ -26,7 +26,7 @@ from casfs.store.manifests import Description, read_manifest
 from casfs.store.pending_changes import changing
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import Made
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 
 
 def change_and_show(

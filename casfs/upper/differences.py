@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from casfs.digest import Digest
 from casfs.store.generations import Distribution
-from casfs.venv.bytecode.names import is_bytecode, source_of
+from casfs.venv.bytecode_names import is_bytecode, source_of
 from casfs.venv.tree import DirectoryNode, FileEntry, ReadLayers, Tree, read_entries, read_file
 
 

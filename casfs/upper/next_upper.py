@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from casfs.upper.merged import MergedView, find_entry
 from casfs.upper.written import UpperEntry, UpperEntryKind
-from casfs.venv.bytecode.names import is_bytecode, source_of
+from casfs.venv.bytecode_names import is_bytecode, source_of
 from casfs.venv.tree import DirectoryNode, ReadLayers, Tree, read_entries
 
 _USUAL_MODE = 0o755  # of directories in a tree

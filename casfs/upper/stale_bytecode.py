@@ -19,7 +19,7 @@ from casfs.upper.installed import site_packages
 from casfs.upper.merged import MergedView
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.written import OPEN_DIRECTORY, UpperDirectory, UpperEntry, UpperEntryKind, parent_below
-from casfs.venv.bytecode.names import is_bytecode, source_of
+from casfs.venv.bytecode_names import is_bytecode, source_of
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import Tree
 

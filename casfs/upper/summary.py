@@ -14,7 +14,7 @@ from casfs.store.generations import Distribution
 from casfs.upper.installed import Installed, read_installed, site_packages, written_dist_infos
 from casfs.upper.merged import MergedView
 from casfs.upper.written import UpperEntry, UpperEntryKind
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from casfs.venv.tree import DirectoryNode, FileEntry
 
 

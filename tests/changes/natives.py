@@ -9,7 +9,7 @@ from pathlib import Path
 from casfs.changes.adopt import Adoption, adopt
 from casfs.changes.existing import read_existing
 from casfs.upper.written import UpperDirectory
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from tests.make_generations import BASE, INTERPRETER
 from tests.upper.uppers import SITE, Files, MountedWorkshop
 

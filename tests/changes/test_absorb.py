@@ -15,7 +15,7 @@ from casfs.digest import digest_bytes
 from casfs.lockfiles.writing import format_pylock
 from casfs.store.manifests import read_manifest
 from casfs.store.uppers import current_upper
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from casfs.venv.reading import read_direct_url
 from tests.make_generations import Workshop
 from tests.make_wheels import hash_field, make_wheel

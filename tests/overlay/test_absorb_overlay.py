@@ -18,7 +18,7 @@ from casfs.overlay import kernel
 from casfs.overlay.overlayfs import Layers, make_overlay
 from casfs.store.fsck.check import check_store
 from casfs.store.uppers import require_upper
-from casfs.venv.bytecode.names import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from tests.make_generations import Workshop, open_workshop
 from tests.make_wheels import format_rows, hash_field, make_wheel
 from tests.upper.uppers import SITE, MountedWorkshop
