@@ -250,7 +250,7 @@ def _iter_leftovers(view: MergedView, after: Tree, reader: LayerReader, decision
 def _iter_files(view: MergedView, one: Distribution, reader: LayerReader) -> Iterator[str]:
     """Paths at which the files of a distribution of the generation are shown now."""
     for layer in (one.files, one.installation):
-        for row in reader.read(layer).manifest.iter_files():
+        for row in reader.read(layer).iter_files():
             path = view.tree.shown_path(row.path)
             shown = None if is_bytecode(path) else view.find(path)
             if isinstance(shown, FileEntry) and view.tree.distribution(shown) is one:

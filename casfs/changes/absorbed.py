@@ -265,7 +265,7 @@ class _Absorption:
     ) -> tuple[ManifestFile | None, str | None]:
         if isinstance(one, UpperEntry):
             return self._stage_written(batch, one, entry)
-        content = self._view.tree.layers[one.layer].require().manifest
+        content = self._view.tree.layers[one.layer].require()
         row = content.row(one.row, one.directory)
         hasher = ContentHasher(entry.algorithm if entry else "sha256")
         for chunk in self._view.iter_content(one):

@@ -107,8 +107,8 @@ class _Known:
 
 
 def _read_known(store: Store, number: int) -> _Known:
-    if (record := read_number(store, number)) is None:
+    if (manifest := read_number(store, number)) is None:
         raise StoreDamaged(store.root, f"nothing has the number {number:06x}")
-    own = read_blob_stat_cache(store.root, record.manifest) or new_stamps()
-    shared = [stamps for root in store.shared if (stamps := read_blob_stat_cache(root, record.manifest))]
-    return _Known(record.manifest, own, shared)
+    own = read_blob_stat_cache(store.root, manifest) or new_stamps()
+    shared = [stamps for root in store.shared if (stamps := read_blob_stat_cache(root, manifest))]
+    return _Known(manifest, own, shared)

@@ -173,15 +173,12 @@ class View:
 
     def owner(self, ino: int) -> tuple[str, str] | None:
         """Name and version of the distribution that a file belongs to; None: the environment itself."""
-        number, row = decode(ino)
-        manifest = self._manifest(number)
-        entry = self._find(self._shown(manifest, row))
-        if isinstance(entry, FileEntry):
-            self._need(self.tree.unread_for_files([entry]))
-            if encode_file(self.tree.file(entry).identity) == ino:
-                distribution = self.tree.distribution(entry)
-                return (distribution.name, distribution.version) if distribution else None
-        return manifest.description.name, manifest.description.version
+        number, _ = decode(ino)
+        if (index := self.tree.by_number.get(number)) is not None:
+            distribution = self.tree.layers[index].distribution
+            return (distribution.name, distribution.version) if distribution else None
+        about = self._manifest(number).description
+        return about.name, about.version
 
     @property
     def total_size(self) -> int:
@@ -246,18 +243,15 @@ class View:
             if (content := self.tree.layers[index].content) is None:
                 self._need([index])
             else:
-                return content.manifest
+                return content
         if (manifest := self._stray.get(number)) is None:
             raise NeedsRead(lambda: self._read_stray(number))
         return manifest
 
     def _read_stray(self, number: int) -> None:
-        if (record := read_number(self._store, number)) is None:
+        if (digest := read_number(self._store, number)) is None:
             raise StoreDamaged(self._store.root, f"nothing has the number {number:06x}")
-        self._stray[number] = read_manifest(self._store, record.manifest)
-
-    def _shown(self, manifest: Manifest, row: int) -> str:
-        return self.tree.shown_path(manifest.row(row, manifest.directory_of(row)).path)
+        self._stray[number] = read_manifest(self._store, digest)
 
     def _recover_file(self, ino: int) -> FileNode:
         number, row = decode(ino)

@@ -14,7 +14,7 @@ from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, read_manifest
 from casfs.store.store import Store
 from casfs.venv.image.erofs import DISTRIBUTION, METACOPY, METACOPY_VALUE, ORIGINAL_DIGEST, REDIRECT, TOO_SMALL, USER, VERSION
-from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, Content, DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree
 
 _MOST = 6_000  # files: to make so many takes as long as to start Python, trio and pyfuse3
 _AS_FILES = 10  # reading a manifest takes as long as making so many files
@@ -31,7 +31,7 @@ def read_small_tree(store: Store, generation: Generation) -> Tree | None:
         if cost > _MOST:
             return None
         manifest = read_manifest(store, layer.layer.manifest)
-        tree.add_content(index, Content(manifest, {}))
+        tree.add_content(index, manifest)
         cost += len(manifest.names)
     return tree
 

@@ -87,7 +87,7 @@ class Description:
     tolerated: tuple[str, ...] = ()  # disagreements with RECORD that the user accepted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Manifest:
     """A decoded manifest. Rows are found by index; the lists are never changed."""
 

@@ -42,7 +42,6 @@ class ManifestTable:
         self.promises: dict[bytes, bytes] = {}
         self.disputed: set[bytes] = set()  # blobs about which two manifests promise different things
         self.mentioned: set[Digest] = set()  # manifests that a wheel or a generation mentions
-        self.older: set[Digest] = set()  # manifests that have given inode numbers to later ones
         self._findings = findings
         self._facts: dict[Digest, ManifestFacts | None] = {}
 
@@ -83,7 +82,7 @@ class ManifestTable:
     @property
     def orphans(self) -> int:
         """How many good manifests nothing refers to."""
-        return len(set(self.good()) - self.mentioned - self.older)
+        return len(set(self.good()) - self.mentioned)
 
     def _read(self, digest: Digest) -> Manifest | None:
         path = manifest_path(self.store, digest)

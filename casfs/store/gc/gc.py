@@ -187,7 +187,7 @@ class _Collection:
 
     def _is_compiled_needed(self, path: str, digest: str) -> bool:
         with contextlib.suppress(FileNotFoundError, StoreDamaged, InvalidValue):
-            return self._needed.has_files(digest) and self._needed.has_files(read_compiled_record(path))
+            return self._needed.has_manifest(digest) and self._needed.has_manifest(read_compiled_record(path))
         return False
 
     def _is_source_needed(self, path: str, digest: str) -> bool:
@@ -208,8 +208,8 @@ class _Collection:
     def _is_stamp_needed(self, name: str) -> bool:
         if name.endswith(INSTALLED_SUFFIX):
             found = read_remembered(self._store.path("stamps", name))
-            return found is not None and all(map(self._needed.has_files, found.manifests))
-        return self._needed.has_files(name.partition(".")[0])
+            return found is not None and all(map(self._needed.has_manifest, found.manifests))
+        return self._needed.has_manifest(name.partition(".")[0])
 
     def _collect_downloads(self) -> None:
         """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""
