@@ -10,7 +10,9 @@ import os
 import stat
 from collections.abc import Iterable
 
+from casfs.store.environments import Environment
 from casfs.store.publish import naming
+from casfs.store.uppers import Upper, make_current, next_upper
 from casfs.upper.merged import CHUNK
 from casfs.upper.next_upper import UpperPlan
 from casfs.upper.written import UpperDirectory, UpperEntryKind
@@ -31,6 +33,14 @@ def build_upper(upper_directory: UpperDirectory, plan: UpperPlan, target: str) -
         with upper_directory.parent_of(path) as (parent, name):
             _copy_times(os.lstat(name, dir_fd=parent), f"{target}/{path}")
     _copy_attributes(upper_directory.directory, target)
+
+
+def replace_upper(environment: Environment, upper_directory: UpperDirectory, plan: UpperPlan) -> Upper:
+    """Build the next upper layer as planned, and make it current. Raises OSError."""
+    upper = next_upper(environment)
+    build_upper(upper_directory, plan, upper.files)
+    make_current(environment, upper)
+    return upper
 
 
 def _copy_entry(source: str, target: str, inodes: dict[tuple[int, int], str]) -> None:
