@@ -203,7 +203,7 @@ def _settle(environment: Environment, before: Generation, view: MergedView, deci
         distributions = replace_distributions(stay, added)
         after = before
         if distributions != before.distributions:
-            after = next_generation(environment, before, _describe(before, decision), distributions)
+            after = next_generation(environment, before, _describe(decision), distributions)
         tree = Tree(after)
         problems = [*_iter_impossible(tree, view, decision), *_iter_leftovers(view, tree, decision)]
         if not problems:
@@ -213,7 +213,7 @@ def _settle(environment: Environment, before: Generation, view: MergedView, deci
                 decision.refuse(project, subject, reason)
 
 
-def _describe(before: Generation, decision: Decision) -> str:
+def _describe(decision: Decision) -> str:
     """The command as `casfs generations` shows it."""
     came = [f"{one.distribution.name} {one.distribution.version}" for one in decision.absorbed.values()]
     went = [f"-{one.name} {one.version}" for one in decision.gone.values() if one.project not in decision.absorbed]

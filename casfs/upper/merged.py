@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from casfs.descriptors import closing_fd
 from casfs.digest import ContentHasher, Digest
 from casfs.store.blobs import BlobSource
 from casfs.store.environments import Environment
@@ -140,8 +141,6 @@ def find_entry(tree: Tree, path: str, read: ReadLayers) -> DirectoryNode | FileE
 
 def iter_chunks(fd: int) -> Iterator[bytes]:
     """All bytes of a descriptor, which is closed in the end."""
-    try:
+    with closing_fd(fd):
         while chunk := os.read(fd, CHUNK):
             yield chunk
-    finally:
-        os.close(fd)

@@ -84,10 +84,10 @@ def _kept_directories(seen: MergedView, dropped: Collection[str], contents: Iter
         is_shown = isinstance(seen.find_lower(one.path), DirectoryNode) and one.mode == _USUAL_MODE
         if one.path in needed or not (is_shown or one.path in emptied):
             kept.append(one)
-    return [*kept, *_missing_parents(seen, kept, needed)]
+    return [*kept, *_missing_parents(seen, kept)]
 
 
-def _missing_parents(seen: MergedView, kept: Iterable[UpperEntry], needed: Collection[str]) -> list[UpperEntry]:
+def _missing_parents(seen: MergedView, kept: Iterable[UpperEntry]) -> list[UpperEntry]:
     """The directories above an empty one that is kept."""
     have = {one.path for one in kept}
     wanted = {parent for one in kept for parent in _parents(one.path)} - have

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
+from casfs.descriptors import closing_fd
 from casfs.store.environments import Environment
 from casfs.store.uppers import current_upper
 from casfs.upper.copying import replace_upper
@@ -74,13 +75,10 @@ def remove_below(mount: str, paths: Sequence[str]) -> None:
 
     Bytecode that the generation has in the same place stays hidden: the next import by whoever may write makes it anew.
     """
-    root = os.open(mount, OPEN_DIRECTORY)
-    try:
+    with closing_fd(os.open(mount, OPEN_DIRECTORY)) as root:
         for path in paths:
             with contextlib.suppress(OSError), parent_below(root, path) as (parent, name):
                 os.unlink(name, dir_fd=parent) if is_bytecode(path) else os.rmdir(name, dir_fd=parent)
-    finally:
-        os.close(root)
 
 
 def tidy_upper(environment: Environment) -> None:

@@ -397,7 +397,7 @@ from tests.dying import die_at
 from tests.make_generations import INTERPRETER
 
 store, root, name, moment, count = sys.argv[1:]
-owner = {"publish": Environment, "sync_file_system": publish}.get(name, adopted)
+owner = {"publish": Environment, "sync_file_system": publish}.get(name, adopt)
 die_at(owner, name, moment, int(count))
 with UpperDirectory(root) as upper_directory:
     adopt.adopt(Environment(open_store(Path(store)), "test"), INTERPRETER, read_existing(upper_directory), upper_directory)

@@ -270,7 +270,7 @@ from casfs.changes import export as export_module
 from tests.dying import die_at
 
 store, target, name, moment, count = sys.argv[1:]
-die_at({"rename": os, "clone_file": exported}.get(name, beside), name, moment, int(count))
+die_at({"rename": os, "clone_file": export_module}.get(name, atomic_directory), name, moment, int(count))
 environment = Environment(open_store(Path(store)), "test")
 export_module.export_generation(environment.store, environment.require(), target, lambda done, total: None)
 """

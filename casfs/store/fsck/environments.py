@@ -76,7 +76,7 @@ class EnvironmentsCheck:
         except OSError as error:
             self._add(environment, path, f"can't be read: {error.strerror}")
         else:
-            for layer in iter_layers(generation):
+            for layer in generation.layers:
                 self._note_use(environment, layer)
             for problem in (*self._generation_problems(generation, number), *_standard_problems(lock)):
                 self._add(environment, path, problem)
@@ -90,7 +90,7 @@ class EnvironmentsCheck:
     def _generation_problems(self, generation: Generation, number: int) -> Iterator[str]:
         if generation.number != number:
             yield f"says that it is generation {generation.number!r}"
-        for layer in iter_layers(generation):
+        for layer in generation.layers:
             if self._table.meet(layer.manifest) and self._numbers.has(layer.manifest, layer.number) is False:
                 yield f"says that manifest {layer.manifest} has the number {layer.number:06x}, which it has not"
         for one in generation.distributions:
@@ -114,7 +114,7 @@ class EnvironmentsCheck:
 
     def _complete(self, generation: Generation) -> Generation | None:
         """The generation with what its manifests say; None if one of them is damaged."""
-        facts = {layer.manifest: self._table.meet(layer.manifest) for layer in iter_layers(generation)}
+        facts = {layer.manifest: self._table.meet(layer.manifest) for layer in generation.layers}
         if None in facts.values():
             return None
 
@@ -127,14 +127,6 @@ class EnvironmentsCheck:
             dataclasses.replace(one, files=fill(one.files), installation=fill(one.installation)) for one in generation.distributions
         )
         return dataclasses.replace(generation, skeleton=fill(generation.skeleton), distributions=distributions)
-
-
-def iter_layers(generation: Generation) -> Iterator[Layer]:
-    """The layers of a generation, from the bottom to the top."""
-    yield generation.skeleton
-    for one in generation.distributions:
-        yield one.files
-        yield one.installation
 
 
 def _read_current(path: str) -> str | None:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.store.fsck.blobs import BLOB_MODE
@@ -50,12 +51,8 @@ def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
     done += [Repaired(path, "the wheel is forgotten") for path in withdraw_wheels_of(store, report.lost.__contains__)]
     done += [Repaired(path, f"moved to {set_aside(store, path)}") for path in _iter_useless(store, report)]
     done += _restore_numbers(store, report)
-    fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with naming(store.root):
-            sync_file_system(fd)
-    finally:
-        os.close(fd)
+    with closing_fd(os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd, naming(store.root):
+        sync_file_system(fd)
     return tuple(done)
 
 
@@ -82,11 +79,8 @@ def _note_missing(store: Store, report: Report, damage: Damage) -> str | None:
 
 
 def _protect(store: Store, report: Report, damage: Damage) -> str | None:
-    fd = os.open(damage.path, OPEN_FLAGS)
-    try:
+    with closing_fd(os.open(damage.path, OPEN_FLAGS)) as fd:
         os.fchmod(fd, BLOB_MODE)
-    finally:
-        os.close(fd)
     return f"has the mode {BLOB_MODE:04o} again"
 
 

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
+from casfs.descriptors import closing_fd
 from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.availability import iter_environments
 from casfs.store.bytecode import Compiled, parse_outcome, read_compiled_record
@@ -150,13 +151,10 @@ class _Collection:
             yield
 
     def _sync(self) -> None:
-        fd = os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
             if not self._wish.is_dry:
                 with naming(self._store.root):
                     sync_file_system(fd)
-        finally:
-            os.close(fd)
 
     def _iter_records(self) -> Iterator[Step]:
         yield self._collect_wheels
