@@ -10,7 +10,7 @@ import os
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
-from casfs.fuse.unread import NeedsRead
+from casfs.fuse.view import NeedsRead
 from casfs.store.blob_stamps import BlobStatCache, Facts, blob_facts, hash_blob, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.numbers import read_number
 from casfs.store.quarantine import note_failed_read

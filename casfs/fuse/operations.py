@@ -26,8 +26,7 @@ from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host
 from casfs.fuse.inodes import ROOT, is_directory
 from casfs.fuse.latency import new_histogram
-from casfs.fuse.unread import NeedsRead
-from casfs.fuse.view import TRUSTED, USER, Node, View
+from casfs.fuse.view import TRUSTED, USER, NeedsRead, Node, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode

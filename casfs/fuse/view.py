@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from casfs.errors import StoreDamaged
 from casfs.fuse.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory, position_of
-from casfs.fuse.unread import NeedsRead
 from casfs.store.generations import Generation
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
@@ -25,6 +24,15 @@ from casfs.store.store import Store
 from casfs.upper.differences import ChangedDirectory, ChangedEntry, iter_differences
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, build_file
+
+
+class NeedsRead(Exception):
+    """The question can be answered once `read` has run, where blocking is allowed."""
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        super().__init__(read)
+        self.read = read
+
 
 Node = DirectoryNode | FileNode
 

@@ -11,8 +11,7 @@ from casfs.changes.changes import remove_distributions
 from casfs.errors import StoreDamaged
 from casfs.fuse import view as view_module
 from casfs.fuse.inodes import ROOT, decode, encode_directory, encode_file, is_directory
-from casfs.fuse.unread import NeedsRead
-from casfs.fuse.view import Node, View, is_current
+from casfs.fuse.view import NeedsRead, Node, View, is_current
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.numbers import NUMBER_BITS, read_number

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.environments import Environment
-from casfs.store.fsck.damage import DamageKind, Findings
+from casfs.store.fsck.damage import DamageKind, Findings, reading_problem
 from casfs.store.fsck.manifests import ManifestFacts, ManifestTable
 from casfs.store.fsck.numbers import NumbersCheck
 from casfs.store.generations import NOTHING, Generation, Layer, parse_index, parse_lock
@@ -69,12 +69,10 @@ class EnvironmentsCheck:
             generation = parse_lock(lock, lambda digest: NOTHING)  # what the manifests say is compared later
         except (ValueError, OverflowError, RecursionError) as error:
             self._add(environment, path, f"{error}")
-        except StoreDamaged as error:
-            self._add(environment, path, "; ".join(error.reasons))
         except FileNotFoundError:
             return
-        except OSError as error:
-            self._add(environment, path, f"can't be read: {error.strerror}")
+        except (StoreDamaged, OSError) as error:
+            self._add(environment, path, reading_problem(error))
         else:
             for layer in generation.layers:
                 self._note_use(environment, layer)

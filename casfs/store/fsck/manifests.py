@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.fsck.damage import DamageKind, Findings
+from casfs.store.fsck.damage import DamageKind, Findings, reading_problem
 from casfs.store.generations import Outline, outline_manifest
 from casfs.store.manifests import Manifest, manifest_path, manifest_problems, read_manifest, read_own_manifest
 from casfs.store.quarantine import read_wheel_record
@@ -147,10 +147,8 @@ def _wheel_problem(path: str, wheel: str, table: ManifestTable) -> str | None:
         manifest = read_wheel_record(path)
     except FileNotFoundError:
         return None
-    except (InvalidValue, StoreDamaged) as error:
-        return "; ".join(error.reasons)
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
+    except (InvalidValue, StoreDamaged, OSError) as error:
+        return reading_problem(error)
     facts = table.mention(manifest)
     if facts and facts.wheel != wheel:
         return f"names the manifest of another wheel: {facts.project} {facts.version}, {facts.wheel or 'made by casfs'}"

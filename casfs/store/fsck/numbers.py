@@ -6,7 +6,7 @@ import re
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
-from casfs.store.fsck.damage import DamageKind, Findings
+from casfs.store.fsck.damage import DamageKind, Findings, reading_problem
 from casfs.store.fsck.manifests import ManifestTable
 from casfs.store.numbers import find_number, number_path, read_number
 from casfs.store.store import Store
@@ -48,11 +48,8 @@ class NumbersCheck:
     def _check_record(self, number: int) -> None:
         try:
             manifest = read_number(self._store, number)
-        except StoreDamaged as error:
-            self._add(number, "; ".join(error.reasons))
-            return
-        except OSError as error:
-            self._add(number, f"can't be read: {error.strerror}")
+        except (StoreDamaged, OSError) as error:
+            self._add(number, reading_problem(error))
             return
         if manifest is None or manifest == RETIRED:
             return
