@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "casfs"
 
 LAYERS = (
-    ("casfs", "casfs.errors", "casfs.digest", "casfs.paths"),
+    ("casfs", "casfs.errors", "casfs.descriptors", "casfs.digest", "casfs.paths"),
     ("casfs.wheels",),
     ("casfs.store",),
     ("casfs.interpreters",),

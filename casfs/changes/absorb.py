@@ -22,18 +22,17 @@ from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.manifests import Kind
 from casfs.store.store import Store
-from casfs.store.uppers import Upper, current_upper, make_current, next_upper
-from casfs.upper.copying import build_upper
+from casfs.store.uppers import Upper, current_upper
+from casfs.upper.copying import replace_upper
 from casfs.upper.differences import Conflict, iter_conflicts
 from casfs.upper.installed import Installed, named_within, read_installed, site_packages, written_dist_infos
-from casfs.upper.merged import MergedView, find_entry
+from casfs.upper.merged import MergedView, merged_view
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.summary import gone_distributions
-from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
+from casfs.upper.written import UpperEntry, UpperEntryKind
 from casfs.venv.bytecode.bytecode import MakeBytecode, leave_as_they_are
 from casfs.venv.bytecode_names import is_bytecode
 from casfs.venv.launchers import parse_script
-from casfs.venv.reading import LayerReader
 from casfs.venv.tree import STAND_INS, DirectoryNode, FileEntry, Tree
 
 _MAX_LAUNCHER = 1 << 16
@@ -83,8 +82,7 @@ def prepare_absorption(environment: Environment, prefixes: Collection[str], make
     """
     generation = environment.require()
     if (upper := current_upper(environment)) is not None:
-        with UpperDirectory(upper.files) as upper_directory:
-            view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+        with merged_view(environment, generation, upper) as view:
             decision = decide(environment.store, view, AbsorbOptions(prefixes))
             with_bytecode(environment.store, [one.distribution for one in decision.absorbed.values()], make_bytecode)
 
@@ -101,24 +99,20 @@ def absorb_upper(
         before = environment.require()
         if (upper := current_upper(environment)) is None:
             return None
-        reader = LayerReader(environment.store)
-        with UpperDirectory(upper.files) as upper_directory:
-            view = MergedView(upper_directory, Tree(before), reader.fill, environment.store.pool)
+        with merged_view(environment, before, upper) as view:
             _refuse_without_site(view, environment)
             decision = decide(environment.store, view, AbsorbOptions(prefixes))
             decision.give_bytecode(environment.store, make_bytecode)
-            after, tree = _settle(environment, before, view, reader, decision)
-            conflicts = _conflicts(tree, reader, decision)
+            after, tree = _settle(environment, before, view, decision)
+            conflicts = _conflicts(tree, view, decision)
             if after is not before:
                 environment.publish(after)
             paths = frozenset(path for one in decision.absorbed.values() for path in one.paths)
             back = STAND_INS if after.find("pip") is None and before.find("pip") is not None else ()  # pip removed its own, not these
-            plan = plan_next_upper(view, tree, reader.fill, paths.union(back))
+            plan = plan_next_upper(view, tree, paths.union(back))
             if plan:
-                upper = next_upper(environment)
-                build_upper(upper_directory, plan, upper.files)
-                make_current(environment, upper)
-            size = _file_size(upper_directory.entries.values())
+                upper = replace_upper(environment, view.upper_directory, plan)
+            size = _file_size(view.upper_directory.entries.values())
             kept = _file_size(plan.kept) if plan else size
     return Absorption(before, after, tuple(decision.refused), conflicts, upper, size, kept, decision.notes())
 
@@ -201,9 +195,7 @@ def _keep_origin(before: Distribution | None, absorbed: Absorbed) -> Absorbed:
     return replace(absorbed, distribution=replace(one, origin=before.origin, wheel_size=before.wheel_size))
 
 
-def _settle(
-    environment: Environment, before: Generation, view: MergedView, reader: LayerReader, decision: Decision
-) -> tuple[Generation, Tree]:
+def _settle(environment: Environment, before: Generation, view: MergedView, decision: Decision) -> tuple[Generation, Tree]:
     """The generation that shows, below the upper layer, just what is shown now. What would change that is refused."""
     while True:
         added = [one.distribution for one in decision.absorbed.values()]
@@ -211,9 +203,9 @@ def _settle(
         distributions = replace_distributions(stay, added)
         after = before
         if distributions != before.distributions:
-            after = next_generation(environment, before, _describe(before, decision), distributions)
+            after = next_generation(environment, before, _describe(decision), distributions)
         tree = Tree(after)
-        problems = [*_iter_impossible(tree, reader, decision), *_iter_leftovers(view, tree, reader, decision)]
+        problems = [*_iter_impossible(tree, view, decision), *_iter_leftovers(view, tree, decision)]
         if not problems:
             return after, tree
         for project, subject, reason in problems:
@@ -221,52 +213,54 @@ def _settle(
                 decision.refuse(project, subject, reason)
 
 
-def _describe(before: Generation, decision: Decision) -> str:
+def _describe(decision: Decision) -> str:
     """The command as `casfs generations` shows it."""
     came = [f"{one.distribution.name} {one.distribution.version}" for one in decision.absorbed.values()]
     went = [f"-{one.name} {one.version}" for one in decision.gone.values() if one.project not in decision.absorbed]
     return f"absorb {', '.join([*came, *went])}"
 
 
-def _iter_impossible(tree: Tree, reader: LayerReader, decision: Decision) -> Iterator[tuple[str, str, str]]:
+def _iter_impossible(tree: Tree, view: MergedView, decision: Decision) -> Iterator[tuple[str, str, str]]:
     """Distributions that can't be shown beside another one."""
     if not decision.absorbed:
         return
-    for one in iter_conflicts(tree, reader.fill):
+    for one in iter_conflicts(tree, view.read):
         for distribution in (one.winner, one.loser):
             if one.is_impossible and distribution.project in decision.absorbed:
                 yield distribution.project, f"{distribution.name} {distribution.version}", str(one)
 
 
-def _iter_leftovers(view: MergedView, after: Tree, reader: LayerReader, decision: Decision) -> Iterator[tuple[str, str, str]]:
+def _iter_leftovers(view: MergedView, after: Tree, decision: Decision) -> Iterator[tuple[str, str, str]]:
     """Distributions that would leave although files of them are still shown."""
     for project, one in decision.gone.items():
-        left = [path for path in _iter_files(view, one, reader) if not _is_shown_so(view, after, reader, path)]
+        left = [path for path in _iter_files(view, one) if not _is_shown_so(view, after, path)]
         if left:
             what = "was replaced" if project in decision.absorbed else "was uninstalled"
             yield project, f"{one.name} {one.version}", f"{what}, but {len(left)} of its files are still there, such as {left[0]}"
 
 
-def _iter_files(view: MergedView, one: Distribution, reader: LayerReader) -> Iterator[str]:
+def _iter_files(view: MergedView, one: Distribution) -> Iterator[str]:
     """Paths at which the files of a distribution of the generation are shown now."""
-    for layer in (one.files, one.installation):
-        for row in reader.read(layer).manifest.iter_files():
+    layers = [index for index, layer in enumerate(view.tree.layers) if layer.distribution is one]
+    view.read(view.tree, layers)
+    for index in layers:
+        for row in view.tree.layers[index].require().iter_files():
             path = view.tree.shown_path(row.path)
             shown = None if is_bytecode(path) else view.find(path)
             if isinstance(shown, FileEntry) and view.tree.distribution(shown) is one:
                 yield path
 
 
-def _is_shown_so(view: MergedView, after: Tree, reader: LayerReader, path: str) -> bool:
+def _is_shown_so(view: MergedView, after: Tree, path: str) -> bool:
     """Whether another tree has at `path` what is shown there now."""
-    shown, other = view.find_lower(path), find_entry(after, path, reader.fill)
+    shown, other = view.find_lower(path), view.over(after).find_lower(path)
     if not isinstance(shown, FileEntry) or not isinstance(other, FileEntry):
         return isinstance(shown, DirectoryNode) and isinstance(other, DirectoryNode)
-    one, two = view.file(shown), MergedView(view.upper_directory, after, reader.fill, view.blobs).file(other)
+    one, two = view.file(shown), view.over(after).file(other)
     return (one.digest, one.kind is Kind.EXECUTABLE) == (two.digest, two.kind is Kind.EXECUTABLE)
 
 
-def _conflicts(tree: Tree, reader: LayerReader, decision: Decision) -> tuple[Conflict, ...]:
+def _conflicts(tree: Tree, view: MergedView, decision: Decision) -> tuple[Conflict, ...]:
     if not decision.absorbed:
         return ()
-    return tuple(one for one in iter_conflicts(tree, reader.fill) if {one.loser.project, one.winner.project} & decision.absorbed.keys())
+    return tuple(one for one in iter_conflicts(tree, view.read) if {one.loser.project, one.winner.project} & decision.absorbed.keys())

@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.digest import ContentHasher, Digest
 from casfs.errors import EnvironmentRefused, reason_of
 from casfs.paths import SITE_PACKAGES, path_problem
@@ -265,7 +266,7 @@ class _Absorption:
     ) -> tuple[ManifestFile | None, str | None]:
         if isinstance(one, UpperEntry):
             return self._stage_written(batch, one, entry)
-        content = self._view.tree.layers[one.layer].require().manifest
+        content = self._view.tree.layers[one.layer].require()
         row = content.row(one.row, one.directory)
         hasher = ContentHasher(entry.algorithm if entry else "sha256")
         for chunk in self._view.iter_content(one):
@@ -276,16 +277,13 @@ class _Absorption:
         if entry and (problem := record_problem(entry, one.size, entry.digest)):
             return None, problem  # what has the wrong size need not be read
         hasher = ContentHasher(entry.algorithm if entry else "sha256")
-        fd = self._view.upper_directory.open_file(one.path)
-        try:
+        with closing_fd(self._view.upper_directory.open_file(one.path)) as fd:
             facts, found = file_facts(fd), os.fstat(fd)
             if found.st_size > _FREE_CONTENT and found.st_size > 512 * found.st_blocks * _MAX_RATIO:
                 return None, f"{quote(one.path)} has {found.st_size} bytes, but hardly any on the disk"
             self._store_chunks(batch, _iter_chunks(fd, one.size), hasher, one.size)
             if file_facts(fd) != facts or hasher.size != one.size:
                 return None, f"{quote(one.path)} changed while it was read"
-        finally:
-            os.close(fd)
         kind = Kind.EXECUTABLE if one.is_executable else Kind.FILE
         row = ManifestFile(manifest_path_of(one.path, self._python), hasher.digest, hasher.checksum, hasher.size, kind)
         return row, record_problem(entry, hasher.size, hasher.record_hash) if entry else None

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.errors import EnvironmentRefused
 from casfs.store.following import made_directory
 from casfs.store.publish import naming, sync_file_system
@@ -138,13 +139,9 @@ def _sweep(parent: int, name: str) -> None:
     """Remove what we left beside `name` when we were killed."""
     left = re.compile(re.escape(_prefix(name)) + "[0-9a-f]{16}")
     for found in filter(left.fullmatch, _names(parent)):
-        with contextlib.suppress(OSError):
-            fd = os.open(found, OPEN_DIRECTORY, dir_fd=parent)
-            try:
-                if _is_ours(fd) and not is_locked(fd):
-                    _remove(parent, found, fd)
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError), closing_fd(os.open(found, OPEN_DIRECTORY, dir_fd=parent)) as fd:
+            if _is_ours(fd) and not is_locked(fd):
+                _remove(parent, found, fd)
 
 
 def _names(parent: int) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from casfs.changes.atomic_directory import Staging, atomic_directory, require_free
 from casfs.changes.reflink import clone_file
+from casfs.descriptors import closing_fd
 from casfs.digest import digest_file
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.store.blob_stamps import BlobStatCache, read_blob_stat_cache
@@ -107,17 +108,13 @@ class _Export:
         self._progress(self._done.size, self._tree.total_size)
 
     def _write_content(self, parent: int, name: str, entry: FileEntry, node: FileNode, times: tuple[int, int]) -> None:
-        source = self._store.pool.open_blob(node.digest, node.size)
-        try:
-            target = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
-            try:
-                self._fill(source, target, entry, node)
-                os.fchmod(target, FILE_MODES[node.kind])  # whatever the umask
-                os.utime(target, ns=times)
-            finally:
-                os.close(target)
-        finally:
-            os.close(source)
+        with (
+            closing_fd(self._store.pool.open_blob(node.digest, node.size)) as source,
+            closing_fd(os.open(name, _NEW_FILE, 0o600, dir_fd=parent)) as target,
+        ):
+            self._fill(source, target, entry, node)
+            os.fchmod(target, FILE_MODES[node.kind])  # whatever the umask
+            os.utime(target, ns=times)
 
     def _fill(self, source: int, target: int, entry: FileEntry, node: FileNode) -> None:
         """Give a new file the bytes of a blob. Raises StoreDamaged if they are not what its name promises."""

@@ -11,11 +11,8 @@ from casfs.errors import CasfsError
 from casfs.store.environments import Environment
 from casfs.store.leases import iter_leases
 from casfs.store.uppers import current_upper
-from casfs.upper.merged import MergedView
+from casfs.upper.merged import merged_view
 from casfs.upper.summary import ProjectSummary, Summary, WrittenFile, summarise
-from casfs.upper.written import UpperDirectory
-from casfs.venv.reading import LayerReader
-from casfs.venv.tree import Tree
 
 
 @contextlib.contextmanager
@@ -54,10 +51,8 @@ def summarise_upper(environment: Environment) -> Summary | None:
     generation = environment.require()
     if (upper := current_upper(environment)) is None:
         return None
-    with UpperDirectory(upper.files) as upper_directory:
-        if not upper_directory.entries:
-            return None
-        return summarise(MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool))
+    with merged_view(environment, generation, upper) as view:
+        return summarise(view) if view.upper_directory.entries else None
 
 
 def note_what_was_written(environment: Environment) -> None:

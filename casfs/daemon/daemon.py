@@ -16,6 +16,7 @@ from casfs.daemon.acknowledged_generations import AcknowledgedGenerations
 from casfs.daemon.command_server import CommandServer
 from casfs.daemon.control import socket_path
 from casfs.daemon.supervisor import Session, Supervisor, WorkerHandoff
+from casfs.descriptors import closing_fd
 from casfs.fuse.host import Host
 from casfs.fuse.session import can_resend, end_session, mount_session
 from casfs.fuse.view import View
@@ -244,12 +245,9 @@ def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str],
 
 def _listen(store: Store, lease_id: str) -> socket.socket:
     """The control socket; only the owner of the store may connect."""
-    directory_fd = os.open(store.run_path(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(store.run_path(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory_fd:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.bind(socket_path(directory_fd, lease_id))
         os.chmod(store.run_path(f"{lease_id}.sock"), 0o600)
         listener.listen(128)
         return listener
-    finally:
-        os.close(directory_fd)

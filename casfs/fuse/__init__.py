@@ -5,9 +5,8 @@
     latency        how long requests took, counted in buckets that double
     loop           the wait for the kernel's next request, leaner than trio's
     session        a FUSE file system mounted by ourselves, so that its descriptor and the kernel's first message stay with the supervisor
-    unread         what is raised where an answer needs something to be read first, and blocking is not allowed
-    blob_verifier  whether the file that the kernel would read for a blob is still the one whose bytes were right
     view           what one mount shows, as plain functions
+    blob_verifier  whether the file that the kernel would read for a blob is still the one whose bytes were right
     host           every environment of a store in one file system, as directories of its root
     operations     pyfuse3's requests answered from a view
 

@@ -10,7 +10,7 @@ import os
 
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
-from casfs.fuse.unread import NeedsRead
+from casfs.fuse.view import NeedsRead
 from casfs.store.blob_stamps import BlobStatCache, Facts, blob_facts, hash_blob, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.numbers import read_number
 from casfs.store.quarantine import note_failed_read
@@ -107,8 +107,8 @@ class _Known:
 
 
 def _read_known(store: Store, number: int) -> _Known:
-    if (record := read_number(store, number)) is None:
+    if (manifest := read_number(store, number)) is None:
         raise StoreDamaged(store.root, f"nothing has the number {number:06x}")
-    own = read_blob_stat_cache(store.root, record.manifest) or new_stamps()
-    shared = [stamps for root in store.shared if (stamps := read_blob_stat_cache(root, record.manifest))]
-    return _Known(record.manifest, own, shared)
+    own = read_blob_stat_cache(store.root, manifest) or new_stamps()
+    shared = [stamps for root in store.shared if (stamps := read_blob_stat_cache(root, manifest))]
+    return _Known(manifest, own, shared)

@@ -19,14 +19,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
+from casfs.digest import shard_path
 from casfs.errors import StoreDamaged
 from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host
 from casfs.fuse.inodes import ROOT, is_directory
 from casfs.fuse.latency import new_histogram
-from casfs.fuse.unread import NeedsRead
-from casfs.fuse.view import TRUSTED, USER, Node, View
+from casfs.fuse.view import TRUSTED, USER, NeedsRead, Node, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode
@@ -216,7 +216,7 @@ class Operations(pyfuse3.Operations):
                 node = self._redirected(ino)
             except NeedsRead:
                 node = await self._ask(self._redirected, ino)
-            redirect = f"/{node.digest[:2]}/{node.digest[2:]}".encode() if node else b""
+            redirect = f"/{shard_path(node.digest)}".encode() if node else b""
             self._redirect = ino, redirect, perf_counter_ns() + _SAME_LOOKUP_NS
         if not redirect:
             raise pyfuse3.FUSEError(errno.ENODATA)

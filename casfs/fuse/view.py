@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from casfs.errors import StoreDamaged
 from casfs.fuse.inodes import ROOT, decode, detach_directory, encode_directory, encode_file, is_directory, position_of
-from casfs.fuse.unread import NeedsRead
 from casfs.store.generations import Generation
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.numbers import read_number
@@ -25,6 +24,15 @@ from casfs.store.store import Store
 from casfs.upper.differences import ChangedDirectory, ChangedEntry, iter_differences
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, build_file
+
+
+class NeedsRead(Exception):
+    """The question can be answered once `read` has run, where blocking is allowed."""
+
+    def __init__(self, read: Callable[[], None]) -> None:
+        super().__init__(read)
+        self.read = read
+
 
 Node = DirectoryNode | FileNode
 
@@ -173,15 +181,12 @@ class View:
 
     def owner(self, ino: int) -> tuple[str, str] | None:
         """Name and version of the distribution that a file belongs to; None: the environment itself."""
-        number, row = decode(ino)
-        manifest = self._manifest(number)
-        entry = self._find(self._shown(manifest, row))
-        if isinstance(entry, FileEntry):
-            self._need(self.tree.unread_for_files([entry]))
-            if encode_file(self.tree.file(entry).identity) == ino:
-                distribution = self.tree.distribution(entry)
-                return (distribution.name, distribution.version) if distribution else None
-        return manifest.description.name, manifest.description.version
+        number, _ = decode(ino)
+        if (index := self.tree.by_number.get(number)) is not None:
+            distribution = self.tree.layers[index].distribution
+            return (distribution.name, distribution.version) if distribution else None
+        about = self._manifest(number).description
+        return about.name, about.version
 
     @property
     def total_size(self) -> int:
@@ -246,18 +251,15 @@ class View:
             if (content := self.tree.layers[index].content) is None:
                 self._need([index])
             else:
-                return content.manifest
+                return content
         if (manifest := self._stray.get(number)) is None:
             raise NeedsRead(lambda: self._read_stray(number))
         return manifest
 
     def _read_stray(self, number: int) -> None:
-        if (record := read_number(self._store, number)) is None:
+        if (digest := read_number(self._store, number)) is None:
             raise StoreDamaged(self._store.root, f"nothing has the number {number:06x}")
-        self._stray[number] = read_manifest(self._store, record.manifest)
-
-    def _shown(self, manifest: Manifest, row: int) -> str:
-        return self.tree.shown_path(manifest.row(row, manifest.directory_of(row)).path)
+        self._stray[number] = read_manifest(self._store, digest)
 
     def _recover_file(self, ino: int) -> FileNode:
         number, row = decode(ino)

@@ -10,6 +10,7 @@ from casfs.digest import digest_bytes
 from casfs.errors import EnvironmentRefused, InterpreterRefused, InvalidValue, reason_of
 from casfs.interpreters.interpreter import Interpreter, ask_interpreter, is_in_virtual_environment, parse_interpreter
 from casfs.interpreters.stable import stable_path
+from casfs.store.derived import put_in_place
 from casfs.store.generations import BaseInterpreter
 from casfs.store.store import Store
 
@@ -25,11 +26,7 @@ def know_interpreter(store: Store, executable: str) -> Interpreter:
     if (known := _recall(store, executable, facts)) is not None:
         return known
     interpreter = ask_interpreter(executable)
-    path = _path(store, executable)
-    with contextlib.suppress(OSError):  # only an answer to keep at hand
-        with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
-            json.dump({"facts": facts, "interpreter": interpreter.to_json()}, file)
-        os.rename(f"{path}.{os.getpid()}", path)
+    put_in_place(_path(store, executable), json.dumps({"facts": facts, "interpreter": interpreter.to_json()}).encode())
     return interpreter
 
 

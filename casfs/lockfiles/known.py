@@ -13,9 +13,10 @@ import json
 import os
 
 from casfs import __version__
-from casfs.digest import checksum_bytes, digest_bytes
+from casfs.digest import digest_bytes
 from casfs.interpreters.interpreter import Interpreter
 from casfs.lockfiles.lockfile import Choice, Locked, read_lock
+from casfs.store.derived import read_derived, write_derived
 from casfs.store.store import Store
 from casfs.venv.origins import SourceKind
 
@@ -36,9 +37,8 @@ def know_lock(store: Store, path: str, interpreter: Interpreter, choice: Choice)
 
 
 def _read(path: str) -> list[Locked] | None:
-    with contextlib.suppress(OSError, ValueError, TypeError), open(path, "rb") as file:
-        checksum, _, body = file.read().partition(b"\n")
-        if checksum.decode("ascii", "replace") == checksum_bytes(body):
+    if (body := read_derived(path)) is not None:
+        with contextlib.suppress(ValueError, TypeError):
             return [_parse(*one) for one in json.loads(body)]
     return None
 
@@ -50,8 +50,4 @@ def _parse(form: str, hashes: list[list[str]], facts: dict[str, str]) -> Locked:
 def _write(path: str, found: list[Locked]) -> None:
     """Keep what a lock names. Never fails: it only saves time."""
     rest = [field.name for field in dataclasses.fields(Locked) if field.name not in {"form", "hashes", "checks"}]
-    body = json.dumps([[one.form.value, one.hashes, {name: getattr(one, name) for name in rest}] for one in found]).encode()
-    with contextlib.suppress(OSError):
-        with open(f"{path}.{os.getpid()}", "wb") as file:
-            file.write(checksum_bytes(body).encode() + b"\n" + body)
-        os.rename(f"{path}.{os.getpid()}", path)
+    write_derived(path, json.dumps([[one.form.value, one.hashes, {name: getattr(one, name) for name in rest}] for one in found]).encode())

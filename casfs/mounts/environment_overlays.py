@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
+from casfs.descriptors import closing_fd
 from casfs.errors import CasfsError, MountRefused
 from casfs.mounts.overlay_layers import FUSE, IMAGE, OverlaySpec, RequireHost, explain, open_fastest
 from casfs.overlay import kernel
@@ -151,20 +152,14 @@ def _touch(environment: Environment, overlay: Overlay) -> None:
     path = f"lib/{environment.read(overlay.generation).interpreter.directory}/site-packages"
     with contextlib.suppress(OSError):  # nothing was written there, or it is no directory any more
         os.close(_open_below(f"{environment.directory}/upper/{overlay.upper}/files", path))
-        fd = _open_below(overlay.hidden_mount, path)
-        try:
+        with closing_fd(_open_below(overlay.hidden_mount, path)) as fd:
             os.utime(fd)
-        finally:
-            os.close(fd)
 
 
 def _open_below(top: str, path: str) -> int:
     """Descriptor of a directory. Tools may have put symbolic links in its way: they don't lead out of `top`."""
-    root = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
         return kernel.open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
-    finally:
-        os.close(root)
 
 
 @contextlib.contextmanager
@@ -273,10 +268,8 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
         if (found.st_uid, found.st_gid) != owner:
             os.chown(upper.files, *owner)
         opened = open_fastest(store, require_host, OverlaySpec(environment, generation, losses.lost, upper, owner, hidden_mount))
-        try:
+        with closing_fd(opened.mount_fd):
             kernel.attach_mount(opened.mount_fd, hidden_mount)
-        finally:
-            os.close(opened.mount_fd)
     except BaseException as error:
         end_hidden_mount(store, token, hidden_mount)
         _end_unused_images(store, {uuid for name, _ in iter_hidden_mounts(store) if (uuid := image_of_token(name)) is not None})

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from casfs.descriptors import closing_fd
 from casfs.errors import CasfsError, MountRefused
 from casfs.mounts.environment_overlays import (
     end_lost,
@@ -50,14 +51,12 @@ from casfs.store.uppers import current_upper
 def make_mount(store: Store, require_host: RequireHost, record: MountRecord) -> MountRecord:
     """Let the environment appear at the place, and remember it; the place as it came to be. Raises MountRefused."""
     mount_fd, made = _open_mount(store, require_host, record)
-    try:
+    with closing_fd(mount_fd):
         if record.namespace:
             mount_into(record.pid, record.path, mount_fd)
         else:
             prepare_mountpoint(record.path)
             attach(mount_fd, record.path)
-    finally:
-        os.close(mount_fd)
     try:
         write_mount_record(store, made)
     except BaseException:
@@ -166,13 +165,11 @@ def _move(store: Store, require_host: RequireHost, record: MountRecord) -> None:
     if found is None or not (found.namespace or found.home == here()):
         raise MountRefused(record.path, "is a mount of another mount namespace")
     mount_fd, made = _open_mount(store, require_host, found)
-    try:
+    with closing_fd(mount_fd):
         if found.namespace:
             move_into(found.pid, found.path, mount_fd)
         else:
             _swap(found.path, mount_fd)
-    finally:
-        os.close(mount_fd)
     write_mount_record(store, made)
 
 

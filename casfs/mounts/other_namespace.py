@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.errors import MountRefused, PathRefused, reason_of
 from casfs.overlay import kernel
 from casfs.overlay.mountinfo import end_unused, is_dead, is_ours, mount_number, parse_mountinfo
@@ -51,11 +52,8 @@ def _opened(pid: int) -> Iterator[_Process]:
 
 @contextlib.contextmanager
 def _opened_below(root_fd: int, path: str) -> Iterator[int]:
-    fd = _open_below(root_fd, path)
-    try:
+    with closing_fd(_open_below(root_fd, path)) as fd:
         yield fd
-    finally:
-        os.close(fd)
 
 
 def _open_below(root_fd: int, path: str) -> int:

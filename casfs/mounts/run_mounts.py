@@ -23,6 +23,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.errors import CasfsError, MountRefused, reason_of
 from casfs.fuse.session import mount_session
 from casfs.overlay import kernel
@@ -193,10 +194,8 @@ def _read_probe(directory: str) -> bytes:
 
 
 def _attach(mount_fd: int, directory: str) -> None:
-    try:
+    with closing_fd(mount_fd):
         kernel.attach_mount(mount_fd, directory)
-    finally:
-        os.close(mount_fd)
 
 
 def _explain(error: OSError) -> str:

@@ -14,6 +14,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from casfs.descriptors import closing_fd
 from casfs.errors import MountRefused
 from casfs.overlay import kernel
 from casfs.overlay.hidden_mounts import end_hidden_mount, end_image, find_hidden_mount, image_token, is_attached, make_hidden_mount
@@ -71,8 +72,7 @@ def open_image(store: Store, spec: ImageSpec) -> int:
 
 def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
     """Descriptor of a detached mount of a new image."""
-    image = _write_image(store, spec)
-    try:
+    with closing_fd(_write_image(store, spec)) as image:
         if not by_loop:
             try:
                 return _mount_file(store, image)
@@ -80,8 +80,6 @@ def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
                 if error.errno not in _NOT_BACKED:
                     raise
         return _mount_by_loop(image)
-    finally:
-        os.close(image)
 
 
 def _mount_file(store: Store, image: int) -> int:
@@ -129,11 +127,8 @@ def _mount_by_loop(image: int) -> int:
     from casfs.venv.image.erofs import BLOCK
 
     while True:
-        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)) as control:
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
-        finally:
-            os.close(control)
         device = os.open(f"/dev/loop{number}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.ioctl(device, _LOOP_CONFIGURE, _LOOP_CONFIG.pack(image, BLOCK, _LO_FLAGS_READ_ONLY | _LO_FLAGS_AUTOCLEAR))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from casfs.digest import Digest
+from casfs.descriptors import closing_fd
+from casfs.digest import Digest, shard_path
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind, read_manifest
 from casfs.store.store import Store
 from casfs.venv.image.erofs import DISTRIBUTION, METACOPY, METACOPY_VALUE, ORIGINAL_DIGEST, REDIRECT, TOO_SMALL, USER, VERSION
-from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, Content, DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree
 
 _MOST = 6_000  # files: to make so many takes as long as to start Python, trio and pyfuse3
 _AS_FILES = 10  # reading a manifest takes as long as making so many files
@@ -31,7 +32,7 @@ def read_small_tree(store: Store, generation: Generation) -> Tree | None:
         if cost > _MOST:
             return None
         manifest = read_manifest(store, layer.layer.manifest)
-        tree.add_content(index, Content(manifest, {}))
+        tree.add_content(index, manifest)
         cost += len(manifest.names)
     return tree
 
@@ -59,20 +60,17 @@ class _Writer:
             os.symlink(self._read_blob(node.digest, node.size), os.fsencode(path))
             os.utime(path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)
             return
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODES[node.kind])
-        try:
+        with closing_fd(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODES[node.kind])) as fd:
             os.truncate(fd, node.size)
             for name, value in self._attributes(entry, node):
                 os.setxattr(fd, f"{USER}.{name}", value)
             os.utime(fd, ns=(node.mtime_ns, node.mtime_ns))
-        finally:
-            os.close(fd)
 
     def _attributes(self, entry: FileEntry, node: FileNode) -> list[tuple[str, bytes]]:
         digest = node.digest.encode()
         attributes = [
             (METACOPY, METACOPY_VALUE[:TOO_SMALL] if node.digest in self._lost else METACOPY_VALUE),
-            (REDIRECT, b"/%b/%b" % (digest[:2], digest[2:])),
+            (REDIRECT, f"/{shard_path(node.digest)}".encode()),
             (ORIGINAL_DIGEST, digest),
         ]
         if (distribution := self.tree.distribution(entry)) is not None:

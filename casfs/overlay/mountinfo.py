@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.errors import MountRefused, reason_of
 from casfs.overlay import kernel
 from casfs.store.following import made_directory
@@ -151,34 +152,25 @@ def _unmount(path: str, *, is_lazy: bool) -> None:
 def _unmount_ours(path: str, *, is_lazy: bool) -> None:
     """Unmount as root. Whoever owns a directory above may have put another mount or a link there: it is not touched (EINVAL, ELOOP)."""
     parent, name = os.path.split(path)
-    above = kernel.open_without_links(parent, _PATH)
-    try:
+    with closing_fd(kernel.open_without_links(parent, _PATH)) as above:
         with _opened_at(above, name) as fd:
             if not is_ours(_find_mount_of(fd)) or mount_number(fd) == mount_number(above):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         kernel.unmount(f"/proc/self/fd/{above}/{name}", is_lazy=is_lazy)  # nobody can rename a mountpoint
-    finally:
-        os.close(above)
 
 
 @contextlib.contextmanager
 def _opened_at(above: int, name: str) -> Iterator[int]:
-    fd = os.open(name, _PATH, dir_fd=above)
-    try:
+    with closing_fd(os.open(name, _PATH, dir_fd=above)) as fd:
         yield fd
-    finally:
-        os.close(fd)
 
 
 def attach(mount_fd: int, path: str, *, is_beneath: bool = False) -> None:
     """Let a detached mount appear at `path`, named as the kernel does, or beneath our own mount there. Raises OSError, ELOOP for links."""
-    fd = kernel.open_without_links(path, _PATH)
-    try:
+    with closing_fd(kernel.open_without_links(path, _PATH)) as fd:
         if is_beneath and not is_ours(_find_mount_of(fd)):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         kernel.attach_mount_at(mount_fd, fd, is_beneath=is_beneath)
-    finally:
-        os.close(fd)
 
 
 def mount_number(fd: int) -> bytes:

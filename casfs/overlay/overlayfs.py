@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.overlay import kernel
 from casfs.overlay.mountinfo import FILE_SYSTEM
 
@@ -87,10 +88,8 @@ def _make(layers: Layers, kind: list[tuple[str, str | int | None]]) -> int:
 @contextlib.contextmanager
 def _attached(mount_fd: int, path: str) -> Iterator[None]:
     """Show a detached mount at a path during a block; the descriptor is closed."""
-    try:
+    with closing_fd(mount_fd):
         kernel.attach_mount(mount_fd, path)
-    finally:
-        os.close(mount_fd)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from casfs.descriptors import closing_fd
 from casfs.digest import ContentHasher, Digest
 from casfs.errors import FetchFailed
 from casfs.resolve.access import Access, split_login
@@ -55,8 +56,7 @@ def fetch(line: Line, access: Access, download: Download, report: Report, stop: 
     limits = access.limits
     if download.size > limits.body:
         raise FetchFailed(url, too_large(download.size, limits.body))
-    fd = os.open(download.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
+    with closing_fd(os.open(download.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)) as fd:
         one = _Fetching(line, access, download, fd=fd, report=report, stop=stop)
         line.pace.begin_file()
         goes_on = one.go_on()
@@ -75,8 +75,6 @@ def fetch(line: Line, access: Access, download: Download, report: Report, stop: 
                     raise FetchFailed(url, str(broken)) from None
             if stop.wait(_FIRST_PAUSE_S * 2 ** (limits.retries - left)):
                 return
-    finally:
-        os.close(fd)
 
 
 class _Fetching:

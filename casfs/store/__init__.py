@@ -1,5 +1,6 @@
 """Bytes on disk: blobs, manifests, generations, and who may rely on them.
 
+    derived          they only save work, so writing one never fails, and one that is damaged is as good as none
     fields           values that come as JSON out of files and sockets, checked once, where they enter
     following        where a path leads, when somebody else may have a hand in it
     holders          which processes hold a lock (flock(2)), for whoever waits for it, and whether any of them may
@@ -27,14 +28,14 @@
     installations    what installing a wheel came to, so that doing it again reads no manifest and formats no RECORD
     numbers          assigned once, never given to another manifest, so that inode numbers made of them mean one thing for ever
     availability     which distributions an environment gets from one shared pool alone, and which no pool has any more
-    known_wheels     wheels that a store knows already, found by digest, or by project and version
     quarantine       what was found damaged is set aside, so that adding the same wheels again restores it
     times            when what a path holds entered the store, in whole seconds
     uppers           what tools wrote into the mounts of an environment
-    ingest           wheels to blobs and manifests
+    known_wheels     wheels that a store knows already, found by digest, or by project and version
     run_leases       what a private mount has in the store and beside it: a lease, a mountpoint, and an environment if one was made for it
                      alone
     scrub            the pool is read again while nobody asks, so that a blob that was changed, has rotted or is gone is found soon
+    ingest           wheels to blobs and manifests
     fsck/            checking and repairing a store
     gc/              removing what nothing in a store needs
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, checksum_bytes, digest_file
 from casfs.store.blobs import LocalPool
+from casfs.store.derived import put_in_place
 from casfs.store.manifests import Manifest
 from casfs.store.regular_file import OPEN_FLAGS
 from casfs.store.store import Store
@@ -67,11 +68,8 @@ def read_blob_stat_cache(root: str, manifest: Digest) -> BlobStatCache | None:
 
 def write_blob_stat_cache(store: Store, manifest: Digest, stamps: BlobStatCache) -> None:
     """Keep the stamps. Never fails: they only save time."""
-    path, body = _path(store.root, manifest), stamps.numbers.tobytes()
-    with contextlib.suppress(OSError):
-        with open(f"{path}.{os.getpid()}", "wb") as file:
-            file.write(bytes.fromhex(checksum_bytes(body)) + body)
-        os.rename(f"{path}.{os.getpid()}", path)
+    body = stamps.numbers.tobytes()
+    put_in_place(_path(store.root, manifest), bytes.fromhex(checksum_bytes(body)) + body)
 
 
 def stamp_new_blobs(store: Store, manifest: Digest, content: Manifest, written: Iterable[Digest]) -> None:

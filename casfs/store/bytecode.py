@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from casfs.digest import Digest, parse_digest
+from casfs.digest import Digest, parse_digest, shard_path
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import SITE_PACKAGES
 from casfs.store.locking import holding
@@ -242,7 +242,7 @@ def _is_for(name: str, target: Target) -> bool:
 
 
 def _path(root: str, target: Target, kind: str, digest: Digest) -> str:
-    return f"{root}/bytecode/{target}/{kind}/{digest[:2]}/{digest[2:]}"
+    return f"{root}/bytecode/{target}/{kind}/{shard_path(digest)}"
 
 
 @contextlib.contextmanager

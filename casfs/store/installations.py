@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.digest import Digest, checksum_bytes
+from casfs.digest import Digest
 from casfs.store.bytecode import Target, recall_compiled
+from casfs.store.derived import read_derived, write_derived
 from casfs.store.generations import Layer, dump_layer, load_layer
 from casfs.store.manifests import Description, has_manifest
 from casfs.store.store import Store
@@ -86,22 +87,13 @@ def remember(store: Store, made: Remembered) -> None:
         "files": dump_layer(made.files),
         "installations": {key: dump_layer(layer) for key, layer in kept},
     }
-    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-    with contextlib.suppress(OSError):
-        with open(f"{path}.{os.getpid()}", "wb") as file:
-            file.write(checksum_bytes(body).encode() + b"\n" + body)
-        os.rename(f"{path}.{os.getpid()}", path)
+    write_derived(path, json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def read_remembered(path: str) -> Remembered | None:
     """What a file says; None if it is not there, or is of no use."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(fd, "rb", buffering=0) as file:
-        checksum, _, body = file.read().partition(b"\n")
-        if checksum.decode("ascii", "replace") == checksum_bytes(body):
+    if (body := read_derived(path)) is not None:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             return _parse(json.loads(body))
     return None
 

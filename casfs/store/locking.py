@@ -22,6 +22,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from casfs.descriptors import closing_fd
 from casfs.store.holders import describe_holders, is_held_by_strangers, is_open_to_others
 from casfs.store.publish import naming
 
@@ -128,12 +129,8 @@ def _tell(path: str, fd: int) -> None:
 
 def say_waiting(path: str) -> None:
     """Say for whom we wait who look now and then whether a lock can be had."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _tell(path, fd)
-        finally:
-            os.close(fd)
+    with contextlib.suppress(OSError), closing_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+        _tell(path, fd)
 
 
 def is_at(fd: int, path: str) -> bool:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casfs.digest import Digest, checksum_bytes, parse_digest
+from casfs.digest import Digest, checksum_bytes, parse_digest, shard_path
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.blob_stamps import hash_blob
 from casfs.store.bytecode import iter_compiled_records, read_compiled_record
@@ -122,7 +122,7 @@ def read_losses(store: Store) -> Losses:
     lost = set()
     for digest in set(names):
         with contextlib.suppress(InvalidValue):
-            if not any(os.path.lexists(f"{pool}/{digest[:2]}/{digest[2:]}") for pool in store.pool.directories):
+            if not any(os.path.lexists(f"{pool}/{shard_path(digest)}") for pool in store.pool.directories):
                 lost.add(parse_digest(digest))
     return Losses(frozenset(lost), len(names))
 

@@ -11,8 +11,9 @@ import json
 import os
 import time
 
-from casfs.digest import Digest, checksum_bytes, digest_bytes, parse_digest
+from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import InvalidValue
+from casfs.store.derived import read_derived, write_derived
 from casfs.store.store import Store
 
 _REST_NS = 2_000_000_000  # FAT, the coarsest clock of a file system in use, counts two seconds
@@ -26,27 +27,18 @@ def file_facts(fd: int) -> list[int]:
 
 def read_stamp(store: Store, path: str, facts: list[int]) -> Digest | None:
     """The digest of the file at `path`, if it is known and the file is still the same."""
-    try:
-        with open(_stamp_path(store, path), "rb") as file:
-            checksum, _, body = file.read().partition(b"\n")
-        if checksum.decode() != checksum_bytes(body):
-            return None
-        data = json.loads(body)
-        return parse_digest(data["digest"]) if data["facts"] == facts else None
-    except (OSError, ValueError, KeyError, TypeError, InvalidValue):
-        return None  # derived data: whatever is wrong with it, the file itself can be read
+    if (body := read_derived(_stamp_path(store, path))) is not None:
+        with contextlib.suppress(ValueError, KeyError, TypeError, InvalidValue):
+            data = json.loads(body)
+            return parse_digest(data["digest"]) if data["facts"] == facts else None
+    return None
 
 
 def write_stamp(store: Store, path: str, facts: list[int], digest: Digest) -> None:
     """Remember the digest, unless the file changed too recently to be sure. Never fails: a stamp only saves time."""
     if time.time_ns() - max(facts[3:]) < _REST_NS:
         return
-    body = json.dumps({"digest": digest, "facts": facts, "path": path}).encode()
-    target = _stamp_path(store, path)
-    with contextlib.suppress(OSError):
-        with open(f"{target}.{os.getpid()}", "wb") as file:
-            file.write(checksum_bytes(body).encode() + b"\n" + body)
-        os.rename(f"{target}.{os.getpid()}", target)
+    write_derived(_stamp_path(store, path), json.dumps({"digest": digest, "facts": facts, "path": path}).encode())
 
 
 def _stamp_path(store: Store, path: str) -> str:

@@ -10,7 +10,11 @@ import os
 import stat
 from collections.abc import Iterable
 
+from casfs.descriptors import closing_fd
+from casfs.store.environments import Environment
 from casfs.store.publish import naming
+from casfs.store.regular_file import OPEN_FLAGS
+from casfs.store.uppers import Upper, make_current, next_upper
 from casfs.upper.merged import CHUNK
 from casfs.upper.next_upper import UpperPlan
 from casfs.upper.written import UpperDirectory, UpperEntryKind
@@ -31,6 +35,14 @@ def build_upper(upper_directory: UpperDirectory, plan: UpperPlan, target: str) -
         with upper_directory.parent_of(path) as (parent, name):
             _copy_times(os.lstat(name, dir_fd=parent), f"{target}/{path}")
     _copy_attributes(upper_directory.directory, target)
+
+
+def replace_upper(environment: Environment, upper_directory: UpperDirectory, plan: UpperPlan) -> Upper:
+    """Build the next upper layer as planned, and make it current. Raises OSError."""
+    upper = next_upper(environment)
+    build_upper(upper_directory, plan, upper.files)
+    make_current(environment, upper)
+    return upper
 
 
 def _copy_entry(source: str, target: str, inodes: dict[tuple[int, int], str]) -> None:
@@ -55,19 +67,15 @@ def _copy_entry(source: str, target: str, inodes: dict[tuple[int, int], str]) ->
 
 def _copy_content(source: str, target: str) -> None:
     """Copy a plain file; holes stay holes, so that a sparse file can't fill the disk."""
-    source_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.fstat(source_fd).st_size
-            with naming(target):
-                for start, end in _iter_data(source_fd, size):
-                    _copy_range(source_fd, target_fd, start, end)
-                os.ftruncate(target_fd, size)
-        finally:
-            os.close(target_fd)
-    finally:
-        os.close(source_fd)
+    with (
+        closing_fd(os.open(source, OPEN_FLAGS)) as source_fd,
+        closing_fd(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as target_fd,
+        naming(target),
+    ):
+        size = os.fstat(source_fd).st_size
+        for start, end in _iter_data(source_fd, size):
+            _copy_range(source_fd, target_fd, start, end)
+        os.ftruncate(target_fd, size)
 
 
 def _iter_data(fd: int, size: int) -> Iterable[tuple[int, int]]:

@@ -47,7 +47,7 @@ def _compare(
         one, other = was.get(name), now.get(name)
         if isinstance(one, DirectoryNode) and isinstance(other, DirectoryNode) and one.identity == other.identity:
             yield from _compare(old, one, new, other, read)
-        elif _identity(old, one, read) != _identity(new, other, read):
+        elif _identity(old, one) != _identity(new, other):
             yield ChangedEntry(before, name)
             yield from _iter_inside(old, one, read)
             yield from _iter_inside(new, other, read)
@@ -71,9 +71,9 @@ def _parts(tree: Tree, directory: DirectoryNode) -> list[tuple[Digest, int]]:
     return [(tree.layers[part.layer].layer.manifest, part.row) for part in directory.parts]
 
 
-def _identity(tree: Tree, entry: DirectoryNode | FileEntry | None, read: ReadLayers) -> object:
+def _identity(tree: Tree, entry: DirectoryNode | FileEntry | None) -> object:
     if isinstance(entry, FileEntry):
-        return read_file(tree, entry, read).identity
+        return tree.layers[entry.layer].layer.number, entry.row
     return ("directory", entry.identity) if entry else None
 
 

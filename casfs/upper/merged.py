@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+from casfs.descriptors import closing_fd
 from casfs.digest import ContentHasher, Digest
 from casfs.store.blobs import BlobSource
+from casfs.store.environments import Environment
+from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
+from casfs.store.uppers import Upper
 from casfs.upper.written import UpperDirectory, UpperEntry, UpperEntryKind
+from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, ReadLayers, Tree, read_entries, read_file
 
 CHUNK = 1 << 20
@@ -24,8 +30,12 @@ class MergedView:
     def __init__(self, upper_directory: UpperDirectory, tree: Tree, read: ReadLayers, blobs: BlobSource) -> None:
         self.upper_directory = upper_directory
         self.tree = tree
-        self._read = read
+        self.read = read
         self.blobs = blobs
+
+    def over(self, tree: Tree) -> MergedView:
+        """The same upper directory over another tree."""
+        return MergedView(self.upper_directory, tree, self.read, self.blobs)
 
     def find(self, path: str) -> Shown | None:
         """What is shown at a path; None if nothing is."""
@@ -44,15 +54,15 @@ class MergedView:
 
     def find_lower(self, path: str) -> DirectoryNode | FileEntry | None:
         """What the tree alone has at a path."""
-        return find_entry(self.tree, path, self._read)
+        return find_entry(self.tree, path, self.read)
 
     def lower_names(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
         """What the tree alone has in a directory."""
-        return read_entries(self.tree, directory, self._read)
+        return read_entries(self.tree, directory, self.read)
 
     def file(self, entry: FileEntry) -> FileNode:
         """A file of the tree."""
-        return read_file(self.tree, entry, self._read)
+        return read_file(self.tree, entry, self.read)
 
     def iter_content(self, shown: UpperEntry | FileEntry) -> Iterator[bytes]:
         """The bytes of a plain file. Raises OSError, StoreDamaged."""
@@ -112,6 +122,13 @@ class MergedView:
         return hasher.digest
 
 
+@contextmanager
+def merged_view(environment: Environment, generation: Generation, upper: Upper) -> Iterator[MergedView]:
+    """What the mounts show of a generation with an upper layer. Raises what UpperDirectory does."""
+    with UpperDirectory(upper.files) as upper_directory:
+        yield MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+
+
 def find_entry(tree: Tree, path: str, read: ReadLayers) -> DirectoryNode | FileEntry | None:
     """What a tree has at a path."""
     entry: DirectoryNode | FileEntry | None = tree.root
@@ -124,8 +141,6 @@ def find_entry(tree: Tree, path: str, read: ReadLayers) -> DirectoryNode | FileE
 
 def iter_chunks(fd: int) -> Iterator[bytes]:
     """All bytes of a descriptor, which is closed in the end."""
-    try:
+    with closing_fd(fd):
         while chunk := os.read(fd, CHUNK):
             yield chunk
-    finally:
-        os.close(fd)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from casfs.upper.merged import MergedView, find_entry
+from casfs.upper.merged import MergedView
 from casfs.upper.written import UpperEntry, UpperEntryKind
 from casfs.venv.bytecode_names import is_bytecode, source_of
-from casfs.venv.tree import DirectoryNode, ReadLayers, Tree, read_entries
+from casfs.venv.tree import DirectoryNode, Tree
 
 _USUAL_MODE = 0o755  # of directories in a tree
 
@@ -30,16 +30,16 @@ class UpperPlan:
         return self.dropped > 0
 
 
-def plan_next_upper(view: MergedView, after: Tree, read: ReadLayers, absorbed: Collection[str]) -> UpperPlan:
+def plan_next_upper(view: MergedView, after: Tree, absorbed: Collection[str]) -> UpperPlan:
     """What stays when `after` takes the place of the view's tree and shows itself what it has at the paths `absorbed`."""
-    seen = MergedView(view.upper_directory, after, read, view.blobs)
+    seen = view.over(after)
     dropped = {one.path for one in view.upper_directory.entries.values() if one.path in absorbed or seen.is_mere_copy(one)}
     dropped |= {path for path in view.upper_directory.entries if is_bytecode(path) and _is_stale(source_of(path), seen, dropped)}
     entries = view.upper_directory.entries.values()
     files = [one for one in entries if one.kind not in {UpperEntryKind.DIRECTORY, UpperEntryKind.WHITEOUT} and one.path not in dropped]
     caches = {f"{path.rpartition('/')[0]}/__pycache__" for path in absorbed if path.endswith(".py")}
-    hidden = (path for path in _iter_hidden(view, after, read) if not _is_bytecode_in(caches, path))
-    whiteouts = [path for path in hidden if path not in absorbed and find_entry(after, path, read) is not None]
+    hidden = (path for path in _iter_hidden(seen) if not _is_bytecode_in(caches, path))
+    whiteouts = [path for path in hidden if path not in absorbed and seen.find_lower(path) is not None]
     present = {one.path for one in entries if one.kind is UpperEntryKind.WHITEOUT}
     dropped |= present - {*whiteouts}
     directories = _kept_directories(seen, dropped, [*(one.path for one in files), *whiteouts])
@@ -58,19 +58,19 @@ def _is_bytecode_in(caches: Collection[str], path: str) -> bool:
     return path in caches or (is_bytecode(path) and path.rpartition("/")[0] in caches)
 
 
-def _iter_hidden(view: MergedView, after: Tree, read: ReadLayers) -> Iterable[str]:
+def _iter_hidden(seen: MergedView) -> Iterable[str]:
     """Paths at which nothing is shown although their directory is."""
     covered: set[str] = set()
-    for one in view.upper_directory.entries.values():
+    for one in seen.upper_directory.entries.values():
         parent = one.path.rpartition("/")[0]
-        if one.kind is UpperEntryKind.WHITEOUT and isinstance(find_entry(after, parent, read) if parent else after.root, DirectoryNode):
+        if one.kind is UpperEntryKind.WHITEOUT and isinstance(seen.find_lower(parent) if parent else seen.tree.root, DirectoryNode):
             yield one.path
         if one.kind is UpperEntryKind.DIRECTORY and (one.is_opaque or parent in covered):
             covered.add(one.path)
-            node = find_entry(after, one.path, read)
+            node = seen.find_lower(one.path)
             if isinstance(node, DirectoryNode):
-                written = {*view.upper_directory.names.get(one.path, ())}
-                yield from (f"{one.path}/{name}" for name in read_entries(after, node, read) if name not in written)
+                written = {*seen.upper_directory.names.get(one.path, ())}
+                yield from (f"{one.path}/{name}" for name in seen.lower_names(node) if name not in written)
 
 
 def _kept_directories(seen: MergedView, dropped: Collection[str], contents: Iterable[str]) -> list[UpperEntry]:
@@ -84,10 +84,10 @@ def _kept_directories(seen: MergedView, dropped: Collection[str], contents: Iter
         is_shown = isinstance(seen.find_lower(one.path), DirectoryNode) and one.mode == _USUAL_MODE
         if one.path in needed or not (is_shown or one.path in emptied):
             kept.append(one)
-    return [*kept, *_missing_parents(seen, kept, needed)]
+    return [*kept, *_missing_parents(seen, kept)]
 
 
-def _missing_parents(seen: MergedView, kept: Iterable[UpperEntry], needed: Collection[str]) -> list[UpperEntry]:
+def _missing_parents(seen: MergedView, kept: Iterable[UpperEntry]) -> list[UpperEntry]:
     """The directories above an empty one that is kept."""
     have = {one.path for one in kept}
     wanted = {parent for one in kept for parent in _parents(one.path)} - have

@@ -12,24 +12,22 @@ import contextlib
 import os
 from collections.abc import Sequence
 
+from casfs.descriptors import closing_fd
 from casfs.store.environments import Environment
-from casfs.store.uppers import current_upper, make_current, next_upper
-from casfs.upper.copying import build_upper
+from casfs.store.uppers import current_upper
+from casfs.upper.copying import replace_upper
 from casfs.upper.installed import site_packages
-from casfs.upper.merged import MergedView
+from casfs.upper.merged import MergedView, merged_view
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.written import OPEN_DIRECTORY, UpperDirectory, UpperEntry, UpperEntryKind, parent_below
 from casfs.venv.bytecode_names import is_bytecode, source_of
-from casfs.venv.reading import LayerReader
-from casfs.venv.tree import Tree
 
 
 def find_stale_bytecode(environment: Environment) -> list[str]:
     """Paths of stale bytecode in the upper layer, and of the directories that hold nothing else and are only there, deepest first."""
     if (upper := current_upper(environment)) is None or (generation := environment.current()) is None:
         return []
-    with UpperDirectory(upper.files) as upper_directory:
-        view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+    with merged_view(environment, generation, upper) as view:
         stale = [*_stale_files(view), *_stale_dist_infos(view)]
         parents = {"/".join(parts[:count]) for path in stale for parts in [path.split("/")] for count in range(1, len(parts))}
         return [*stale, *sorted((path for path in parents if view.find_lower(path) is None), reverse=True)]
@@ -77,13 +75,10 @@ def remove_below(mount: str, paths: Sequence[str]) -> None:
 
     Bytecode that the generation has in the same place stays hidden: the next import by whoever may write makes it anew.
     """
-    root = os.open(mount, OPEN_DIRECTORY)
-    try:
+    with closing_fd(os.open(mount, OPEN_DIRECTORY)) as root:
         for path in paths:
             with contextlib.suppress(OSError), parent_below(root, path) as (parent, name):
                 os.unlink(name, dir_fd=parent) if is_bytecode(path) else os.rmdir(name, dir_fd=parent)
-    finally:
-        os.close(root)
 
 
 def tidy_upper(environment: Environment) -> None:
@@ -91,10 +86,6 @@ def tidy_upper(environment: Environment) -> None:
     with environment.locked():
         if (upper := current_upper(environment)) is None:
             return
-        tree, fill = Tree(environment.require()), LayerReader(environment.store).fill
-        with UpperDirectory(upper.files) as upper_directory:
-            view = MergedView(upper_directory, tree, fill, environment.store.pool)
-            if plan := plan_next_upper(view, tree, fill, [*_stale_files(view), *_stale_dist_infos(view)]):
-                upper = next_upper(environment)
-                build_upper(upper_directory, plan, upper.files)
-                make_current(environment, upper)
+        with merged_view(environment, environment.require(), upper) as view:
+            if plan := plan_next_upper(view, view.tree, [*_stale_files(view), *_stale_dist_infos(view)]):
+                replace_upper(environment, view.upper_directory, plan)

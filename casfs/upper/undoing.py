@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 from casfs.errors import EnvironmentRefused
 from casfs.store.environments import Environment
-from casfs.store.uppers import current_upper, make_current, next_upper
-from casfs.upper.copying import build_upper
-from casfs.upper.merged import MergedView
+from casfs.store.uppers import current_upper
+from casfs.upper.copying import replace_upper
+from casfs.upper.merged import merged_view
 from casfs.upper.next_upper import plan_next_upper
 from casfs.upper.summary import summarise
-from casfs.upper.written import UpperDirectory
-from casfs.venv.reading import LayerReader
-from casfs.venv.tree import Tree
 
 
 def undo_projects(environment: Environment, projects: Sequence[str]) -> None:
@@ -25,13 +22,9 @@ def undo_projects(environment: Environment, projects: Sequence[str]) -> None:
     with environment.locked():
         if (upper := current_upper(environment)) is None:
             raise EnvironmentRefused(environment.name, "nothing was written into a mount of it")
-        tree, fill = Tree(generation), LayerReader(environment.store).fill
-        with UpperDirectory(upper.files) as upper_directory:
-            view = MergedView(upper_directory, tree, fill, environment.store.pool)
+        with merged_view(environment, generation, upper) as view:
             found = summarise(view).projects
             if missing := [name for name in projects if name not in found]:
                 raise EnvironmentRefused(environment.name, *(f"nothing of {name} was changed in a mount of it" for name in missing))
-            if plan := plan_next_upper(view, tree, fill, {path for name in projects for path in found[name].paths}):
-                upper = next_upper(environment)
-                build_upper(upper_directory, plan, upper.files)
-                make_current(environment, upper)
+            if plan := plan_next_upper(view, view.tree, {path for name in projects for path in found[name].paths}):
+                replace_upper(environment, view.upper_directory, plan)

@@ -22,14 +22,10 @@ def refuse_touched(environment: Environment, generation: Generation | None, proj
 def _refuse(environment: Environment, generation: Generation | None, projects: Collection[str], *, by_tools_only: bool) -> None:
     if not projects or generation is None or (upper := current_upper(environment)) is None or upper.is_empty:
         return
-    from casfs.upper.merged import MergedView
+    from casfs.upper.merged import merged_view
     from casfs.upper.summary import summarise
-    from casfs.upper.written import UpperDirectory
-    from casfs.venv.reading import LayerReader
-    from casfs.venv.tree import Tree
 
-    with UpperDirectory(upper.files) as upper_directory:
-        view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+    with merged_view(environment, generation, upper) as view:
         found = summarise(view).projects
     touched = [found[project] for project in dict.fromkeys(projects) if project in found]
     if reasons := _describe_all([one for one in touched if one.tool or not by_tools_only]):
@@ -73,15 +69,11 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
     if (upper := current_upper(environment)) is None or upper.is_empty:
         return 0, 0
     from casfs.upper.installed import written_dist_infos
-    from casfs.upper.merged import MergedView
+    from casfs.upper.merged import merged_view
     from casfs.upper.summary import gone_distributions
-    from casfs.upper.written import UpperDirectory
-    from casfs.venv.reading import LayerReader
-    from casfs.venv.tree import Tree
     from casfs.wheels.filename import canonical_name
 
-    with UpperDirectory(upper.files) as upper_directory:
-        view = MergedView(upper_directory, Tree(generation), LayerReader(environment.store).fill, environment.store.pool)
+    with merged_view(environment, generation, upper) as view:
         installed = {canonical_name(name.partition("-")[0]) for name in written_dist_infos(view)}
         gone = {one.project for one in gone_distributions(view)}
     return len(installed), len(gone - installed)

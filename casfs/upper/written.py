@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
+from casfs.descriptors import closing_fd
 from casfs.errors import EnvironmentRefused
+from casfs.store.regular_file import OPEN_FLAGS
 
 MAX_DEPTH = 128
 """Directories in each other; wheels have up to about 30. Bounds the descriptors that are open at once."""
@@ -27,7 +29,6 @@ MAX_ENTRIES = 1_000_000
 _OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class UpperEntryKind(enum.Enum):
@@ -102,12 +103,9 @@ class UpperDirectory:
                 if not stat.S_ISDIR(found.st_mode):
                     yield _build_entry(prefix + name, found)
                     continue
-                child = self._open_child(name, fd, prefix)
-                try:
+                with closing_fd(self._open_child(name, fd, prefix)) as child:
                     yield _build_entry(prefix + name, found, is_opaque=_is_opaque(child))
                     yield from self._walk(child, f"{prefix}{name}/", depth + 1)
-                finally:
-                    os.close(child)
 
     def _open_child(self, name: str, fd: int, prefix: str) -> int:
         try:
@@ -136,7 +134,7 @@ class UpperDirectory:
         with self.parent_of(path) as (parent, name):
             if not stat.S_ISREG(os.lstat(name, dir_fd=parent).st_mode):  # opening a device may do something
                 raise FileNotFoundError(2, "is not a plain file", path)
-            fd = os.open(name, _OPEN_FILE, dir_fd=parent)
+            fd = os.open(name, OPEN_FLAGS, dir_fd=parent)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise FileNotFoundError(2, "is not a plain file", path)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scripts.bench.charts import Chart, build_charts
+from scripts.bench.charts import Bars, build_charts
 from scripts.bench.figures import Figure, Run, format_run, parse_run
 from scripts.bench.headlines import build_headlines
 from scripts.bench.table import format_digits, format_markdown, format_table, format_value
@@ -84,6 +84,7 @@ _SECTIONS = (
     _Section("Importing, a whole process", "imports", _IMPORTED, _WAYS),
     _Section("Disk", "disk", ("",)),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
+    _Section("Memory of the daemon", "memory", ("",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
     _Section("Commands that are mostly a start", "commands", ("",)),
     _Section("Metadata of the many files of Django", "metadata", ("",), _WAYS),
@@ -113,12 +114,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     readme.write_text(replace_section(readme.read_text(encoding="utf-8"), format_section(run, pictures)), encoding="utf-8")
 
 
-def draw_charts(charts: Sequence[Chart], folder: Path) -> None:
+def draw_charts(charts: Sequence[Bars], folder: Path) -> None:
     """Write one SVG for each chart, and remove those of charts that are no more."""
     for path in folder.glob("*.svg"):
         path.unlink()
     python = make_venv(Tools.base_python(), cache_folder() / "plotter", _PLOTTER) / "bin/python"
-    given = json.dumps([[type(chart).__name__, asdict(chart)] for chart in charts])
+    given = json.dumps([asdict(chart) for chart in charts])
     subprocess.run([str(python), "-I", _PLOTS, str(folder)], input=given, text=True, check=True)
 
 

@@ -28,10 +28,12 @@ from casfs.store import publish
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.changes import absorb
+from casfs.upper import copying
 from tests.dying import die_at
 
 store, name, moment, count = sys.argv[1:]
-owner = Environment if name == "publish" else publish if name == "sync_file_system" else absorb
+owners = {"publish": Environment, "sync_file_system": publish, **dict.fromkeys(("next_upper", "build_upper", "make_current"), copying)}
+owner = owners.get(name, absorb)
 die_at(owner, name, moment, int(count))
 absorb.absorb_upper(Environment(open_store(Path(store)), "test"))
 """

@@ -10,7 +10,7 @@ import pytest
 from casfs.digest import digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.fuse.blob_verifier import BlobVerifier
-from casfs.fuse.unread import NeedsRead
+from casfs.fuse.view import NeedsRead
 from casfs.store.blobs import LocalPool
 from casfs.store.ingest import MadeFiles, ingest_files
 from casfs.store.manifests import Description, Kind, NewFile

@@ -19,8 +19,7 @@ from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.inodes import ROOT, encode_directory, encode_file
 from casfs.fuse.operations import Operations
-from casfs.fuse.unread import NeedsRead
-from casfs.fuse.view import USER, Listed, Node, View, is_current
+from casfs.fuse.view import USER, Listed, NeedsRead, Node, View, is_current
 from casfs.store.manifests import Kind
 from casfs.venv.tree import DirectoryNode, FileNode, Part
 

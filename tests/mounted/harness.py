@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -285,20 +285,6 @@ def run_python(mountpoint: Path, source: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, env=clean_environ(), check=False)
     assert done.returncode == 0, done.stderr
     return str(done.stdout).strip()
-
-
-def errnos(calls: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """The name of the error that each call (label, function) ends with; "" for none."""
-    import errno
-
-    found = {}
-    for label, call in calls:
-        try:
-            call()
-            found[label] = ""
-        except OSError as error:
-            found[label] = errno.errorcode.get(error.errno or 0, str(error.errno))
-    return found
 
 
 def make_template(directory: Path) -> Path:

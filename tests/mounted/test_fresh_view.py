@@ -13,8 +13,7 @@ import pytest
 
 from casfs.errors import StoreDamaged
 from casfs.fuse.inodes import ROOT
-from casfs.fuse.unread import NeedsRead
-from casfs.fuse.view import Node, View
+from casfs.fuse.view import NeedsRead, Node, View
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 from casfs.venv.tree import DirectoryNode, FileNode

@@ -61,7 +61,6 @@ SECOND = {
 DIRECTORIES = ("", "demo", "demo/sub", "demo/deep", "demo/deep/er", "mine", "mine/sub", "demo/y")
 NAMES = ("x", "y", "sub", "mine", "deep", "data.bin", "new")
 PATHS = st.builds(lambda above, name: f"{above}/{name}" if above else name, st.sampled_from(DIRECTORIES), st.sampled_from(NAMES))
-ATTRIBUTES = ("user.mine", "user.overlay.opaque", "user.overlay.redirect")
 SIZES = st.sampled_from([0, 5, 14000])
 
 

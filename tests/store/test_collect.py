@@ -17,10 +17,8 @@ from casfs.store.fsck.check import check_store
 from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.gc.needed import iter_shards
 from casfs.store.generations import Distribution
-from casfs.store.numbers import read_number
 from casfs.store.shared import add_shared_pool, shared_store_lock, use_shared_pools
 from casfs.store.store import Store, open_store
-from tests.make_wheels import make_wheel
 from tests.store.collecting import nobody_seeing, telling
 from tests.store.harm import write
 from tests.store.making import ingest, install, publish_files, publish_generation, publish_layer, put_blob
@@ -113,25 +111,6 @@ def test_an_environment_that_somebody_sees_keeps_all_its_generations(scene: Scen
     assert files(scene.store) == before
 
 
-def test_an_older_manifest_stays_for_the_inode_numbers_that_it_gave_but_not_its_files(store: Store, place: Path):
-    old = make_wheel({"demo/same.py": b"same", "demo/old.py": b"old"}, "demo", "1.0")
-    new = make_wheel({"demo/same.py": b"same", "demo/new.py": b"new"}, "demo", "2.0")
-    environment = Environment(store, "work")
-    ingested = [*ingest(store, place, old), *ingest(store, place, new)]
-    for one in ingested:
-        publish_generation(environment, install(store, one))
-    record = read_number(store, ingested[-1].number)
-    assert record is not None
-    assert record.inherited
-    run(store)
-    assert has(store, b"same", b"old", b"new") == [True, False, True]
-    [older] = {number for number, _ in record.inherited.values()}
-    found = read_number(store, older)
-    assert found is not None
-    assert Path(store.path("manifests", found.manifest[:2], found.manifest[2:])).exists()
-    assert check_store(store).totals.orphan_manifests == 0
-
-
 SOURCE = "lib/{python}/site-packages/demo.py"
 BYTECODE = "lib/{python}/site-packages/__pycache__/demo.cpython-311.pyc"
 
@@ -177,7 +156,7 @@ def test_that_a_source_does_not_compile_is_known_as_long_as_the_source(store: St
 
 
 @pytest.mark.parametrize("wish", [CollectOptions(), EVERYTHING], ids=["default", "everything"])
-@pytest.mark.parametrize("what", ["manifest", "generation", "wheel", "number"])
+@pytest.mark.parametrize("what", ["manifest", "generation", "wheel"])
 def test_nothing_is_collected_from_a_store_that_can_not_say_what_it_needs(damaged_scene: Scene, what: str, wish: CollectOptions):
     store, generation = damaged_scene.store, Path(damaged_scene.environment("plain").path(1))
     generation.with_suffix(".index").unlink()
@@ -185,7 +164,6 @@ def test_nothing_is_collected_from_a_store_that_can_not_say_what_it_needs(damage
         "manifest": damaged_scene.manifest(damaged_scene.other),
         "generation": generation,
         "wheel": damaged_scene.wheel(damaged_scene.other),
-        "number": damaged_scene.number(damaged_scene.other),
     }
     write(harm[what], b"nonsense")
     put_blob(store, b"left")

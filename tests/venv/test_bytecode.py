@@ -142,19 +142,6 @@ def test_a_source_that_another_distribution_has_is_not_compiled_again(workshop: 
     assert len(bytecode_in(files_of(workshop, change, "new"))) == 2
 
 
-def test_the_next_version_keeps_the_identities_of_bytecode_that_did_not_change(workshop: Workshop, own_interpreter: Interpreter):
-    from casfs.store.numbers import read_number
-
-    first, _ = add(workshop, own_interpreter, make_wheel(PACKAGE))
-    change, _ = add(workshop, own_interpreter, make_wheel({**PACKAGE, "demo/more.py": b"VALUE = 3\n"}, "demo", "2.0"))
-    [one], [before] = change.after.distributions, first.after.distributions
-    record = read_number(workshop.store, one.files.number)
-    row = bytecode_in(files_of(workshop, change))[f"demo/__pycache__/__init__.{own_interpreter.cache_tag}.pyc"]
-    old_row = bytecode_in(files_of(workshop, first))[f"demo/__pycache__/__init__.{own_interpreter.cache_tag}.pyc"]
-    assert record is not None
-    assert record.inherited[row] == (before.files.number, old_row)
-
-
 def test_a_source_that_does_not_compile_is_remembered(workshop: Workshop, own_interpreter: Interpreter):
     broken = make_wheel({**PACKAGE, "demo/broken.py": b"print 'x'\n"})
     change, maker = add(workshop, own_interpreter, broken)

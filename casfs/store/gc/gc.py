@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
+from casfs.descriptors import closing_fd
 from casfs.errors import InvalidValue, StoreDamaged, StoreRefused
 from casfs.store.availability import iter_environments
 from casfs.store.bytecode import Compiled, parse_outcome, read_compiled_record
@@ -151,13 +152,10 @@ class _Collection:
             yield
 
     def _sync(self) -> None:
-        fd = os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open(self._store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
             if not self._wish.is_dry:
                 with naming(self._store.root):
                     sync_file_system(fd)
-        finally:
-            os.close(fd)
 
     def _iter_records(self) -> Iterator[Step]:
         yield self._collect_wheels
@@ -189,7 +187,7 @@ class _Collection:
 
     def _is_compiled_needed(self, path: str, digest: str) -> bool:
         with contextlib.suppress(FileNotFoundError, StoreDamaged, InvalidValue):
-            return self._needed.has_files(digest) and self._needed.has_files(read_compiled_record(path))
+            return self._needed.has_manifest(digest) and self._needed.has_manifest(read_compiled_record(path))
         return False
 
     def _is_source_needed(self, path: str, digest: str) -> bool:
@@ -210,8 +208,8 @@ class _Collection:
     def _is_stamp_needed(self, name: str) -> bool:
         if name.endswith(INSTALLED_SUFFIX):
             found = read_remembered(self._store.path("stamps", name))
-            return found is not None and all(map(self._needed.has_files, found.manifests))
-        return self._needed.has_files(name.partition(".")[0])
+            return found is not None and all(map(self._needed.has_manifest, found.manifests))
+        return self._needed.has_manifest(name.partition(".")[0])
 
     def _collect_old_name(self) -> None:
         """Of a store's migration (see `migration`)."""

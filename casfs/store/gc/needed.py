@@ -1,7 +1,6 @@
 """What a store needs: all that its generations, and the wheels that it can add again, lead to.
 
-Generations lead to manifests and wheels, wheels to manifests, manifests to what they become with bytecode, and all of these to blobs. Where
-rows have inode numbers that an older manifest gave them (see `numbers`), that one is needed as well, but not its blobs.
+Generations lead to manifests and wheels, wheels to manifests, manifests to what they become with bytecode, and all of these to blobs.
 
 What cannot be read may lead anywhere. So nothing is collected from a store in which a generation, or a manifest that one needs, is damaged.
 """
@@ -23,7 +22,6 @@ from casfs.store.bytecode import read_compiled_record
 from casfs.store.environments import Environment
 from casfs.store.generations import NOTHING, parse_lock
 from casfs.store.manifests import Manifest, read_manifest
-from casfs.store.numbers import find_number, read_number
 from casfs.store.quarantine import read_wheel_record
 from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
@@ -48,7 +46,6 @@ class Needed:
     def __init__(self, store: Store, *, with_all_wheels: bool, is_dropped: Callable[[str], bool]) -> None:
         """`with_all_wheels`: also wheels that no generation has. `is_dropped` tells by its path which generation does not count."""
         self.manifests: set[Digest] = set()  # whose blobs are needed
-        self.older: set[Digest] = set()  # manifests that are needed for their numbers
         self.wheels: set[str] = set()
         self._blobs: set[int] = set()
         self._store = store
@@ -77,10 +74,6 @@ class Needed:
 
     def has_manifest(self, digest: str) -> bool:
         """Whether a manifest is needed."""
-        return digest in self.manifests or digest in self.older
-
-    def has_files(self, digest: str) -> bool:
-        """Whether it is needed with its files, and not for its numbers alone."""
         return digest in self.manifests
 
     def has_wheel(self, digest: str) -> bool:
@@ -151,7 +144,6 @@ class Needed:
             return
         manifest = read_manifest(self._store, digest)
         self._need_blobs(manifest)
-        self._need_older(digest)
         self.manifests.add(digest)
 
     def _need_blobs(self, manifest: Manifest) -> None:
@@ -160,13 +152,6 @@ class Needed:
         except ValueError:
             raise StoreDamaged(self._store.root, f"a manifest of {manifest.description.name} has strange digests") from None
         self._blobs.update(words[::_WORDS])
-
-    def _need_older(self, digest: Digest) -> None:
-        number = find_number(self._store, digest)
-        record = None if number is None else read_number(self._store, number)
-        for older in {number for number, _ in record.inherited.values()} if record else ():
-            if (found := read_number(self._store, older)) is not None:
-                self.older.add(found.manifest)
 
 
 def iter_wheels(store: Store) -> Iterator[tuple[str, str]]:
