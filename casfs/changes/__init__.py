@@ -5,8 +5,6 @@
     atomic_directory  a directory that appears at its place whole, or not at all: it is filled beside, made durable and then renamed
     broken            what a change leaves that does not get what it needs, as far as its METADATA says
     rebuilt           what was built anew of what it was built of before
-    reflink           the bytes of a file in another one, by sharing blocks where the file system can (reflink), else by the kernel's own
-                      copying
     trust             whether nobody but root and we can have a say in what a Python at a path runs
     changes           what `add`, `remove`, `compile` and `rollback` make of an environment
     existing          an existing virtual environment, as its own files describe it: its interpreter, and what lies in it that no

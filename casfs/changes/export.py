@@ -6,21 +6,24 @@ bytes were last known to be right (`blob_stamps`): a damaged blob is an error, a
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from casfs.changes.atomic_directory import Staging, atomic_directory, require_free
-from casfs.changes.reflink import clone_file
 from casfs.descriptors import closing_fd
 from casfs.digest import digest_file
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.store.blob_stamps import BlobStatCache, read_blob_stat_cache
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
+from casfs.store.publish import write_all
 from casfs.store.store import Store
 from casfs.store.wheel_stamps import file_facts
+from casfs.upper.merged import CHUNK
 from casfs.venv.reading import LayerReader
 from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree, read_entries, read_file
 
@@ -138,3 +141,35 @@ def _digest_of(fd: int) -> str:
     with open(os.dup(fd), "rb") as file:
         file.seek(0)
         return digest_file(file)
+
+
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
+
+_CANNOT = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY, errno.EXDEV})
+"""What file systems and kernels answer that can't do it, or not with these two files (ioctl_ficlone(2), copy_file_range(2))."""
+
+
+def clone_file(source: int, target: int, size: int) -> bool:
+    """Fill the empty file `target` with the `size` bytes of `source`; whether both share their blocks now. Raises OSError."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+        _copy(source, target, size)
+        return False
+    return True
+
+
+def _copy(source: int, target: int, size: int) -> None:
+    done = 0
+    try:
+        while done < size and (count := os.copy_file_range(source, target, size - done, done, done)):
+            done += count
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    os.lseek(target, done, os.SEEK_SET)
+    while chunk := os.pread(source, CHUNK, done):  # nothing is left, if the kernel could
+        write_all(target, chunk)
+        done += len(chunk)

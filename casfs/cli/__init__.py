@@ -7,7 +7,6 @@
     synced      what was synced last: an equal lock and an unchanged environment need no second look
     output      results on standard output, everything else on standard error
     context     which store, which environment, and who serves it
-    ending      how a process ends: what it says of an error, and its exit code
     foreground  a command in the foreground: it has our place, our terminal and our signals
     owner       to whom the files of a mount belong, and whether that user can do anything with them
     parser      what there is to type: the table of all commands

@@ -19,8 +19,7 @@ from casfs.errors import LockRefused
 from casfs.interpreters.interpreter import Interpreter
 from casfs.lockfiles.hashes import Asked
 from casfs.lockfiles.known import know_lock
-from casfs.lockfiles.lockfile import Choice, Locked, Reading, read_whole_lock
-from casfs.lockfiles.markers import decide_as_poetry, decide_as_uv
+from casfs.lockfiles.lockfile import Choice, Locked, Reading, decide_as_poetry, decide_as_uv, read_whole_lock
 from casfs.lockfiles.others import refuse_locks_of_other_names, refuse_other_files
 from casfs.lockfiles.requirements import is_url
 from casfs.resolve.access import hide_logins

@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from casfs.cli.client import has_server
-from casfs.cli.ending import end_in_order, exit_code
 from casfs.cli.hints import environment_name, hint_as_typed
-from casfs.cli.output import be_quiet, format_count, note, warn
+from casfs.cli.output import OUTPUT, be_quiet, complain, format_count, note, say_why, warn
 from casfs.cli.parser import build_parser
-from casfs.errors import CasfsError, StoreDamaged
+from casfs.errors import CasfsError, StoreDamaged, describe_failure
+from casfs.store.publish import naming
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -108,3 +110,64 @@ def _recover_mounts(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def end_in_order() -> None:
+    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: it clears away what it has begun. Forked ones end at once."""
+    for number in _ENDINGS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # else whoever started us had it ignored
+            signal.signal(number, _end)
+    os.register_at_fork(after_in_child=_end_at_once)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """Once is enough: a second signal would disturb the clearing away."""
+    _set_ours(signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _end_at_once() -> None:
+    _set_ours(signal.SIG_DFL)
+
+
+def _set_ours(how: signal.Handlers) -> None:
+    for number in _ENDINGS:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, how)
+
+
+def exit_code(run: Callable[[], int | None]) -> int:
+    """The exit code that `run` answers, 0 for None. An error that is the user's to mend is said in a line; a bug leaves as it came."""
+    try:
+        code = _answer(run)
+        with naming(OUTPUT):
+            sys.stdout.flush()
+        return code
+    except CasfsError as error:
+        say_why(error)
+        complain(f"casfs: {error}")
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        _leave_output()
+    except OSError as error:
+        if error.filename == OUTPUT:
+            _leave_output()
+        complain(f"casfs: {describe_failure(error)}")
+    except KeyboardInterrupt:
+        complain("casfs: interrupted")
+        return 130
+    return 1
+
+
+def _answer(run: Callable[[], int | None]) -> int:
+    try:
+        return run() or 0
+    except SystemExit as leaving:  # argparse's way
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+
+
+def _leave_output() -> None:
+    """What nobody takes goes nowhere; else Python would try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

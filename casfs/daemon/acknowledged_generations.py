@@ -12,9 +12,8 @@ import json
 import threading
 
 from casfs.store.environments import Environment
-from casfs.store.fields import is_environment, is_right
 from casfs.store.generations import Generation
-from casfs.store.runtime_files import write_record
+from casfs.store.runtime_files import is_environment, is_right, write_record
 from casfs.store.store import Store
 
 

@@ -12,8 +12,8 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 
 from casfs.errors import CasfsError, MountRefused
-from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_leases
+from casfs.store.runtime_files import read_fields
 from casfs.store.store import Store
 
 VERSION = 1

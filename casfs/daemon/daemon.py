@@ -22,8 +22,7 @@ from casfs.fuse.session import can_resend, end_session, mount_session
 from casfs.fuse.view import View
 from casfs.overlay.mountinfo import prepare_mountpoint
 from casfs.store.environments import Environment
-from casfs.store.leases import HeldLease, Lease, inherit_lease, keep_log, new_lease, take_lease
-from casfs.store.run_leases import clear_private_mount
+from casfs.store.leases import HeldLease, Lease, clear_private_mount, inherit_lease, keep_log, new_lease, take_lease
 from casfs.store.runtime_files import now_utc
 from casfs.store.shared import use_what_is_there
 from casfs.store.store import Store

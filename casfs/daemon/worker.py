@@ -34,9 +34,8 @@ from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host, Slot
 from casfs.fuse.inodes import ROOT, encode_directory, host_number
-from casfs.fuse.latency import summarize
 from casfs.fuse.loop import use_lean_loop
-from casfs.fuse.operations import Operations
+from casfs.fuse.operations import Operations, summarize
 from casfs.fuse.view import View
 from casfs.overlay import kernel
 from casfs.store.environments import Environment

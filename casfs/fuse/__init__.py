@@ -2,7 +2,6 @@
 
     descriptors    descriptors of blobs: opened once, kept while there is room
     inodes         inode numbers: 64 bits from which a freshly started daemon finds the node
-    latency        how long requests took, counted in buckets that double
     loop           the wait for the kernel's next request, leaner than trio's
     session        a FUSE file system mounted by ourselves, so that its descriptor and the kernel's first message stay with the supervisor
     view           what one mount shows, as plain functions

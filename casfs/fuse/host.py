@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from casfs.errors import MountRefused, StoreDamaged
 from casfs.fuse.inodes import MAX_SLOTS, ROOT, host_number, slot_number, view_number
 from casfs.fuse.view import USER, Listed, Node, View, is_current
-from casfs.store.fields import read_fields
-from casfs.store.runtime_files import write_record
+from casfs.store.runtime_files import read_fields, write_record
 from casfs.venv.tree import DirectoryNode, FileNode
 
 

@@ -3,16 +3,19 @@
 The mount is read-only and immutable: the kernel may keep entries, misses, attributes and pages for ever, and is told when a generation
 changes. No handler blocks: what is resident is read inline, everything else in a thread. No handler can end the main loop: whatever it
 raises becomes an errno and, if it was not expected, a line in the log.
+
+How long requests took is counted in buckets that double, so that counting costs next to nothing.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,7 +28,6 @@ from casfs.fuse.blob_verifier import BlobVerifier
 from casfs.fuse.descriptors import Descriptors
 from casfs.fuse.host import Host
 from casfs.fuse.inodes import ROOT, is_directory
-from casfs.fuse.latency import new_histogram
 from casfs.fuse.view import TRUSTED, USER, NeedsRead, Node, View
 from casfs.paths import MAX_COMPONENT
 from casfs.store.manifests import Kind
@@ -268,3 +270,28 @@ def _read_resident(fd: int, offset: int, length: int) -> bytes | memoryview | No
             return os.pread(fd, length, offset)
         raise
     return memoryview(buffer) if count == length else None
+
+
+BUCKETS = 64  # a longer time than 2**63 ns nobody waits
+
+
+def new_histogram() -> list[int]:
+    """Nothing was counted yet. `histogram[duration_ns.bit_length()] += 1` counts a duration."""
+    return [0] * BUCKETS
+
+
+def percentile_ns(histogram: Sequence[int], share: float) -> float:
+    """The time within which `share` of all requests (0 to 1) were answered, in nanoseconds; 0 if there were none."""
+    rank = max(1, math.ceil(share * sum(histogram)))
+    below = 0
+    for bits, count in enumerate(histogram):
+        if below + count >= rank:
+            lowest, width = (1 << bits - 1, 1 << bits - 1) if bits else (0, 0)
+            return lowest + width * (rank - below) / count
+        below += count
+    return 0.0
+
+
+def summarize(histograms: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
+    """Kind of request -> [p50, p99] in microseconds."""
+    return {kind: [round(percentile_ns(one, share) / 1000, 1) for share in (0.5, 0.99)] for kind, one in histograms.items()}

@@ -1,4 +1,7 @@
-"""Lock files (PEP 751): what they name for one interpreter."""
+"""Lock files (PEP 751): what they name for one interpreter.
+
+Markers that uv and Poetry read in another way than packaging, and so pip, are decided as each of them would.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from casfs.digest import Digest, is_collision_resistant, is_hash_algorithm, parse_digest
 from casfs.errors import InvalidValue, LockRefused
 from casfs.interpreters.interpreter import Interpreter, requires_python_problem
-from casfs.lockfiles.markers import Decide, settle
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
 from casfs.venv.origins import SourceKind, as_url
 
 if TYPE_CHECKING:
     from packaging.pylock import Package, PackageArchive, PackageDirectory, PackageSdist, PackageVcs, PackageWheel, Pylock
+import operator
 
 _SCHEMES = ("https", "http", "file")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -288,3 +291,46 @@ def pin_moved(locked: Iterable[Locked], present: Iterable[Distribution]) -> list
     if all(versions.get(one.project, one.version) == one.version for one in found):
         return []
     return [f"{one.project}=={versions.get(one.project, one.version)}" for one in found]
+
+
+Decide = Callable[[str, str, str, str], bool | None]
+"""Called with a marker's name, what it is here, a relation and a value: whether it is true; None if it is as packaging says."""
+
+_COMPARISON = re.compile(r"""\b([a-z]+(?:_[a-z]+)+)\s*(<=|>=|==|!=|<|>)\s*(?:'([^']*)'|"([^"]*)")|'[^']*'|"[^"]*\"""")
+_OPERATORS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">=": operator.ge, ">": operator.gt}
+
+
+def decide_as_uv(name: str, here: str, relation: str, value: str) -> bool | None:
+    """What the system says of itself is text."""
+    return bool(_OPERATORS[relation](here, value)) if name in {"platform_release", "platform_version"} else None
+
+
+def decide_as_poetry(name: str, here: str, relation: str, value: str) -> bool | None:
+    """A release is a version, whatever follows its number."""
+    from packaging.specifiers import InvalidSpecifier, Specifier
+
+    number = re.match(r"\d+(\.\d+)*", here)
+    if name != "platform_release" or not number:
+        return None
+    try:
+        return Specifier(f"{relation}{value}").contains(number[0], prereleases=True)
+    except InvalidSpecifier:
+        return None
+
+
+def settle(lock: Mapping[str, Any], markers: Mapping[str, str], decide: Decide) -> dict[str, Any]:
+    """A lock with what everybody reads alike in place of each comparison that is decided."""
+    packages = lock.get("packages")
+    return {**lock, "packages": [_settle(one, markers, decide) for one in packages]} if isinstance(packages, list) else {**lock}
+
+
+def _settle(package: Any, markers: Mapping[str, str], decide: Decide) -> Any:
+    def settle_one(found: re.Match[str]) -> str:
+        name, relation, *values = found.groups()
+        if name not in markers:  # also another text, which may look like a comparison
+            return found[0]
+        is_true = decide(name, markers[name], relation, next(value for value in values if value is not None))
+        return found[0] if is_true is None else f"python_version {'!=' if is_true else '=='} '0'"
+
+    marker = package.get("marker") if isinstance(package, Mapping) else None
+    return {**package, "marker": _COMPARISON.sub(settle_one, marker)} if isinstance(marker, str) else package

@@ -21,11 +21,10 @@ from casfs.overlay import kernel
 from casfs.overlay.hidden_mounts import end_hidden_mount, end_image, image_of_token, is_attached, iter_hidden_mounts, make_hidden_mount
 from casfs.overlay.overlayfs import is_work_in_use
 from casfs.store.environments import Environment
-from casfs.store.fields import read_fields
 from casfs.store.leases import iter_leases, iter_private_leases
 from casfs.store.locking import LockBusy, holding
 from casfs.store.quarantine import read_losses
-from casfs.store.runtime_files import write_record
+from casfs.store.runtime_files import read_fields, write_record
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper, require_upper, sweep_uppers
 

@@ -12,8 +12,7 @@ import socket
 from collections.abc import Callable
 
 from casfs.mounts.run_mounts import KEEP
-from casfs.store.leases import HeldLease, Lease, keep_log
-from casfs.store.run_leases import clear_private_mount
+from casfs.store.leases import HeldLease, Lease, clear_private_mount, keep_log
 from casfs.store.store import Store
 
 _MAX_MESSAGE = 4096

@@ -17,11 +17,10 @@ from casfs.digest import digest_bytes
 from casfs.mounts.other_namespace import find_process, is_ours_in, namespace_of
 from casfs.overlay.kernel import mount_identity
 from casfs.overlay.mountinfo import is_ours, iter_mounts
-from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.locking import holding
 from casfs.store.migration import MOUNT_SUFFIX
-from casfs.store.runtime_files import write_record
+from casfs.store.runtime_files import read_fields, write_record
 from casfs.store.store import Store
 
 KERNEL, PLAIN = "kernel", "fuse"

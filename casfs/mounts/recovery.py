@@ -15,10 +15,18 @@ from casfs.daemon.start import Progress
 from casfs.errors import CasfsError, MountRefused
 from casfs.store.availability import require_available
 from casfs.store.environments import Environment
-from casfs.store.leases import DEAD_LOG, Lease, has_mount_records, iter_dead_leases, lease_path, remove_dead_lease, sweep_leases
+from casfs.store.leases import (
+    DEAD_LOG,
+    Lease,
+    has_mount_records,
+    iter_dead_leases,
+    lease_path,
+    remove_dead_lease,
+    sweep_leases,
+    sweep_private_mounts,
+)
 from casfs.store.migration import OLD_RUN, RUN
 from casfs.store.pending_changes import find_unfinished
-from casfs.store.run_leases import sweep_private_mounts
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 

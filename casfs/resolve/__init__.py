@@ -11,7 +11,6 @@
     editables       a wheel that leads to a project's directory in place of its files (PEP 660), built as pip builds it
     repository      the files of one commit, by git
     download        one file from a URL, checked before anybody uses it
-    downloads       many files side by side
     obtain          what a lock names, as wheels that can be added: those the store knows, those on the disk, those fetched and those
                     built
     requirements    requirements files, wherever they are: on the disk, or behind a URL

@@ -23,7 +23,7 @@ from casfs.store.store import Store
 from casfs.venv.origins import SourceKind, format_archive, parse_archive
 
 if TYPE_CHECKING:
-    from casfs.resolve.downloads import ReportAll
+    from casfs.resolve.download import ReportAll
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def obtain(store: Store, wanted: Sequence[Locked], context: FetchContext) -> lis
             raise FetchFailed(
                 split_login(downloads[0].url)[0], "is not in the store, and was not fetched because you asked to stay offline"
             )
-        from casfs.resolve.downloads import fetch_all
+        from casfs.resolve.download import fetch_all
 
         fetch_all(downloads, context.access, context.report)
     return [_arrive(plan, context, number) for number, plan in enumerate(plans)]

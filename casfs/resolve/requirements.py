@@ -28,8 +28,7 @@ def read_requirements(place: str, access: Access) -> bytes:
 
 
 def _fetch(url: str, access: Access) -> bytes:
-    from casfs.resolve.download import Download
-    from casfs.resolve.downloads import fetch_all
+    from casfs.resolve.download import Download, fetch_all
 
     shown = split_login(url)[0]
     if access.is_offline:

@@ -1,20 +1,17 @@
 """Bytes on disk: blobs, manifests, generations, and who may rely on them.
 
     derived          they only save work, so writing one never fails, and one that is damaged is as good as none
-    fields           values that come as JSON out of files and sockets, checked once, where they enter
     following        where a path leads, when somebody else may have a hand in it
-    holders          which processes hold a lock (flock(2)), for whoever waits for it, and whether any of them may
     publish          the one way in which files become visible in a store
     workers          forked processes that share out numbered jobs and report what they made of each
     locking          who changes something keeps others from it meanwhile (flock(2))
     regular_file     reading the store's small files
-    runtime_files    small files, most of them in run/, that matter only as long as the mounts and processes of which they tell
     blobs            immutable bytes named by their digest, and the one narrow interface through which everything else reads them
+    runtime_files    small files, most of them in run/, that matter only as long as the mounts and processes of which they tell
     migration        a store of the format before becomes one of this format when it is first used: its run/ was called leases/ there
     pools            the private pool of a store with shared ones behind it, which are only ever read
     store            one directory that holds pool, manifests and environments
     kept             what was fetched, whole or not, when a command was ended or failed
-    leases           what keeps things alive while its holder lives
     manifests        all files of one distribution, by digest
     shared           other stores that lie behind this one, read-only
     wheel_stamps     the digest of a wheel file that has not changed since it was hashed, so that adding it again reads nothing of it
@@ -32,8 +29,7 @@
     times            when what a path holds entered the store, in whole seconds
     uppers           what tools wrote into the mounts of an environment
     known_wheels     wheels that a store knows already, found by digest, or by project and version
-    run_leases       what a private mount has in the store and beside it: a lease, a mountpoint, and an environment if one was made for it
-                     alone
+    leases           what keeps things alive while its holder lives
     scrub            the pool is read again while nobody asks, so that a blob that was changed, has rotted or is gone is found soon
     ingest           wheels to blobs and manifests
     fsck/            checking and repairing a store

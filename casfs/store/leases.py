@@ -4,6 +4,8 @@ A mount holds a lease: a file in run/ that says what is mounted where and that i
 however it ends, so a lease whose lock can be had is a dead one's. Beside it lie the daemon's control socket, its log and its tables.
 
 What a dead one showed can be shown again, so its lease stays until it is buried; of its log the store keeps the last one.
+
+A private mount, of `casfs run`, has more beside its lease: a mountpoint, and an environment if one was made for it alone.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from casfs.store.fields import read_fields
+from casfs.store.environments import Environment
 from casfs.store.migration import MOUNT_SUFFIX
 from casfs.store.publish import naming, write_all
-from casfs.store.runtime_files import is_locked
+from casfs.store.runtime_files import is_locked, read_fields
 from casfs.store.store import Store, open_new_lease
+from casfs.store.uppers import remove_tree
 
 DEAD_LOG = "dead.log"
 """In run/: what the last daemon that died had written into its log, and when its death was noticed."""
@@ -227,3 +230,34 @@ def _remove(store: Store, lease_id: str) -> None:
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(store.run_path(lease_id + suffix))
+
+
+_FIRST = 1  # number of an environment's first generation
+
+
+def private_lease(lease_id: str, directory: str, started: str, environment: str = "", generation: int = _FIRST) -> Lease:
+    """A lease for a private mount that this process makes; without an environment's name it is for one that is yet to be made for it."""
+    return Lease(lease_id, os.getpid(), environment or own_environment(lease_id), directory, started, generation)
+
+
+def own_environment(lease_id: str) -> str:
+    """Name of an environment that goes with a lease."""
+    return f"run-{lease_id}"
+
+
+def clear_private_mount(store: Store, lease: Lease) -> None:
+    """Remove what a private mount leaves when it has ended."""
+    with contextlib.suppress(OSError):
+        os.rmdir(lease.mountpoint)
+    if lease.environment == own_environment(lease.id):
+        doomed = store.path("tmp", lease.environment)
+        with contextlib.suppress(OSError):  # it is not there, or somebody else removes it
+            os.rename(Environment(store, lease.environment).directory, doomed)
+            remove_tree(doomed)
+
+
+def sweep_private_mounts(store: Store) -> None:
+    """Clear away private mounts of which every process was killed."""
+    for lease in iter_dead_private_leases(store):
+        clear_private_mount(store, lease)
+        forget_lease(store, lease)

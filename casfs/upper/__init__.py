@@ -11,7 +11,6 @@
     summary          a summary of an upper layer by distribution: what tools installed, upgraded and uninstalled, what was edited, and
                      what belongs to nobody
     stale_bytecode   stale bytecode in an upper layer, after a change of generation; and what else nobody wrote of his own accord
-    undoing          what was done to some projects in the mounts is thrown away, and all else stays
     upper_conflicts  projects that an upper layer has something of: casfs can't change them below it without showing a mixture
 
 Each is built of those above it.

@@ -13,6 +13,11 @@ from casfs.store.uppers import current_upper
 if TYPE_CHECKING:
     from casfs.upper.summary import ProjectSummary
 
+from casfs.upper.copying import replace_upper
+from casfs.upper.merged import merged_view
+from casfs.upper.next_upper import plan_next_upper
+from casfs.upper.summary import summarise
+
 
 def refuse_touched(environment: Environment, generation: Generation | None, projects: Collection[str]) -> None:
     """Raises EnvironmentRefused if a tool or a user changed one of these projects in a mount. Quick if nobody wrote into any."""
@@ -93,3 +98,20 @@ def describe_touch(one: ProjectSummary) -> str:
 
 _EITHER_OF_MANY = "`casfs absorb` keeps them, `casfs reset` throws them away"
 _MOST_NAMED = 3
+
+
+def undo_projects(environment: Environment, projects: Sequence[str]) -> None:
+    """Let the mounts show these projects (canonical names) as the generation has them. Nobody may write into the mounts meanwhile.
+
+    Raises EnvironmentRefused for one to which nothing was done, OSError, StoreDamaged.
+    """
+    generation = environment.require()  # an environment that does not exist gets no lock, and so no directory
+    with environment.locked():
+        if (upper := current_upper(environment)) is None:
+            raise EnvironmentRefused(environment.name, "nothing was written into a mount of it")
+        with merged_view(environment, generation, upper) as view:
+            found = summarise(view).projects
+            if missing := [name for name in projects if name not in found]:
+                raise EnvironmentRefused(environment.name, *(f"nothing of {name} was changed in a mount of it" for name in missing))
+            if plan := plan_next_upper(view, view.tree, {path for name in projects for path in found[name].paths}):
+                replace_upper(environment, view.upper_directory, plan)

@@ -15,8 +15,7 @@ import pytest
 
 from casfs.changes import export as export_module
 from casfs.changes.atomic_directory import atomic_directory
-from casfs.changes.export import Exported, export_generation
-from casfs.changes.reflink import clone_file
+from casfs.changes.export import Exported, clone_file, export_generation
 from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.store.fsck.check import check_store
 from casfs.store.generations import Generation

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.changes.reflink import clone_file
+from casfs.changes.export import clone_file
 
 CONTENT = os.urandom(3 << 20)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casfs.fuse.latency import BUCKETS, new_histogram, percentile_ns, summarize
+from casfs.fuse.operations import BUCKETS, new_histogram, percentile_ns, summarize
 
 DURATIONS = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=50)
 

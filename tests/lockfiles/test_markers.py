@@ -9,8 +9,7 @@ import pytest
 
 from casfs.errors import LockRefused
 from casfs.interpreters.interpreter import Interpreter
-from casfs.lockfiles.lockfile import read_whole_lock
-from casfs.lockfiles.markers import Decide, decide_as_poetry, decide_as_uv
+from casfs.lockfiles.lockfile import Decide, decide_as_poetry, decide_as_uv, read_whole_lock
 
 HERE = {"platform_release": "6.18.44-fc-v669", "platform_version": "#3 SMP", "sys_platform": "linux", "python_version": "3.11"}
 

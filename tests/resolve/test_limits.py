@@ -14,8 +14,7 @@ import pytest
 
 from casfs.errors import FetchFailed
 from casfs.resolve.access import Access
-from casfs.resolve.download import Download
-from casfs.resolve.downloads import THREAD_NAME, fetch_all
+from casfs.resolve.download import THREAD_NAME, Download, fetch_all
 from casfs.resolve.limits import Limits, Pace
 from casfs.wheels.source import MAX_WHEEL_SIZE
 

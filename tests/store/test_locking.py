@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from casfs.store.environments import Environment
-from casfs.store.holders import is_held_by_strangers
 from casfs.store.leases import iter_dead_leases, iter_leases, new_lease, take_lease
-from casfs.store.locking import LockBusy, holding, say_waiting
+from casfs.store.locking import LockBusy, holding, is_held_by_strangers, say_waiting
 from casfs.store.shared import exclusive_store_lock, shared_store_lock
 from casfs.store.store import Store, open_store
 from tests.mounted.harness import REPOSITORY, TIME_LIMIT_S

@@ -8,8 +8,19 @@ from pathlib import Path
 import pytest
 
 from casfs.store.environments import Environment
-from casfs.store.leases import HeldLease, forget_lease, is_lease_held, iter_dead_leases, iter_leases, iter_private_leases, take_lease
-from casfs.store.run_leases import clear_private_mount, own_environment, private_lease, sweep_private_mounts
+from casfs.store.leases import (
+    HeldLease,
+    clear_private_mount,
+    forget_lease,
+    is_lease_held,
+    iter_dead_leases,
+    iter_leases,
+    iter_private_leases,
+    own_environment,
+    private_lease,
+    sweep_private_mounts,
+    take_lease,
+)
 from casfs.store.store import Store
 
 ID = "0123456789ab"

@@ -12,7 +12,7 @@ from casfs.changes.absorb import absorb_upper
 from casfs.changes.changes import remove_distributions, roll_back
 from casfs.errors import EnvironmentRefused
 from casfs.store.uppers import require_upper
-from casfs.upper.undoing import undo_projects
+from casfs.upper.upper_conflicts import undo_projects
 from tests.make_generations import BASE, Workshop
 from tests.make_wheels import make_wheel
 from tests.upper.uppers import SITE, MountedWorkshop

@@ -18,9 +18,8 @@ from casfs.mounts.removal import iter_shown, refuse_shown, remove_environment
 from casfs.store.availability import iter_environments
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
-from casfs.store.leases import iter_private_leases
+from casfs.store.leases import iter_private_leases, own_environment
 from casfs.store.pending_changes import changing
-from casfs.store.run_leases import own_environment
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
 from casfs.store.uppers import current_upper

@@ -17,7 +17,7 @@ from casfs.store.environments import Environment
 from casfs.store.pending_changes import changing
 from casfs.store.uppers import make_current, next_upper
 from casfs.upper.summary import Summary
-from casfs.upper.undoing import undo_projects
+from casfs.upper.upper_conflicts import undo_projects
 
 _MAX_LINES = 20
 """Files that `reset` names before it asks: who wants all of them has `diff`."""

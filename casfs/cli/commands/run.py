@@ -18,8 +18,7 @@ from casfs.cli.parser import Commands
 from casfs.mounts.run_mounts import RunMount, enter_namespace, plan_showing, show_scene
 from casfs.store.availability import require_available
 from casfs.store.environments import Environment
-from casfs.store.leases import HeldLease, Lease, forget_lease, is_lease_held, new_lease_id, take_lease
-from casfs.store.run_leases import clear_private_mount, private_lease
+from casfs.store.leases import HeldLease, Lease, clear_private_mount, forget_lease, is_lease_held, new_lease_id, private_lease, take_lease
 from casfs.store.runtime_files import now_utc
 from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
