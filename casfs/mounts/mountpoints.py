@@ -19,7 +19,7 @@ from casfs.overlay.kernel import mount_identity
 from casfs.overlay.mountinfo import is_ours, iter_mounts
 from casfs.store.leases import Lease, iter_leases
 from casfs.store.locking import holding
-from casfs.store.migration import MOUNT_SUFFIX
+from casfs.store.migration import MOUNT_SUFFIX, RUN
 from casfs.store.runtime_files import read_fields, write_record
 from casfs.store.store import Store
 
@@ -74,7 +74,7 @@ def _start_of_machine() -> str:
 
 def locked_mounts(store: Store) -> contextlib.AbstractContextManager[None]:
     """Hold the right to start a host and to make or end places; others wait."""
-    return holding(store.path("locks", "places"))
+    return holding(store.path("locks", "mounts" if store.run == RUN else "places"))  # as commands of the version before do
 
 
 def find_host(store: Store) -> Lease | None:

@@ -1,8 +1,22 @@
 """Locks: who changes something keeps others from it meanwhile (flock(2)).
 
-    locks/<name>                     one for the whole store
-    environments/<name>/lock         the right to publish the next generation
+Every lock of a store, in the order in which a process takes those that it waits for:
+
+    locks/turn                       held while locks/changes is waited for, so that nobody waits for ever (see `shared`)
+    locks/changes                    shared by all that change the store; exclusive for whoever takes away what they rely on
     environments/<name>/upper/lock   the right to freeze the mounts
+    locks/mounts                     the right to start a host, and to make, move or end mounts (locks/places in an older store)
+    environments/<name>/lock         the right to publish the next generation
+    locks/bytecode-<interpreter>     the right to compile for an interpreter
+    locks/config                     the right to change config.toml
+    locks/clock                      the right to date what is new (see `clock`)
+    stamps/scrub.lock                the right to scrub: who does not get it does without
+
+Locks of files that a process has just made under names of its own, which tell others that it lives. Nobody waits for them:
+
+    run/<id>.json.new                a lease (see `leases`), which then becomes run/<id>.json
+    run/change-<id>.new              a change that is under way (see `pending_changes`)
+    tmp/<id>                         a batch of files (see `publish`)
 
 Who can open a file, if only to read it, can lock it, and everybody waits. So a lock is a file that only its owner (and root) can open. One
 that is open to others, since somebody opened the whole store to them, gives way to a new one: at once if only such others hold it.
