@@ -66,6 +66,7 @@ COMMANDS = {
     "collect": "remove files that nothing needs from the store, such as those of removed environments and killed commands",
     "daemon": "look after the processes that serve mounts",
     "help": "list the commands, or explain one",
+    "manual": "read the manual",
 }
 """Every command and what it does, in the order in which help lists them."""
 

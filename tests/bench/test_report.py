@@ -6,7 +6,7 @@ import pytest
 
 from scripts.bench.charts import Bars, build_charts
 from scripts.bench.figures import Figure, Run
-from scripts.bench.report import BEGIN, END, draw_charts, format_main_table, format_section, replace_section
+from scripts.bench.report import BEGIN, END, draw_charts, format_main_table, format_section, format_tables, replace_section
 from scripts.bench.tools import REPOSITORY
 
 RUN = Run(
@@ -43,18 +43,19 @@ def test_what_a_run_lacks_is_not_drawn():
 
 
 def test_the_section_tells_date_machine_medians_ratios_and_load():
-    text = format_section(RUN, [("A title", "a/path.svg")])
+    text = format_tables(RUN, build_charts(RUN))
     assert "2026-01-01T00:00+00:00 (full, 7 rounds) on abacus, 2 cores" in text
     assert "| small: interpreter ready † | 1 s | | 5 s (5) | |" in " ".join(text.split())
-    assert "![A title](a/path.svg)" in text
+    assert "(imports.svg)" in text
     assert "requests of the first import" not in text
 
 
-def test_a_newcomer_meets_sentences_then_the_main_table_then_pictures_and_the_rest_is_folded_away():
-    text = format_section(RUN, [("A title", "a/path.svg")])
-    marks = ("One more environment of web", "| web: interpreter ready", "![A title]", "<details>", "Growth of the pool", "</details>")
+def test_a_newcomer_meets_sentences_then_one_plot_and_no_table():
+    text = format_section(RUN, build_charts(RUN))
+    marks = ("One more environment of web", "/ready.svg)", "/tables.md)", "/run.md)")
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
+    assert (text.count("!["), text.count("|")) == (1, 0)
 
 
 def test_fewer_rounds_are_told_beside_the_value():

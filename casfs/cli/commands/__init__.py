@@ -12,6 +12,7 @@
     help         the commands, or one of them
     list         the distributions of the environment
     lock         the environment as a lock file
+    manual       the manual's pages, on a terminal as a book, else as they are
     mount        an environment as a virtual environment at a path, here or in the mount namespace of another process
     pool         which stores lie behind this one
     remove       distributions leave the environment
