@@ -3,7 +3,23 @@
 A mount holds a lease: a file in run/ that says what is mounted where and that its daemon keeps locked. The lock ends with the process,
 however it ends, so a lease whose lock can be had is a dead one's. Beside it lie the daemon's control socket, its log and its tables.
 
-What a dead one showed can be shown again, so its lease stays until it is buried; of its log the store keeps the last one.
+What a dead one showed can be shown again, so its lease stays until it is removed; of its log the store keeps the last one.
+
+The run directory (run/), whose files matter only as long as the mounts and processes of which they tell:
+
+    <id>.json              a lease: what is mounted where, and by which process, which has it locked
+    <id>.withdrawn         a lease whose mount has ended, while somebody uses it still
+    <id>.sock              the daemon's control socket (see `casfs.daemon.control`)
+    <id>.commands          the socket of the process that runs commands (see `casfs.cli.server`)
+    <id>.slots             a host's table: which directory of its root shows which environment (see `casfs.fuse.host`)
+    <id>.shown             which generation of each environment the kernel has been told of
+    <id>.log, <id>.log.1   what the daemon had to say
+    <id>.mnt               a directory on which a host is mounted, or another hidden mount, where /run can't be used
+    dead.log               the log of the last daemon that died
+    <path>.mount           a path that shows an environment (see `casfs.mounts.mountpoints`)
+    overlay-<environment>  the overlay of an environment that is mounted (see `casfs.mounts.environment_overlays`)
+    anchor-<token>         where a hidden mount is attached: an overlay, or an image (see `casfs.overlay.hidden_mounts`)
+    change-<id>            a change that is under way, which its process has locked (see `pending_changes`)
 
 A private mount, of `casfs run`, has more beside its lease: a mountpoint, and an environment if one was made for it alone.
 """

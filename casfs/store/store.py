@@ -10,12 +10,13 @@
     stamps/<manifest>.installed     what installing its wheel came to (derived, may be deleted; see `remembered`)
     stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.lockfiles.known`)
     stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
-    interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
+    interpreters/<key>.json         what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
+    numbers/by-project/<project>/   a marker for each number that a manifest of a project got (see `times`)
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
                                     synced: what was synced last (derived, may be deleted; see `casfs.cli.synced`);
                                     upper/, if somebody may write into its mounts (see `uppers`)
-    run/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
+    run/                            what is mounted, and by whom (see `leases`)
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
     locks/                          empty files, of whoever changes something (see `locking`); made when needed
     downloads/<file sha256>         what was fetched for a command that then ended too early (see `kept`); made when needed

@@ -116,7 +116,7 @@ def test_store_of_an_unknown_format_is_refused_by_every_command(casfs: Casfs, wo
     known = (casfs.store / "format").read_text()
     (casfs.store / "format").write_text("casfs store 99\n")
     done = casfs.run(*(casfs.wheel("demo") if word == "WHEEL" else word for word in words), code=1)
-    assert done.stderr == f"casfs: {casfs.store}: has the format 'casfs store 99'; this casfs knows only 'casfs store 1'\n"
+    assert done.stderr == f"casfs: {casfs.store}: has the format 'casfs store 99'; this casfs knows only 'casfs store 2'\n"
     (casfs.store / "format").write_text(known)
 
 
