@@ -45,7 +45,7 @@ class Waiting:
 
     def _count(self) -> int:
         """How many wait (proc_locks(5))."""
-        inode = f":{os.stat(self._casfs.store / 'locks/places').st_ino} "
+        inode = f":{os.stat(self._casfs.store / 'locks/mounts').st_ino} "
         return sum("-> FLOCK" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
     def end(self) -> list[tuple[int, str]]:
