@@ -10,10 +10,9 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from casfs.daemon.start import Progress
 from casfs.errors import CasfsError, MountRefused
-from casfs.store.availability import require_available
 from casfs.store.environments import Environment
 from casfs.store.leases import (
     DEAD_LOG,
@@ -29,6 +28,9 @@ from casfs.store.migration import OLD_RUN, RUN
 from casfs.store.pending_changes import find_unfinished
 from casfs.store.shared import use_shared_pools, use_what_is_there
 from casfs.store.store import Store, open_store
+
+if TYPE_CHECKING:  # only where something has died
+    from casfs.daemon.start import Progress
 
 Warn = Callable[[str], None]
 """Takes what went wrong that should be known."""
@@ -139,6 +141,7 @@ def _recover_daemons(store: Store, warn: Warn) -> int:
 
 def _serve_again(store: Store, lease: Lease, progress: Progress) -> None:
     from casfs.mounts.serving import serve
+    from casfs.store.availability import require_available
 
     use_shared_pools(store)
     environment = Environment(store, lease.environment)

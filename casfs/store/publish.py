@@ -27,7 +27,6 @@ may leave any of them. Nothing goes by a number to a manifest that was not reach
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import itertools
 import os
@@ -35,15 +34,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def sync_file_system(fd: int) -> None:
     """Flush everything of the file system that holds `fd` to its disk (syncfs(2)).
 
     Raises OSError also for an earlier write-back error since `fd` was opened (Linux 5.8), so open `fd` before writing.
     """
-    if _libc.syncfs(fd):
+    import ctypes  # 2 ms, which who only reads need not wait
+
+    if ctypes.CDLL(None, use_errno=True).syncfs(fd):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 

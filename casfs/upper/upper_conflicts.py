@@ -13,11 +13,6 @@ from casfs.store.uppers import current_upper
 if TYPE_CHECKING:
     from casfs.upper.summary import ProjectSummary
 
-from casfs.upper.copying import replace_upper
-from casfs.upper.merged import merged_view
-from casfs.upper.next_upper import plan_next_upper
-from casfs.upper.summary import summarise
-
 
 def refuse_touched(environment: Environment, generation: Generation | None, projects: Collection[str]) -> None:
     """Raises EnvironmentRefused if a tool or a user changed one of these projects in a mount. Quick if nobody wrote into any."""
@@ -105,6 +100,11 @@ def undo_projects(environment: Environment, projects: Sequence[str]) -> None:
 
     Raises EnvironmentRefused for one to which nothing was done, OSError, StoreDamaged.
     """
+    from casfs.upper.copying import replace_upper
+    from casfs.upper.merged import merged_view
+    from casfs.upper.next_upper import plan_next_upper
+    from casfs.upper.summary import summarise
+
     generation = environment.require()  # an environment that does not exist gets no lock, and so no directory
     with environment.locked():
         if (upper := current_upper(environment)) is None:
