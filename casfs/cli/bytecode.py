@@ -62,7 +62,7 @@ def note_bytecode(made: Made) -> None:
 
 
 def describe_bytecode(made: Made) -> dict[str, object]:
-    """The same for programs."""
+    """What became of bytecode, for programs."""
     return {
         "file_count": made.files,
         "bytes": made.size,

@@ -57,7 +57,7 @@ def note(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """The same for what has to be known even if few words are wanted."""
+    """A line on standard error for what has to be known even if few words are wanted."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     with contextlib.suppress(OSError):  # where nobody can read it, the exit code has to do

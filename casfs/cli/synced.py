@@ -78,7 +78,7 @@ def _wanted_parts(arguments: argparse.Namespace) -> list[object]:
 
 
 def choice_of(arguments: argparse.Namespace) -> Choice:
-    """The same, for whoever reads the lock."""
+    """Which parts of a lock are wanted, for whoever reads it."""
     from casfs.lockfiles.lockfile import Choice
 
     return Choice(*_wanted_parts(arguments))  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ class Asked:
         return bool(groups) and all(group & found for group in groups)
 
     def compare(self, locked: Sequence[Locked], lines: Sequence[Line] | None = None) -> list[Locked]:
-        """The same, with what is still to be compared once there are files. `lines`: those that were resolved, if not all.
+        """The files that are locked, with what is still to be compared once there are files. `lines`: those that were resolved, if not all.
 
         Raises FetchFailed with everything that has no hash, or not the right one.
         """
@@ -106,7 +106,7 @@ class Asked:
         return any(_is_strong(group) for other in others for group in other.groups)
 
     def _compare(self, one: Locked) -> Locked | str:
-        """The same with its checks, or why it can't be had."""
+        """What is locked with its checks, or why it can't be had."""
         lines = self._lines(one.project, one.version, one.place)
         groups = [(group, line.where) for line in lines for group in line.groups]
         if not one.is_file:

@@ -22,7 +22,7 @@ from casfs.venv.origins import SourceKind
 
 
 def know_lock(store: Store, path: str, interpreter: Interpreter, choice: Choice) -> list[Locked]:
-    """The same as `read_lock`. Raises LockRefused, OSError."""
+    """What a lock names, as `read_lock` has it. Raises LockRefused, OSError."""
     with open(path, "rb") as file:
         content = file.read()
     place = os.path.dirname(os.path.abspath(path))

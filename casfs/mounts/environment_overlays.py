@@ -1,8 +1,8 @@
-"""Overlays: one for each environment that is mounted on the kernel data path. All places of the environment show it.
+"""Overlays: one for each environment that is mounted on the kernel data path. All mounts of the environment show it.
 
 An overlay is attached in private and remembered in a file in run/. It shows one generation and one upper layer, and never changes: when
-either is another, or a damaged blob was set aside that it may have opened, a new overlay takes its place, and the places move over to it
-one by one (see `places`). The old one ends with its last user. Call all of this with the places locked.
+either is another, or a damaged blob was set aside that it may have opened, a new overlay takes its place, and the mounts move over to it
+one by one (see `mounting`). The old one ends with its last user. Call all of this with the mounts locked.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Overlay:
     image: str = ""  # UUID of the image
     executable: str = ""  # of the interpreter
     losses: str = ""  # which blobs had been lost when it was made (see `casfs.store.quarantine.Losses`)
-    older: tuple[tuple[str, str], ...] = ()  # ids and anchors of those that it replaced and that have the same upper layer
+    older: tuple[tuple[str, str], ...] = ()  # ids and hidden mounts of those that it replaced and that have the same upper layer
 
     @property
     def hidden_mounts(self) -> list[tuple[str, str]]:
-        """Its own id and anchor, and those of the older ones."""
+        """Its own id and hidden mount, and those of the older ones."""
         return [(self.id, self.hidden_mount), *self.older]
 
     @property
@@ -165,7 +165,7 @@ def _open_below(top: str, path: str) -> int:
 def frozen(store: Store, environment: str) -> Iterator[None]:
     """Nobody writes into the environment's mounts during the block, nor ever again into those whose overlay was replaced in it.
 
-    The places need not be locked. Raises MountRefused while somebody has a file there open for writing.
+    The mounts need not be locked. Raises MountRefused while somebody has a file there open for writing.
     """
     with _locked_uppers(store, environment) as is_locked:
         overlay = find_overlay(store, environment) if is_locked else None
@@ -238,7 +238,7 @@ def _end_unused_images(store: Store, uuids: set[str]) -> None:
 
 
 def end_overlay(store: Store, overlay: Overlay) -> None:
-    """Forget an overlay that no place shows. It lives on for as long as somebody uses it."""
+    """Forget an overlay that no mount shows. It lives on for as long as somebody uses it."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_record_path(store, overlay.environment))
     for token, hidden_mount in overlay.hidden_mounts:

@@ -1,7 +1,7 @@
 """Placing: how environments come to be seen at paths, how a path moves on to another generation, and how it comes back after a death.
 
-Where the kernel can, a place shows the environment's overlay (see `overlays`); else our own file system, read-only, which changes beneath
-it when the generation does. A place on an overlay moves on to the next one atomically: the new mount is attached beneath the old one,
+Where the kernel can, a mount shows the environment's overlay (see `environment_overlays`); else our own file system, read-only, which changes beneath
+it when the generation does. A mount on an overlay moves on to the next one atomically: the new mount is attached beneath the old one,
 which is then taken away (MOVE_MOUNT_BENEATH of move_mount(2), Linux 6.5). Whoever has files open goes on with the old one.
 
 Call all of this with the mounts locked, but for `find_late` and `refresh_late_mounts`.
@@ -49,7 +49,7 @@ from casfs.store.uppers import current_upper
 
 
 def make_mount(store: Store, require_host: RequireHost, record: MountRecord) -> MountRecord:
-    """Let the environment appear at the place, and remember it; the place as it came to be. Raises MountRefused."""
+    """Let the environment appear at the record's path, and remember it. Answers the record as it came to be. Raises MountRefused."""
     mount_fd, made = _open_mount(store, require_host, record)
     with closing_fd(mount_fd):
         if record.namespace:
@@ -67,7 +67,7 @@ def make_mount(store: Store, require_host: RequireHost, record: MountRecord) -> 
 
 
 def _open_mount(store: Store, require_host: RequireHost, record: MountRecord) -> tuple[int, MountRecord]:
-    """A detached mount to attach at the place, and the place as it will be. Raises MountRefused."""
+    """A detached mount to attach at the record's path, and the record as it will be. Raises MountRefused."""
     why = "it was asked for"
     if record.data_path != PLAIN:
         refuse_other_owner(store, record)
@@ -114,7 +114,7 @@ def refuse_to_hide(store: Store, record: MountRecord, why: str) -> None:
 
 
 def move_mounts(store: Store, require_host: RequireHost, environment: str) -> list[tuple[MountRecord, str]]:
-    """Let every place on the environment's overlay show the generation and upper layer that are current. Answers what failed, and why."""
+    """Let every mount on the environment's overlay show the generation and upper layer that are current. Answers what failed, and why."""
     records = [record for record in iter_mount_records(store) if record.environment == environment and record.overlay]
     if not records:
         return []
@@ -130,7 +130,7 @@ def move_mounts(store: Store, require_host: RequireHost, environment: str) -> li
 
 
 def find_late(store: Store) -> set[str]:
-    """Environments of which some place shows what is not current. No place need be locked."""
+    """Environments of which some mount shows what is not current. No mount need be locked."""
     overlays = {overlay.environment: overlay for overlay in iter_overlays(store)}
     late = {overlay.environment for overlay in overlays.values() if not is_current(store, overlay)}
     for record in iter_mount_records(store):
@@ -188,7 +188,7 @@ def _swap(path: str, mount_fd: int) -> None:
 
 
 def end_unused_overlays(store: Store) -> None:
-    """End the overlays that no place shows."""
+    """End the overlays that no mount shows."""
     used = {record.environment for record in iter_mount_records(store) if record.overlay}
     for overlay in list(iter_remembered_overlays(store)):
         if overlay.environment not in used:
@@ -197,14 +197,14 @@ def end_unused_overlays(store: Store) -> None:
 
 
 def end_mount_inside(store: Store, record: MountRecord, *, is_lazy: bool) -> None:
-    """Unmount a place in another mount namespace, if it is still there, and forget it. Raises MountRefused."""
+    """End a mount in another mount namespace, if it is still there, and forget it. Raises MountRefused."""
     if (found := record.locate()) and is_ours_in(found.pid, record.path):
         unmount_from(found.pid, record.path, is_lazy=is_lazy or is_ours_in(found.pid, record.path, must_be_dead=True))
     forget_mount(store, record)
 
 
 def find_lost_mounts(store: Store, host_id: str) -> list[MountRecord]:
-    """The places of other hosts than this one, which are gone, as far as we can look. Those that the kernel alone shows have none.
+    """The mounts of other hosts than this one, which are gone, as far as we can look. Those that the kernel alone shows have none.
 
     Those that are no mounts of a dead host are forgotten: somebody unmounted them, or the machine was started anew.
     """
@@ -221,7 +221,7 @@ def find_lost_mounts(store: Store, host_id: str) -> list[MountRecord]:
 
 
 def revive_mounts(store: Store, host: Lease) -> list[MountRecord]:
-    """Make the places of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
+    """Make the mounts of a host that is gone again, on this one. Answers those that could not be made, which are forgotten."""
     failed = []
     for record in find_lost_mounts(store, host.id):
         try:
@@ -246,7 +246,7 @@ def _revive_on_overlay(store: Store, host: Lease, record: MountRecord) -> None:
 
 
 def _is_lost(record: MountRecord) -> bool:
-    """Whether the place is still a mount of ours; on our own file system, one that nobody serves."""
+    """Whether there is still a mount of ours at the record's path; on our own file system, one that nobody serves."""
     if record.namespace:
         return is_ours_in(record.pid, record.path, must_be_dead=not record.overlay)
     return is_ours(find_mount(record.path)) and (bool(record.overlay) or is_dead(record.path))

@@ -1,7 +1,7 @@
 """Mounts: where a host's environments appear, as mounts of the kernel's own on top of one FUSE mount.
 
-A place is a path and the environment that it shows. It costs one mount and no process. A file in run/ remembers it, so that a host that
-has died with all its processes can be replaced and every place be made again.
+A mount is a path and the environment that it shows. It costs one mount and no process. A file in run/ remembers it, so that a host that
+has died with all its processes can be replaced and every mount be made again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class MountRecord:
     mount: str = ""  # which mount it is (see `identify`)
 
     def locate(self) -> MountRecord | None:
-        """The same with a process that is in the namespace now; None if the namespace is gone."""
+        """The record with a process that is in the namespace now; None if the namespace is gone."""
         pid = find_process(self.namespace, self.pid) if self.namespace else 0
         return None if pid is None else replace(self, pid=pid)
 
@@ -73,7 +73,7 @@ def _start_of_machine() -> str:
 
 
 def locked_mounts(store: Store) -> contextlib.AbstractContextManager[None]:
-    """Hold the right to start a host and to make or end places; others wait."""
+    """Hold the right to start a host and to make or end mounts; others wait."""
     return holding(store.path("locks", "mounts" if store.run == RUN else "places"))  # as commands of the version before do
 
 
@@ -83,7 +83,7 @@ def find_host(store: Store) -> Lease | None:
 
 
 def iter_mount_records(store: Store) -> Iterator[MountRecord]:
-    """Every place that is remembered."""
+    """Every mount that is remembered."""
     for name in sorted(os.listdir(store.run_path())):
         if name.endswith(MOUNT_SUFFIX[store.run]) and (record := _read(store.run_path(name))) is not None:
             yield record
@@ -106,7 +106,7 @@ def _read(path: str) -> MountRecord | None:
 
 
 def write_mount_record(store: Store, record: MountRecord) -> None:
-    """Remember a place as it is now."""
+    """Remember a mount as it is now."""
     mount = "" if record.namespace else identify(record.path)
     write_record(_record_path(store, record.path, record.namespace), asdict(replace(record, home=here(), mount=mount)))
 
@@ -117,15 +117,15 @@ def _record_path(store: Store, path: str, namespace: int) -> str:
 
 
 def forget_mount(store: Store, record: MountRecord) -> None:
-    """Remember a place no longer."""
+    """Remember a mount no longer."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_record_path(store, record.path, record.namespace))
 
 
 def follow_mounts(store: Store) -> None:
-    """Remember places by the paths that they have now: somebody may have renamed a directory above one (rename(2) moves the mount along).
+    """Remember mounts by the paths that they have now: somebody may have renamed a directory above one (rename(2) moves the mount along).
 
-    Two may have changed places. The places need not be locked.
+    Two may have changed places. The mounts need not be locked.
     """
     if not any(_iter_doubtful(store)):
         return
@@ -141,7 +141,7 @@ def follow_mounts(store: Store) -> None:
 
 
 def _iter_doubtful(store: Store) -> Iterator[MountRecord]:
-    """The places at whose path is not the mount that was made there. If it is ours, a command may have been killed in a change."""
+    """The records at whose path is not the mount that was made there. If it is ours, a command may have been killed in a change."""
     at_home = here()
     for record in iter_mount_records(store):
         if record.mount and not record.namespace and record.home == at_home and identify(record.path) != record.mount:
@@ -149,13 +149,13 @@ def _iter_doubtful(store: Store) -> Iterator[MountRecord]:
 
 
 def forget_gone_mounts(store: Store) -> None:
-    """Forget places that somebody unmounted by other means, and those in mount namespaces that are gone."""
+    """Forget mounts that somebody unmounted by other means, and those in mount namespaces that are gone."""
     for record in list(iter_gone_mounts(store)):
         forget_mount(store, record)
 
 
 def iter_gone_mounts(store: Store) -> Iterator[MountRecord]:
-    """The places that are no mounts any more. Of one that was made where we can't look nothing is known, unless that is gone."""
+    """The records of mounts that are gone. Of one that was made where we can't look nothing is known, unless that is gone."""
     at_home = here()
     mounted = {mount.path for mount in iter_mounts() if is_ours(mount)}
     for record in list(iter_mount_records(store)):

@@ -70,7 +70,7 @@ class Opened:
 
 
 def open_fastest(store: Store, require_host: RequireHost, spec: OverlaySpec) -> Opened:
-    """The overlay in the fastest way that works. Raises OSError, MountRefused. Call it with the places locked."""
+    """The overlay in the fastest way that works. Raises OSError, MountRefused. Call it with the mounts locked."""
     from casfs.overlay.images import require_image
     from casfs.venv.image.erofs import TRUSTED, USER
     from casfs.venv.image.image import ImageSpec

@@ -75,7 +75,7 @@ def _look_after(store: Store, warn: Warn) -> int:
             count = _recover_mounts(store, warn) + _recover_daemons(store, warn)
             if os.geteuid() == 0:
                 forget_gone_mounts(store)
-                end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
+                end_unused_overlays(store)  # those of mounts that did not come back, as after a start of the machine
         start_beside(store)  # what looked after the mounts that no daemon need serve
     if has_mounts and (marks := find_unfinished(store)):
         _finish_moves(store, warn)
@@ -86,7 +86,7 @@ def _look_after(store: Store, warn: Warn) -> int:
 
 
 def _finish_moves(store: Store, warn: Warn) -> None:
-    """Move places on that a command which was killed has left at a generation or an upper layer that is not current."""
+    """Move mounts on that a command which was killed has left at a generation or an upper layer that is not current."""
     from casfs.mounts.environment_overlays import heal_overlays
     from casfs.mounts.hosts import host_on_demand
     from casfs.mounts.mounting import find_late, move_mounts

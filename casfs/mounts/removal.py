@@ -110,7 +110,7 @@ def _iter_known(store: Store) -> Iterator[str]:
 
 
 def _may_be_used(environment: Environment) -> bool:
-    """The same as `_is_used`; also if that can't be told, as on a disk that is full or read-only."""
+    """Whether it is used (`_is_used`), or that can't be told, as on a disk that is full or read-only."""
     try:
         return _is_used(environment)
     except OSError:

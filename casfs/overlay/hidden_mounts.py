@@ -1,4 +1,4 @@
-"""Anchors: where mounts are attached in private.
+"""Hidden mounts: where mounts are attached in private.
 
 A file in run/ says of each that it is there, whoever is killed before the overlay, or the image, that it is for is remembered.
 """
@@ -36,7 +36,7 @@ def make_hidden_mount(store: Store, token: str) -> str:
 
 
 def is_attached(hidden_mount: str) -> bool:
-    """Whether something is attached there: after a start of the machine run/ speaks of anchors that are directories, or nothing at all.
+    """Whether something is attached there: after a start of the machine run/ speaks of hidden mounts that are directories, or nothing at all.
 
     Who takes one of these for a mount would show an empty directory, or make the whole file system below it read-only.
     """
@@ -65,12 +65,12 @@ def find_hidden_mount(store: Store, token: str) -> str | None:
 
 
 def image_token(uuid: str) -> str:
-    """The token of the anchor that an image has."""
+    """The token of the hidden mount that an image has."""
     return _IMAGE + uuid
 
 
 def image_of_token(token: str) -> str | None:
-    """The UUID, if an anchor's token is that of an image."""
+    """The UUID, if a hidden mount's token is that of an image."""
     uuid = token.removeprefix(_IMAGE)
     return uuid if uuid != token else None
 

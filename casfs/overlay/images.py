@@ -37,7 +37,7 @@ _LO_FLAGS_READ_ONLY, _LO_FLAGS_AUTOCLEAR = 1, 4
 
 
 def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tuple[str, str]:
-    """(UUID, path) of the mount that has an image, which is made if there is none. Call it with the places locked.
+    """(UUID, path) of the mount that has an image, which is made if there is none. Call it with the mounts locked.
 
     Raises OSError with the kernel's reason, and what `build_image` raises; MountRefused if an overlay does not read through it.
     """
@@ -60,7 +60,7 @@ def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tu
 
 
 def open_image(store: Store, spec: ImageSpec) -> int:
-    """Descriptor of a detached mount of an image, which nothing remembers: one that is attached, or a new one. No place need be locked.
+    """Descriptor of a detached mount of an image, which nothing remembers: one that is attached, or a new one. No mount need be locked.
 
     Raises as `require_image` does; whether an overlay reads through it is for the caller to see.
     """

@@ -55,7 +55,7 @@ def make_overlay(layers: Layers) -> int:
 
 
 def make_inner_overlay(layers: Layers) -> int:
-    """The same, read-only, with any layer pointing into the pools, as `trusted.overlay.*` tell: since Linux 6.8, as root."""
+    """A detached overlay, read-only, with any layer pointing into the pools, as `trusted.overlay.*` tell: since Linux 6.8, as root."""
     return _make(layers, [("metacopy", "on"), ("redirect_dir", "on")])
 
 

@@ -85,7 +85,7 @@ def format_outcome(outcome: Outcome) -> str:
 
 
 def parse_outcome(text: str) -> Outcome | None:
-    """The reverse; None for what makes no sense."""
+    """What text says that a source became; None for what makes no sense."""
     if text == _NOTHING:
         return NOT_COMPILED
     if (match := _LINK.fullmatch(text)) is None:

@@ -33,7 +33,7 @@ def resolve_path(path: str) -> str:
 
 
 def resolve_below(root: int, path: str) -> str:
-    """The same for a path as a process sees it that has the open directory `root` as its root directory: no link leads out of that."""
+    """Where a path leads as a process sees it that has the open directory `root` as its root directory: no link leads out of that."""
     is_root = os.geteuid() == 0
     # in a user namespace the real root, who owns /, has another number
     trusted = {0, os.stat("/").st_uid}

@@ -156,7 +156,7 @@ class Manifest:
 
 
 def undated(manifest: Manifest) -> Manifest:
-    """The same without times: what makes two manifests the same but for when they entered a store."""
+    """The manifest without times: what makes two manifests the same but for when they entered a store."""
     return replace(manifest, time=0, times=[0] * len(manifest.names))
 
 

@@ -82,7 +82,7 @@ def assign_numbers(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -
 
 
 def publish_numbered(store: Store, batch: Batch, manifests: Sequence[tuple[Digest, Manifest]]) -> list[int]:
-    """The same for manifests that `batch` publishes. It is committed."""
+    """The numbers of manifests that `batch` publishes. It is committed."""
     while True:
         with contextlib.suppress(FileExistsError), batch.undoing():  # another process was faster: look at what it took
             numbers: dict[Digest, int] = {}

@@ -17,7 +17,7 @@ from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.store.blobs import LocalPool
 
-MountRecord = TypeVar("MountRecord")
+Place = TypeVar("Place")
 Found = TypeVar("Found")
 
 
@@ -56,7 +56,7 @@ class Pools(LocalPool):
         return try_each([own, *self.shared], lambda pool: pool.read_blob(digest, size))
 
 
-def try_each(places: Sequence[MountRecord], read: Callable[[MountRecord], Found]) -> Found:
+def try_each(places: Sequence[Place], read: Callable[[Place], Found]) -> Found:
     """What `read` gives for the first place where it does not raise StoreDamaged. Raises StoreDamaged with the reason of every place."""
     problems: list[StoreDamaged] = []
     for place in places:

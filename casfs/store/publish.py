@@ -221,7 +221,7 @@ class Batch:
             raise
 
     def commit_small(self) -> None:
-        """The same for a few small files, which are synced one by one (fsync(2)), and whose names are on the disk after the next commit."""
+        """Publish a few small files, which are synced one by one (fsync(2)), and whose names are on the disk after the next commit."""
         for staged in self._staged.values():
             with open(staged, "rb") as file, naming(staged):
                 os.fsync(file.fileno())

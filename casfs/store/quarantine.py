@@ -52,7 +52,7 @@ def withdraw_wheels(store: Store, path: str) -> list[str]:
 
 
 def withdraw_wheels_of(store: Store, has_lost: Callable[[Digest], bool]) -> list[str]:
-    """The same for the wheels whose manifests have lost something. What was derived is forgotten: nobody looks whether it still holds."""
+    """Withdraw the wheels whose manifests have lost something. What was derived is forgotten: nobody looks whether it still holds."""
     withdrawn = []
     for name in sorted(os.listdir(store.path("wheels"))):
         path = store.path("wheels", name)

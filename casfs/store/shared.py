@@ -65,7 +65,7 @@ def use_shared_pools(store: Store) -> None:
 
 
 def use_what_is_there(store: Store, warn: Callable[[str], None]) -> None:
-    """The same for whoever must go on: a shared pool that can't be used is named to `warn` and does without."""
+    """Use the shared pools, for whoever must go on: a shared pool that can't be used is named to `warn` and does without."""
     try:
         pools = read_config(store.root)
     except CasfsError as error:

@@ -91,7 +91,7 @@ def read_installed(view: MergedView, dist_info: str) -> Installed:
 
 
 def named_within(installed: Installed, prefixes: Collection[str]) -> Installed:
-    """The same, where each row names its file as others do: Poetry writes absolute paths for an editable project.
+    """The rows of a RECORD, where each names its file as others do: Poetry writes absolute paths for an editable project.
 
     `prefixes` are absolute paths where the environment is or was mounted.
     """

@@ -34,7 +34,7 @@ class MergedView:
         self.blobs = blobs
 
     def over(self, tree: Tree) -> MergedView:
-        """The same upper directory over another tree."""
+        """This upper directory over another tree."""
         return MergedView(self.upper_directory, tree, self.read, self.blobs)
 
     def find(self, path: str) -> Shown | None:

@@ -82,7 +82,7 @@ def remove_below(mount: str, paths: Sequence[str]) -> None:
 
 
 def tidy_upper(environment: Environment) -> None:
-    """The same by a new upper layer, where the environment has no mount. Raises OSError, StoreDamaged."""
+    """Remove stale bytecode by a new upper layer, where the environment has no mount. Raises OSError, StoreDamaged."""
     with environment.locked():
         if (upper := current_upper(environment)) is None:
             return

@@ -153,7 +153,7 @@ def _iter_shown(store: Store, daemons: list[tuple[Lease, Reply | None]]) -> Iter
         if lease.environment:
             why = "only root gets the data path of the kernel"
             yield _Shown(lease.mountpoint, lease.environment, lease.started, lease, reply, why=why)
-    overlays = {overlay.environment: overlay for overlay in iter_remembered_overlays(store)}  # a place may be about to move on to it
+    overlays = {overlay.environment: overlay for overlay in iter_remembered_overlays(store)}  # a mount may be about to move on to it
     for record in iter_mount_records(store):
         host = hosts.get(record.host) if record.host else next(iter(hosts.values()), (None, None))
         if host is not None:

@@ -63,12 +63,12 @@ class ManifestTable:
         return self._facts[digest]
 
     def mention(self, digest: Digest) -> ManifestFacts | None:
-        """The same, for a manifest that something refers to."""
+        """The facts of a manifest that something refers to."""
         self.mentioned.add(digest)
         return self.meet(digest)
 
     def look(self, digest: Digest) -> ManifestFacts | None:
-        """The same, for a manifest that may be gone without being missed: numbers outlive what they were given to."""
+        """The facts of a manifest that may be gone without being missed: numbers outlive what they were given to."""
         is_there = digest in self._facts or os.path.lexists(manifest_path(self.store, digest))
         return self.meet(digest) if is_there else None
 

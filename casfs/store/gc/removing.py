@@ -44,7 +44,7 @@ class Remover:
         return count
 
     def remove_directories(self, directory: str, names: Sequence[str]) -> int:
-        """The same for directories with all that is in them: each is gone at once. What is a file stays. Raises OSError.
+        """Remove directories with all that is in them: each is gone at once. What is a file stays. Raises OSError.
 
         What a dead process left of one lies in tmp/, where who publishes next sweeps it.
         """
