@@ -42,7 +42,7 @@ def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Envi
 
 
 def open_to_read(arguments: argparse.Namespace) -> Environment:
-    """The environment that a command is about which changes and mounts nothing: a shared pool that can't be used is named, and it does without."""
+    """The environment of a command that changes and mounts nothing: a shared pool that can't be used is named, and it does without."""
     name = environment_name(arguments)
     store = open_store(store_directory(arguments))
     use_what_is_there(store, warn)

@@ -36,7 +36,7 @@ def make_hidden_mount(store: Store, token: str) -> str:
 
 
 def is_attached(hidden_mount: str) -> bool:
-    """Whether something is attached there: after a start of the machine run/ speaks of hidden mounts that are directories, or nothing at all.
+    """Whether something is attached there: after a start of the machine run/ speaks of some that are directories, or nothing at all.
 
     Who takes one of these for a mount would show an empty directory, or make the whole file system below it read-only.
     """

@@ -79,7 +79,7 @@ def clone_mount(path: str) -> int:
 
 
 def clone_owned(path: str, uid: int, gid: int) -> int:
-    """A detached copy of a mount in which what belongs to root is shown as this user's and group's (mount_setattr(2), "ID-mapped mounts", since Linux 5.12).
+    """A detached copy of a mount in which what belongs to root is this user's and group's ("ID-mapped", mount_setattr(2), Linux 5.12).
 
     Raises OSError EINVAL where the file system can't do that, ENOSPC where user namespaces are not allowed.
     """

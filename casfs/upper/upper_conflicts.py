@@ -56,7 +56,7 @@ def _describe_alike(touched: Sequence[ProjectSummary]) -> str:
 
 
 def refuse_changed_by_tools(environment: Environment, generation: Generation, projects: Collection[str]) -> None:
-    """Raises EnvironmentRefused for those projects that a tool installed or uninstalled in a mount: they are not what the generation says."""
+    """Raises EnvironmentRefused for projects that a tool installed or uninstalled in a mount: they are not what the generation says."""
     _refuse(environment, generation, projects, by_tools_only=True)
 
 
