@@ -117,7 +117,7 @@ def read_whole_lock(
     decide: Decide | None = None,
     made_of: str = "",
 ) -> Reading:
-    """What a lock names, and what is left out. If a tool made it of its own lock, that is named, and the tool's reading of markers counts."""
+    """What a lock names, and what is left out. If a tool made it of its own lock, that is named, and the tool's way with markers counts."""
     import tomllib
 
     from packaging.pylock import Pylock, PylockSelectError, PylockValidationError

@@ -1,8 +1,8 @@
 """Placing: how environments come to be seen at paths, how a path moves on to another generation, and how it comes back after a death.
 
-Where the kernel can, a mount shows the environment's overlay (see `environment_overlays`); else our own file system,
-read-only, which changes beneath it when the generation does. A mount on an overlay moves on to the next one atomically: the new mount is attached beneath the old one,
-which is then taken away (MOVE_MOUNT_BENEATH of move_mount(2), Linux 6.5). Whoever has files open goes on with the old one.
+Where the kernel can, a mount shows the environment's overlay (see `environment_overlays`); else our own file system, read-only, which
+changes beneath it when the generation does. A mount on an overlay moves on to the next one atomically: the new mount is attached beneath
+the old one, which is then taken away (MOVE_MOUNT_BENEATH of move_mount(2), Linux 6.5). Whoever has files open goes on with the old one.
 
 Call all of this with the mounts locked, but for `find_late` and `refresh_late_mounts`.
 """
