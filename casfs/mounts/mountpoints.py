@@ -17,7 +17,7 @@ from casfs.digest import digest_bytes
 from casfs.mounts.other_namespace import find_process, is_ours_in, namespace_of
 from casfs.overlay.kernel import mount_identity
 from casfs.overlay.mountinfo import is_ours, iter_mounts
-from casfs.store.leases import Lease, iter_leases
+from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.locking import holding
 from casfs.store.migration import MOUNT_SUFFIX, RUN
 from casfs.store.runtime_files import read_fields, write_record
@@ -167,3 +167,16 @@ def iter_gone_mounts(store: Store) -> Iterator[MountRecord]:
             is_gone = record.home != "" and find_process(int(record.home.split()[0]), 0) is None
         if is_gone:
             yield record
+
+
+def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
+    """(environment, where) of everything that shows one: mounts here and in other mount namespaces, and commands under `casfs run`."""
+    gone = set(iter_gone_mounts(store))
+    for record in iter_mount_records(store):
+        if record not in gone:
+            yield record.environment, f"{record.path} (in process {record.pid})" if record.namespace else record.path
+    for lease in iter_leases(store):
+        if lease.environment:
+            yield lease.environment, lease.mountpoint
+    for lease in iter_private_leases(store):
+        yield lease.environment, f"casfs run (process {lease.pid})"

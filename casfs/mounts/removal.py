@@ -13,29 +13,16 @@ from casfs.daemon.control import Request, ask_daemon, raise_problem
 from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mounts.environment_overlays import OLD_METADATA, find_overlay
 from casfs.mounts.mounting import end_unused_overlays
-from casfs.mounts.mountpoints import find_host, iter_gone_mounts, iter_mount_records, locked_mounts
+from casfs.mounts.mountpoints import find_host, iter_shown, locked_mounts
 from casfs.overlay.overlayfs import is_work_in_use
 from casfs.store.availability import iter_environments
 from casfs.store.environments import Environment
 from casfs.store.gc.removing import Remover
-from casfs.store.leases import iter_leases, iter_private_leases, iter_withdrawn_leases
+from casfs.store.leases import iter_leases, iter_withdrawn_leases
 from casfs.store.store import Store
 from casfs.store.uppers import iter_uppers, remove_tree
 
 _PATIENCE_S, _AGAIN_S = 2.0, 0.05  # the kernel lets go of an overlay a moment after its last mount has ended
-
-
-def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
-    """(environment, where) of everything that shows one: mounts here and in other mount namespaces, and commands under `casfs run`."""
-    gone = set(iter_gone_mounts(store))
-    for record in iter_mount_records(store):
-        if record not in gone:
-            yield record.environment, f"{record.path} (in process {record.pid})" if record.namespace else record.path
-    for lease in iter_leases(store):
-        if lease.environment:
-            yield lease.environment, lease.mountpoint
-    for lease in iter_private_leases(store):
-        yield lease.environment, f"casfs run (process {lease.pid})"
 
 
 def refuse_shown(environment: Environment) -> None:

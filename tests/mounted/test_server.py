@@ -160,7 +160,7 @@ WORDS: list[tuple[str, ...]] = [
     ("rollback", "77"),
     ("add", "no.whl"),
     ("-q", "sync", "none.toml"),
-    ("mount", "/proc/none"),
+    ("mount", "/sys/none"),
 ]
 
 

@@ -13,8 +13,7 @@ from casfs.cli.options import add_json
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.cli.parser import Commands
 from casfs.errors import CasfsError, EnvironmentRefused
-from casfs.mounts.refresh import refresh_after_change
-from casfs.mounts.removal import iter_shown, refuse_shown, remove_environment
+from casfs.mounts.mountpoints import iter_shown
 from casfs.store.availability import iter_environments
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
@@ -125,6 +124,8 @@ def _json(one: _Listed) -> dict[str, Any]:
 
 def run_remove(arguments: argparse.Namespace) -> None:
     """casfs env remove"""
+    from casfs.mounts.removal import refuse_shown, remove_environment
+
     store = _open(arguments)
     for name in dict.fromkeys(arguments.names):
         hint_at(name)
@@ -140,6 +141,7 @@ def run_set_python(arguments: argparse.Namespace) -> None:
     """casfs env set-python"""
     from casfs.changes.changes import set_interpreter
     from casfs.interpreters.known import know_interpreter
+    from casfs.mounts.refresh import refresh_after_change
 
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
