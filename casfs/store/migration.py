@@ -37,7 +37,7 @@ def migrate_store(path: str) -> str:
         with contextlib.suppress(FileExistsError):
             os.symlink(RUN, old)  # for a command that began before; `casfs collect` removes it
         _write_format(path)
-    except FileNotFoundError:  # another process is a step ahead
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):  # another process is a step ahead: what was a directory is a link
         return RUN if os.path.isdir(new) else OLD_RUN
     except OSError as error:
         if error.errno not in _NOT_OURS:
