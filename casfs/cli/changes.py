@@ -201,7 +201,7 @@ def say_change(arguments: argparse.Namespace, environment: Environment, before: 
 def say_difference(before: Generation | None, after: Generation) -> None:
     """One line for each distribution that came, went or changed: +, - or ~."""
     for old, new in iter_differences(before, after):
-        say(_describe(old, new))
+        say(format_difference(old, new))
 
 
 def describe_change(environment: Environment, before: Generation | None, after: Generation) -> dict[str, object]:
@@ -235,7 +235,8 @@ def _identity(one: Distribution) -> tuple[str, ...]:
     return one.version, one.wheel, one.installation.manifest
 
 
-def _describe(was: Distribution | None, now: Distribution | None) -> str:
+def format_difference(was: Distribution | None, now: Distribution | None) -> str:
+    """One line for a distribution that came, went or changed."""
     if was is None or now is None:
         one = was or now
         sign = "+" if now else "-"

@@ -11,6 +11,7 @@
     reading         reading from the store what trees ask for, and single files of manifests
     skeleton        what an environment holds before anything is installed
     described       what METADATA says of distributions that an environment has, and who requires whom
+    dependencies    who requires whom in an environment, extras and markers considered: the graph that `tree` and `why` walk
     bytecode/       what sources become when an interpreter compiles them, once for a store
     image/          the metadata image of a generation, as EROFS
 

@@ -10,6 +10,7 @@
     fsck         check everything in the store, and repair it
     generations  the states that the environment has had
     help         the commands, or one of them
+    history      the generations, newest first, each with what it changed
     list         the distributions of the environment
     lock         the environment as a lock file
     manual       the manual's pages, on a terminal as a book, else as they are
@@ -20,6 +21,7 @@
     rollback     an earlier generation is current again
     status       what is mounted, and who serves it
     sync         at once if there is nothing to do, else as `casfs.cli.locked` does
+    tree         what requires what, as a tree
     adopt        an environment of an existing virtual environment
     daemon       the daemon: start, stop, logs, upgrade, install
     image        the metadata image of the environment, for others to mount
@@ -27,6 +29,7 @@
     run          a command in an environment that it alone sees
     show         a distribution, or one file of a mount
     umount       a mount ends, here or in the mount namespace of another process
+    why          who needs a distribution
 
 Each is built of those above it.
 """
