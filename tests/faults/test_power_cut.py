@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import select
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,63 @@ def test_power_cut_during_real_commands_loses_nothing_that_was_acknowledged(jour
     for number in range(2):
         acknowledged += journal.cut_power_of_command(disk, random.Random(number))
         journal.check(disk.path / "store", acknowledged, prepared)
+
+
+CHANGES: dict[str, tuple[tuple[str, ...], set[str]]] = {
+    "remove": (("remove", "one"), {"two"}),
+    "rollback": (("rollback",), {"one"}),
+    "sync": (("sync", "{lock}"), {"one"}),
+    "compile": (("compile", "--optimize", "1"), {"one", "two"}),
+    "adopt": (("--env", "adopted", "adopt", "{plain}"), {"one", "two"}),
+    "env remove": (("env", "remove", "other", "--yes"), {"one", "two"}),
+    "collect": (("collect", "--unused-wheels"), {"one", "two"}),
+}
+"""Commands that change a store, and what the environment holds when they have ended: before, it holds `one` and `two`."""
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_power_cut_during_any_change_leaves_what_was_or_what_is_to_be(disk: CutDisk, prepared: Prepared, workspace: Path, name: str):
+    words, after = CHANGES[name]
+    store, plain, lock = disk.path / "store", workspace / "plain", workspace / "pylock.toml"
+    one, two = (synthetic_wheel(project, modules=MODULES).write_to(workspace) for project in ("one", "two"))
+    must(prepared.run(store, "add", "--no-compile", one))
+    must(prepared.run(store, "lock", "-o", lock))
+    must(prepared.run(store, "add", "--no-compile", two))
+    must(prepared.run(store, "--env", "other", "add", "--no-compile", one))
+    must(prepared.run(store, "export", plain))
+    os.sync()
+    command = [word.format(lock=lock, plain=plain) for word in words]
+    took_s = _time(lambda: must(prepared.run(_copy(store, workspace / "copy"), *command)))
+    chance = random.Random(name)
+    with subprocess.Popen(
+        command_line(store, *command), env=VARIABLES, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.2, 1.2) * took_s)
+            is_acknowledged = process.poll() == 0
+            disk.cut()
+        finally:
+            process.kill()
+    disk.mount_again()
+    check_clean(store, prepared.run)
+    found = {name.partition(" ")[0] for name in read_contents(store)}
+    assert found == after or (found == {"one", "two"} and not is_acknowledged)
+    must(prepared.run(store, "add", "--no-compile", one, two))
+    must(prepared.run(store, "--env", "other", "add", "--no-compile", one))
+    must(prepared.run(store, *command))
+    check_clean(store, prepared.run)
+
+
+def _copy(store: Path, target: Path) -> Path:
+    shutil.copytree(store, target, symlinks=True)
+    return target
+
+
+def _time(run: Callable[[], object]) -> float:
+    began = time.monotonic()
+    run()
+    return time.monotonic() - began
 
 
 def test_power_cut_shows_a_publishing_order_that_syncs_names_before_bytes(journal: Journal, disk: CutDisk, prepared: Prepared):
