@@ -46,11 +46,12 @@ def _look_after(store: Store) -> None:
     if not dead and not has_places:
         return
     from casfs.mount.places import find_host, follow_places, locked_places
-    from casfs.mount.placing import end_unused_overlays
 
     if has_places:
         follow_places(store)
     if dead or find_host(store) is None:
+        from casfs.mount.placing import end_unused_overlays
+
         use_what_is_there(store, warn)
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)

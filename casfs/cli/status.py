@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casfs.cli.context import store_directory
-from casfs.cli.hosts import end_idle_host
 from casfs.cli.output import OUTPUT, format_size, note, say, say_json, say_table
 from casfs.errors import CasfsError
 from casfs.mount.control import Reply, Request, ask_daemon
@@ -77,6 +76,8 @@ def _redraw(store: Store, *, is_json: bool) -> None:
 
 def _say_status(store: Store, *, is_json: bool) -> None:
     if os.geteuid() == 0 and any(True for _ in iter_gone_places(store)):
+        from casfs.cli.hosts import end_idle_host
+
         end_idle_host(store, is_lazy=True)
     daemons = ask_daemons(store)
     mounts = list(_iter_shown(store, daemons))

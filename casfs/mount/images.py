@@ -12,14 +12,16 @@ import errno
 import fcntl
 import os
 import struct
+from typing import TYPE_CHECKING
 
 from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.anchors import end_anchor, find_anchor, is_attached, make_anchor
 from casfs.mount.overlay import Layers, make_inner_overlay, make_overlay
 from casfs.store.store import Store
-from casfs.venv.image.erofs import BLOCK, USER
-from casfs.venv.image.image import ImageSpec, build_image
+
+if TYPE_CHECKING:  # most commands make no image
+    from casfs.venv.image.image import ImageSpec
 
 _TOKEN = "image-"
 _PROBE = "pyvenv.cfg"  # every environment has it
@@ -86,6 +88,8 @@ def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
 
 def _write_image(store: Store, spec: ImageSpec) -> int:
     """Descriptor of a file without a name that holds the image: on the store's disk, or in memory if that is full or read-only."""
+    from casfs.venv.image.image import build_image
+
     pieces = build_image(store, spec)
     try:
         image = os.open(store.path("tmp"), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -109,6 +113,8 @@ def _write_pieces(fd: int, pieces: list[memoryview]) -> None:
 
 def _mount_by_loop(image: int) -> int:
     """Descriptor of a detached mount of an open file through a loop device, which ends with it (loop(4), Linux 5.8)."""
+    from casfs.venv.image.erofs import BLOCK
+
     while True:
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -128,6 +134,8 @@ def _mount_by_loop(image: int) -> int:
 
 def _require_readable(store: Store, path: str, namespace: str) -> None:
     """Raises MountRefused if an overlay shows files of the image without their bytes, which would read as zeros."""
+    from casfs.venv.image.erofs import USER
+
     layers = Layers([path], store.pool.directories)
     overlay = make_overlay(layers) if namespace == USER else make_inner_overlay(layers)
     try:

@@ -19,17 +19,16 @@ from casfs.digest import Digest
 from casfs.errors import CasfsError, MountRefused, reason_of
 from casfs.mount import kernel
 from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.images import require_image
 from casfs.mount.overlay import Layers, Lower, make_nested_overlay, make_overlay
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import Lease
 from casfs.store.store import Store
 from casfs.store.uppers import Upper
-from casfs.venv.image.erofs import TRUSTED, USER
-from casfs.venv.image.image import ImageSpec
 
 IMAGE, FUSE = "image", "fuse"
+
+_USER, _TRUSTED = "user", "trusted"  # namespaces of the attributes that tell an overlay where blobs are (xattr(7))
 
 WAYS = ("image", "loop", "nested", "nested-loop", "fuse")
 """For tests: each way by name, with or without a loop device."""
@@ -78,13 +77,16 @@ class Opened:
 
 def open_fastest(store: Store, require_host: RequireHost, spec: OverlaySpec) -> Opened:
     """The overlay in the fastest way that works. Raises OSError, MountRefused. Call it with the places locked."""
+    from casfs.mount.images import require_image
+    from casfs.venv.image.image import ImageSpec  # what makes images is loaded where one may have to be made
+
     why = "it was asked for"
     for name in _forced or _likely_ways():
         if name == "fuse":
             break
         is_nested, by_loop = name.startswith("nested"), name.endswith("loop")
         try:
-            uuid, path = require_image(store, ImageSpec(spec.generation, TRUSTED if is_nested else USER, spec.lost), by_loop=by_loop)
+            uuid, path = require_image(store, ImageSpec(spec.generation, _TRUSTED if is_nested else _USER, spec.lost), by_loop=by_loop)
             return Opened(_open_on_image(path, spec, is_nested=is_nested), IMAGE, uuid, "", why if is_nested and not _forced else "")
         except OSError as error:
             why = explain(error)
@@ -124,10 +126,10 @@ def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
         return spec.layers(f"{host.mountpoint}/{reply.slot}")
 
     try:
-        return make_overlay(layers(USER))
+        return make_overlay(layers(_USER))
     except OSError as error:
         try:
-            return make_nested_overlay(layers(TRUSTED), spec.scratch)  # before Linux 6.16
+            return make_nested_overlay(layers(_TRUSTED), spec.scratch)  # before Linux 6.16
         except OSError:
             raise error from None
 
