@@ -1,6 +1,6 @@
 """`python -m casfs`."""
 
-from casfs.cli.main import main
+from casfs.cli.client import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ def add_places(parser: argparse.ArgumentParser, default: object) -> None:
     parser.add_argument("--store", metavar="DIR", default=default, help="the store (default: CASFS_STORE, or the user's data directory)")
     parser.add_argument("--env", metavar="NAME", default=default, help="the environment (default: CASFS_ENV, or 'default')")
     off = default or False
+    text = "run the command in this process, also where a daemon could run it faster (or: CASFS_SERVER=0)"
+    parser.add_argument("--no-server", action="store_true", default=default or False, help=text)
     parser.add_argument("-q", "--quiet", action="store_true", default=off, help="say nothing but results, warnings and errors")
     parser.add_argument(
         "-v", "--verbose", action="store_true", default=off, help="say which store and environment, and where an error arose"
@@ -29,11 +31,11 @@ def add_places(parser: argparse.ArgumentParser, default: object) -> None:
 class _Choices:
     """Names of commands, for argparse: those that it knows, of which an error names only some."""
 
-    known: Container[str]
+    hidden: frozenset[str]
     named: Sequence[str]
 
     def __contains__(self, name: str) -> bool:
-        return name in self.known
+        return name in self.hidden or name in self.named
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.named)
@@ -90,9 +92,11 @@ class Commands:
 
     def add_hidden(self, name: str, run: str) -> Parser:
         """A command that casfs gives itself: neither help nor an error names it. To be added when all others are."""
+        before: object = self._subparsers.choices
+        hidden = before.hidden if isinstance(before, _Choices) else frozenset()
         named = (*self._subparsers.choices,)
         parser = self._subparsers.add_parser(name)
-        self._subparsers.choices = _Choices({*named, name}, named)  # type: ignore[assignment]
+        self._subparsers.choices = _Choices(hidden | {name}, named)  # type: ignore[assignment]
         add_places(parser, argparse.SUPPRESS)
         parser.set_defaults(run=run)
         return parser

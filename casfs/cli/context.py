@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from casfs.cli.client import usual_store
 from casfs.cli.hints import environment_name
 from casfs.cli.output import note, warn
 from casfs.errors import CasfsError, EnvironmentRefused, InterpreterRefused, StoreRefused, reason_of
@@ -20,11 +21,7 @@ if TYPE_CHECKING:  # most commands look at no daemon
 
 def store_directory(arguments: argparse.Namespace) -> str:
     """--store, else CASFS_STORE, else /var/lib/casfs for root and the user's data directory (XDG) for others."""
-    if given := arguments.store or os.environ.get("CASFS_STORE"):
-        return _expand(given)
-    if os.geteuid() == 0:
-        return "/var/lib/casfs"
-    return f"{_expand(os.environ.get('XDG_DATA_HOME') or '~/.local/share')}/casfs"
+    return _expand(usual_store(arguments.store))
 
 
 def _expand(path: str) -> str:

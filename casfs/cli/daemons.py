@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 
+from casfs.cli.client import has_server
 from casfs.cli.comeback import bury_dead_daemons
 from casfs.cli.context import store_directory
 from casfs.cli.hosts import END_WAIT_S, required_host, revive, stop_daemon
@@ -102,5 +103,16 @@ def run_adopt(arguments: argparse.Namespace) -> None:
 
     store = open_store(store_directory(arguments))
     handover = parse_handover(arguments.handover)
-    if lost := adopt_daemon(store, handover, lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log"))):
+    if lost := adopt_daemon(
+        store, handover, lambda lease_id: log_to_file(store.path("leases", f"{lease_id}.log")), runs_commands=has_server()
+    ):
         mount_again(store, lost)
+
+
+def run_answer(arguments: argparse.Namespace) -> None:
+    """What a daemon starts so that commands need not load what it has loaded."""
+    import socket
+
+    from casfs.cli.server import serve
+
+    serve(socket.socket(fileno=arguments.listener))

@@ -40,7 +40,15 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-_APART = ("daemons:run_start", "daemons:run_stop", "daemons:run_adopt", "service:run_install", "helping:run_help", "helping:run_greeting")
+_APART = (
+    "daemons:run_start",
+    "daemons:run_stop",
+    "daemons:run_adopt",
+    "daemons:run_answer",
+    "service:run_install",
+    "helping:run_help",
+    "helping:run_greeting",
+)
 """Commands that find mounts as they are: they start and end daemons themselves."""
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from casfs import __version__
+from casfs.cli.client import find_command
 from casfs.cli.commands import Commands, Parser, add_places
 from casfs.cli.index_options import add_index_options
 
@@ -43,20 +44,9 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND"))
     parser.set_defaults(run="helping:run_greeting")
     builders = _builders()
-    for build in dict.fromkeys([builders[command]] if (command := _find_command(words)) in builders else builders.values()):
+    for build in dict.fromkeys([builders[command]] if (command := find_command(words)) in builders else builders.values()):
         build(commands)
     return parser
-
-
-def _find_command(words: Sequence[str]) -> str:
-    """The first word behind the options that say where to work; of others, such as --help, every command is to hear."""
-    rest = iter(words)
-    for word in rest:
-        if word in {"--store", "--env"}:
-            next(rest, None)
-        elif word not in {"-q", "--quiet", "-v", "--verbose"} and not word.startswith(("--store=", "--env=")):
-            return word
-    return ""
 
 
 def _builders() -> dict[str, Callable[[Commands], None]]:
@@ -326,6 +316,7 @@ def _add_daemon_commands(commands: Commands) -> None:
     install.add_argument("--user", action="store_true", help="a unit for mounts of a plain user, one for each path")
     install.add_argument("--directory", type=Path, metavar="DIR", help="where to write it (default: where systemd looks)")
     actions.add_hidden("adopt", "daemons:run_adopt").add_argument("handover")
+    actions.add_hidden("answer", "daemons:run_answer").add_argument("listener", type=int)
 
 
 def _add_mount_commands(commands: Commands) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from casfs.cli.client import has_server
 from casfs.cli.ending import exit_code
 from casfs.cli.output import note
 from casfs.errors import MountRefused
@@ -105,7 +106,7 @@ def serve_here(
             _say_step(ready_fd)
             os.close(ready_fd)
 
-    if lost := start_daemon(store, environment, mountpoint, when_mounted, when_serving, after=after):
+    if lost := start_daemon(store, environment, mountpoint, when_mounted, when_serving, after=after, runs_commands=has_server()):
         if ready_fd is None:
             raise MountRefused(mountpoint, f"{lost.reason}, and this kernel can't go on with another one (Linux can since 6.9)")
         mount_again(store, lost)

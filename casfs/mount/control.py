@@ -95,9 +95,9 @@ def _parse_json(line: bytes) -> object:
         raise ValueError(f"is not JSON: {error}") from None
 
 
-def socket_path(directory_fd: int, lease_id: str) -> str:
+def socket_path(directory_fd: int, lease_id: str, suffix: str = ".sock") -> str:
     """Path of a control socket through a descriptor of leases/: a socket's address has room for 107 bytes only (unix(7))."""
-    return f"/proc/self/fd/{directory_fd}/{lease_id}.sock"
+    return f"/proc/self/fd/{directory_fd}/{lease_id}{suffix}"
 
 
 def ask_daemon(store: Store, lease: Lease, request: Request) -> Reply:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from casfs.mount.answering import CommandServer
 from casfs.mount.control import socket_path
 from casfs.mount.host import Host
 from casfs.mount.mounts import prepare_mountpoint
@@ -69,8 +70,11 @@ class Lost:
 class Daemon:
     """A mount as its supervisor holds it."""
 
-    def __init__(self, store: Store, lease: HeldLease, listener: socket.socket, fuse_fd: int, init_fd: int) -> None:
+    def __init__(
+        self, store: Store, lease: HeldLease, listener: socket.socket, fuse_fd: int, init_fd: int, *, runs_commands: bool = False
+    ) -> None:
         self._store = store
+        self._runs_commands = runs_commands
         self._lease = lease
         self._listener = listener
         self._fuse_fd = fuse_fd
@@ -91,18 +95,26 @@ class Daemon:
             serve(Post(self._store, shown, lease.environment, generations, self._listener, replace, inherited), life)
 
         scrubber = ScrubberProcess(self._store, inherited)
+        server = CommandServer(self._store, lease, is_wanted=self._runs_commands)
+
+        def when_first_served() -> None:
+            when_serving()
+            server.start()
 
         def upgrade(worker: int, lived: int) -> None:
             if not lease.generation:
                 scrubber.end()
+            server.close()
             for fd in inherited:
                 os.set_inheritable(fd, True)
             os.execv(sys.executable, self._command(worker, lived))
 
         init_message = os.pread(self._init_fd, _MAX_INIT, 0)
         session = Session(self._fuse_fd, init_message, self._end, restarts, orphan, reason, can_resend(), self._is_worker)
-        with contextlib.nullcontext() if lease.generation else scrubber:  # a private mount ends soon
-            loss = Supervisor(session, serve_life, when_serving, upgrade).run()
+        if orphan:
+            server.start()
+        with contextlib.closing(server), contextlib.nullcontext() if lease.generation else scrubber:  # a private mount ends soon
+            loss = Supervisor(session, serve_life, when_first_served, upgrade).run()
         if not loss:
             return None
         keep_log(self._store, lease, f"{loss}: what was shown is mounted again")
@@ -156,6 +168,7 @@ def start_daemon(
     when_serving: Callable[[], None],
     *,
     after: str = "",
+    runs_commands: bool = False,
 ) -> Lost | None:
     """Mount, and serve until the mount ends. Answers what was lost, if it should not have ended.
 
@@ -177,7 +190,8 @@ def start_daemon(
         init_fd = os.memfd_create("FUSE_INIT")
         os.write(init_fd, init_message)
         when_mounted(lease.lease.id)
-        return Daemon(store, lease, listener, fuse_fd, init_fd).run(when_serving, restarts=int(bool(after)), reason=after)
+        daemon = Daemon(store, lease, listener, fuse_fd, init_fd, runs_commands=runs_commands)
+        return daemon.run(when_serving, restarts=int(bool(after)), reason=after)
 
 
 def serve_private(store: Store, lease: HeldLease, line: socket.socket) -> None:
@@ -212,7 +226,7 @@ def _remove_private(mountpoint: str) -> None:
         os.rmdir(mountpoint)
 
 
-def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None]) -> Lost | None:
+def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str], None], *, runs_commands: bool = False) -> Lost | None:
     """Supervise what another supervisor did until now. Answers as `start_daemon` does."""
     with contextlib.ExitStack() as stack:
         for fd in (handover.fuse_fd, handover.init_fd, handover.listener_fd, handover.lease_fd):
@@ -225,7 +239,7 @@ def adopt_daemon(store: Store, handover: Handover, when_adopted: Callable[[str],
             stack.callback(_remove_private, lease.lease.mountpoint)
         stack.callback(end_session, lease.lease.mountpoint)
         listener = stack.enter_context(socket.socket(fileno=handover.listener_fd))
-        daemon = Daemon(store, lease, listener, handover.fuse_fd, handover.init_fd)
+        daemon = Daemon(store, lease, listener, handover.fuse_fd, handover.init_fd, runs_commands=runs_commands)
         when_adopted(lease.lease.id)
         return daemon.run(lambda: None, handover.orphan, handover.restarts)
 

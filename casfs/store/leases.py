@@ -24,7 +24,7 @@ from casfs.store.store import Store, open_new_lease
 DEAD_LOG = "dead.log"
 """In leases/: what the last daemon that died had written into its log, and when its death was noticed."""
 
-_BESIDE = (".sock", ".slots", ".shown", ".log", ".log.1", ".json", ".withdrawn")
+_BESIDE = (".sock", ".commands", ".slots", ".shown", ".log", ".log.1", ".json", ".withdrawn")
 _LEASE_FILE = re.compile(r"([0-9a-f]{12})\..*(?<!\.mnt)")
 
 

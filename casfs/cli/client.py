@@ -1,0 +1,200 @@
+"""The front of the command: it lets a server run the command that was typed, where one can, and else runs it here.
+
+A server (see `server`) has loaded casfs already, and forks for each command. To hand a command over it takes a few milliseconds, so this
+module imports next to nothing: `_socket` and `_signal` are what `socket` and `signal` wrap in classes that take longer to make than all of
+this. Whatever is not as it should be, down to the last answer before the command begins, means that nothing has happened, and that
+the command runs here.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+import casfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
+SUFFIX = ".commands"
+"""In leases/: what the name of a server's socket ends with."""
+
+READY, GO = b"+", b"!"  # of the server, which has taken on all that we are, and of us
+EXITED, SIGNALED = b"E", b"S"  # how the command ended; the number follows
+
+_COMMANDS = {"add", "diff", "env", "generations", "list", "lock", "metrics", "mount", "remove", "rollback", "show", "status", "sync"}
+"""What is over so soon that starting counts. None needs to be a child of whoever called it, or starts or ends daemons as a rule."""
+
+_HERE = {"--no-server", "--foreground", "--watch"}
+
+_PATIENCE_S = 1.0  # a server that takes longer to get ready is no help
+
+_PASSED_ON = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGWINCH)
+
+
+def main() -> None:
+    """Run the command that was typed, and exit with its code."""
+    if (code := _ask_servers(sys.argv[1:])) is not None:
+        os._exit(code)  # nothing of ours is to be written, or worth to be freed
+    from casfs.cli.main import main as run_here
+
+    run_here()
+
+
+def has_server() -> bool:
+    """Whether servers are wanted: to be started, and to be asked."""
+    return os.environ.get("CASFS_SERVER") != "0"
+
+
+def find_command(words: Sequence[str]) -> str:
+    """The first word behind the options that say where to work; of others, such as --help, every command is to hear."""
+    rest = iter(words)
+    for word in rest:
+        if word in {"--store", "--env"}:
+            next(rest, None)
+        elif word not in {"-q", "--quiet", "-v", "--verbose", "--no-server"} and not word.startswith(("--store=", "--env=")):
+            return word
+    return ""
+
+
+def usual_store(given: str | None) -> str:
+    """--store, else CASFS_STORE, else /var/lib/casfs for root and the user's data directory (XDG) for others; `~` is as it was typed."""
+    if where := given or os.environ.get("CASFS_STORE"):
+        return where
+    return "/var/lib/casfs" if os.geteuid() == 0 else f"{os.environ.get('XDG_DATA_HOME') or '~/.local/share'}/casfs"
+
+
+def program_identity() -> bytes:
+    """What is the same in a server that can stand for us: the program, its interpreter, and what was said to that when it started."""
+    found = os.stat(casfs.__file__ or "")
+    encoding = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    program = (casfs.__version__, casfs.__file__, found.st_dev, found.st_ino, found.st_mtime_ns)
+    flags = [getattr(sys.flags, name) for name in sys.flags.__match_args__ if name != "dont_write_bytecode"]
+    options = sorted(one for one in os.environ.items() if one[0].startswith(("PYTHON", "LD_")) and one[0] != "PYTHONDONTWRITEBYTECODE")
+    return os.fsencode(repr((program, sys.prefix, sys.version, flags, sorted(sys._xoptions.items()), sys.warnoptions, encoding, options)))
+
+
+def _ask_servers(words: list[str]) -> int | None:
+    """The exit code of the command, if a server ran it. None: nothing has happened."""
+    command = find_command(words)
+    if not has_server() or command not in _COMMANDS or not _HERE.isdisjoint(words):
+        return None
+    if command == "mount" and os.geteuid() != 0:  # it starts a daemon
+        return None
+    try:
+        message = _format_command(words)
+        for path in _iter_sockets(words):
+            if (code := _ask_server(path, message)) is not None:
+                return code
+    except (OSError, ValueError, AttributeError):  # ours may be no place for commands: no /proc, a standard stream is closed
+        pass
+    return None
+
+
+def _format_command(words: list[str]) -> bytes:
+    """What the command is given, beside what the kernel knows of us."""
+    streams = " ".join(f"{one.encoding} {one.errors}" for one in (sys.stdin, sys.stdout, sys.stderr)) + f" {int(sys.dont_write_bytecode)}"
+    variables = [name + b"=" + value for name, value in os.environb.items()]
+    parts = [program_identity(), streams.encode(), str(len(words)).encode(), *map(os.fsencode, words), *variables]
+    return b"\0".join(parts)
+
+
+def _iter_sockets(words: list[str]) -> Iterator[str]:
+    """Servers of the store. A server asks what store is meant for itself, so that to be wrong here does no harm."""
+    given = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        given = following if word == "--store" else word[len("--store=") :] if word.startswith("--store=") else given
+    directory = f"{os.path.expanduser(usual_store(given))}/leases"
+    return (f"{directory}/{name}" for name in os.listdir(directory) if name.endswith(SUFFIX))
+
+
+def connect(path: str) -> _socket.socket:
+    """A connection to the server at a path, which is no link, if it runs as who we are. Raises OSError."""
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        peer.settimeout(_PATIENCE_S)
+        peer.connect(f"/proc/self/fd/{place}")  # the path itself may be too long for an address (unix(7))
+    finally:
+        os.close(place)
+    if peer_of(peer)[1] != os.geteuid():
+        raise PermissionError(path)
+    return peer
+
+
+def peer_of(connection: _socket.socket) -> tuple[int, int]:
+    """Process and user at the other end (unix(7), SO_PEERCRED)."""
+    found = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    return int.from_bytes(found[:4], sys.byteorder), int.from_bytes(found[4:8], sys.byteorder)
+
+
+def _ask_server(path: str, message: bytes) -> int | None:
+    try:
+        peer = connect(path)
+        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, here))
+        peer.sendmsg([len(message).to_bytes(4, "little")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        os.close(here)
+        peer.sendall(message)
+        answer, ancillary, _, _ = peer.recvmsg(1, _socket.CMSG_SPACE(4))
+        if answer != READY:
+            return None
+        process = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+        _pass_signals_on(process)
+        peer.sendall(GO)
+    except (OSError, IndexError):
+        _keep_signals()
+        return None
+    peer.settimeout(None)
+    return _end_alike(peer.recv(2))
+
+
+def _pass_signals_on(process: int) -> None:
+    """From now on signals to us are the command's, and what stops us stops it; `process` is a descriptor of it."""
+
+    def pass_on(number: int, frame: object) -> None:
+        _send_signal(process, number)
+
+    def stop(number: int, frame: object) -> None:
+        _send_signal(process, _signal.SIGSTOP)
+        os.kill(os.getpid(), _signal.SIGSTOP)
+        _send_signal(process, _signal.SIGCONT)
+
+    for number in (*_PASSED_ON, _signal.SIGTSTP):
+        if _signal.getsignal(number) != _signal.SIG_IGN:  # else the command ignores it as well
+            _signal.signal(number, stop if number == _signal.SIGTSTP else pass_on)
+
+
+def _keep_signals() -> None:
+    """The command begins here after all."""
+    for number in (*_PASSED_ON, _signal.SIGTSTP):
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _signal.default_int_handler if number == _signal.SIGINT else _signal.SIG_DFL)
+
+
+def _send_signal(process: int, number: int) -> None:
+    try:  # noqa: SIM105  # contextlib takes longer to import than all of this
+        _signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:  # it has ended
+        pass
+
+
+def _end_alike(ending: bytes) -> int:
+    """The code that the command exited with; if a signal ended it, that ends us."""
+    if len(ending) != 2:
+        os.write(2, b"casfs: the process that ran the command was killed\n")
+        return 1
+    if ending[:1] == SIGNALED:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left one, if any
+        if ending[1] != _signal.SIGKILL:
+            _signal.signal(ending[1], _signal.SIG_DFL)
+        os.kill(os.getpid(), ending[1])
+        return 128 + ending[1]
+    return ending[1]
