@@ -39,7 +39,7 @@ _PASSED_ON = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGHUP, 
 
 def main() -> None:
     """Run the command that was typed, and exit with its code."""
-    if (code := _ask_servers(sys.argv[1:])) is not None:
+    if (code := ask_servers(sys.argv[1:])) is not None:
         os._exit(code)  # nothing of ours is to be written, or worth to be freed
     from casfs.cli.main import main as run_here
 
@@ -79,7 +79,7 @@ def program_identity() -> bytes:
     return os.fsencode(repr((program, sys.prefix, sys.version, flags, sorted(sys._xoptions.items()), sys.warnoptions, encoding, options)))
 
 
-def _ask_servers(words: list[str]) -> int | None:
+def ask_servers(words: list[str]) -> int | None:
     """The exit code of the command, if a server ran it. None: nothing has happened."""
     command = find_command(words)
     if not has_server() or command not in _COMMANDS or not _HERE.isdisjoint(words):
@@ -116,14 +116,17 @@ def _iter_sockets(words: list[str]) -> Iterator[str]:
 def connect(path: str) -> _socket.socket:
     """A connection to the server at a path, which is no link, if it runs as who we are. Raises OSError."""
     place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         peer.settimeout(_PATIENCE_S)
         peer.connect(f"/proc/self/fd/{place}")  # the path itself may be too long for an address (unix(7))
+        if peer_of(peer)[1] != os.geteuid():
+            raise PermissionError(path)
+    except BaseException:
+        peer.close()
+        raise
     finally:
         os.close(place)
-    if peer_of(peer)[1] != os.geteuid():
-        raise PermissionError(path)
     return peer
 
 

@@ -38,12 +38,18 @@ from casfs.cli.main import main as run_here
 from casfs.mount import kernel
 
 _LOADED = ("add", "changes", "environments", "into", "locks", "metrics", "queries", "show", "status", "uppers")
-"""Modules of cli with what the client hands over, and then what these import where they need it."""
-_LOADED_TOO = ("casfs.mount.placing", "casfs.mount.overlays", "casfs.venv.changes", "casfs.venv.interpreters.known", "tomllib", "shutil")
+"""Modules of cli with what the client hands over."""
+
+_LOADED_TOO = (
+    *("casfs.mount.placing", "casfs.venv.broken", "casfs.venv.image.image", "casfs.venv.interpreters.known"),
+    *("_strptime", "packaging.tags", "packaging.utils", "packaging.version", "shutil", "tomli_w", "tomllib"),
+)
+"""What these import where they need it."""
 
 _STARTS_PROGRAMS = {"add", "lock", "sync"}
 """Commands whose programs may ask at the caller's terminal, which is not the server's: git for a password."""
 
+_CALLERS = 64  # that wait
 _PATIENCE_S = 1.0
 _MAX_MESSAGE = 8 << 20  # what execve(2) takes is less
 _DECLINED, _STALE = 74, 75  # no command ends so (sysexits.h: EX_IOERR, EX_TEMPFAIL)
@@ -77,6 +83,7 @@ def serve(listener: socket.socket) -> None:
     last = _Last()
     server = _Server(listener, _load())
     gc.freeze()
+    listener.listen(_CALLERS)
     if (peer := server.run()) is not None:
         last.become(peer, server.files)
 

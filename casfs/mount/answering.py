@@ -36,14 +36,13 @@ class CommandServer:
             self._process = subprocess.Popen(command, pass_fds=[fd], cwd="/", stdin=null, stdout=null, stderr=null, start_new_session=True)
 
     def _listen(self) -> socket.socket:
-        """Its socket; only who runs the daemon may connect."""
+        """Its socket, on which it listens once it can answer. Only who runs the daemon may connect."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):  # of the one before us, which was upgraded
             os.unlink(self._path())
         with self._directory() as directory_fd:
             listener.bind(socket_path(directory_fd, self._lease.id, _SUFFIX))
         os.chmod(self._path(), 0o600)
-        listener.listen(64)
         return listener
 
     def _is_answered(self, name: str) -> bool:

@@ -38,7 +38,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def clean_environ(**more: str) -> dict[str, str]:
     """The environment of a command: nothing of ours decides for it."""
     kept = {name: value for name, value in os.environ.items() if name not in {"CASFS_STORE", "CASFS_ENV", "PYTHONPATH", "VIRTUAL_ENV"}}
-    return {**kept, "LC_ALL": "C.UTF-8", **more}
+    return {**kept, "LC_ALL": "C.UTF-8", "CASFS_SERVER": "0", **more}
 
 
 @functools.cache
