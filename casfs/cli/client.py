@@ -1,4 +1,4 @@
-"""The front of the command: it lets a server run the command that was typed, where one can, and else runs it here.
+"""The client: it lets a server run the command that was typed, where one can.
 
 A server (see `server`) has loaded casfs already, and forks for each command. To hand a command over it takes a few milliseconds, so this
 module imports next to nothing: `_socket` and `_signal` are what `socket` and `signal` wrap in classes that take longer to make than all of
@@ -35,15 +35,6 @@ _HERE = {"--no-server", "--foreground", "--watch"}
 _PATIENCE_S = 1.0  # a server that takes longer to get ready is no help
 
 _PASSED_ON = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGWINCH)
-
-
-def main() -> None:
-    """Run the command that was typed, and exit with its code."""
-    if (code := ask_servers(sys.argv[1:])) is not None:
-        os._exit(code)  # nothing of ours is to be written, or worth to be freed
-    from casfs.cli.main import main as run_here
-
-    run_here()
 
 
 def has_server() -> bool:
