@@ -120,3 +120,11 @@ def test_the_unit_of_the_whole_machine_is_roots_to_write(user: PlainUser) -> Non
     said = user.casfs("daemon", "install", code=1).stderr
     assert "`casfs daemon install --user`" in said
     assert said.count("\n") == 1
+
+
+def test_commands_of_a_plain_user_are_run_beside_the_daemon_too(user: PlainUser) -> None:
+    ask = "import sys; from casfs.cli.client import ask_servers; sys.exit(ask_servers(['list']) != 0)"
+    for _ in range(1000):
+        if user.run(sys.executable, "-c", ask, code=None).returncode == 0:
+            break
+    assert user.run(sys.executable, "-c", ask).stdout == user.casfs("--no-server", "list").stdout
