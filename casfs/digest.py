@@ -45,7 +45,7 @@ def parse_hash(algorithm: str, text: str) -> str:
 
     length = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
     if not re.fullmatch(f"[0-9a-f]{{{length}}}", text):
-        raise InvalidValue(repr(text), f"is no {algorithm}, which has {length} hexadecimal digits")
+        raise InvalidValue(repr(text), f"is not a {algorithm} digest, which has {length} hexadecimal digits")
     return text
 
 

@@ -17,7 +17,7 @@ from casfs.venv.bytecode.check import check_bytecode
 from casfs.venv.changes import AddOptions, Change, add_wheels
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import Content, Identity, Tree
+from casfs.venv.tree import Content, Identity, Tree, read_entries, read_file
 from tests.make_wheels import MadeWheel
 
 BASE = BaseInterpreter("/usr/bin/python3.11", "3.11.7", "cpython-311", "python3.11")
@@ -96,7 +96,6 @@ class Shelf:
 
 def walk(tree: Tree, shelf: Shelf | LayerReader) -> dict[str, object]:
     """Everything that the tree shows: path -> its node, "" for the root."""
-    from casfs.venv.differences import read_entries, read_file
     from casfs.venv.tree import DirectoryNode, FileEntry
 
     nodes: dict[str, object] = {}

@@ -28,7 +28,7 @@ def imported_distributions() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module or "")
     top_level = {name.partition(".")[0] for name in names}
-    return {name.replace("_", "-") for name in top_level - {"casfs", *sys.stdlib_module_names}}
+    return {name.replace("_", "-") for name in top_level - {"casfs", "_typeshed", *sys.stdlib_module_names}}
 
 
 def test_what_casfs_imports_is_declared():

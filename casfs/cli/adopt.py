@@ -6,7 +6,7 @@ import argparse
 import os
 
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
-from casfs.cli.changes import say_difference, show_in_mounts
+from casfs.cli.changes import say_change, show_in_mounts
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, warn
 from casfs.cli.queries import size_of
@@ -33,15 +33,15 @@ def run_adopt(arguments: argparse.Namespace) -> None:
             make = way_to_make(maker, is_compiled=not arguments.no_compile)
             done = adopt(environment, interpreter, existing, writings, options, make_bytecode=make)
             show_in_mounts(environment)
-    _say(done)
+    say_change(arguments, environment, done.before, done.after)
+    _tell(done)
     note_bytecode(maker.made)
     if existing.has_base_packages:
         warn(f"{directory} also shows what is installed for {interpreter.executable} itself; the environment {environment.name} does not")
 
 
-def _say(done: Adoption) -> None:
-    """What was taken over, and a line for each thing that was left alone."""
-    say_difference(done.before, done.after)
+def _tell(done: Adoption) -> None:
+    """How much was taken over, and a line for each thing that was left alone."""
     for refused in done.refused:
         warn(f"{refused.subject}: {'; '.join(refused.reasons)}; it was left alone")
     for one in done.notes:

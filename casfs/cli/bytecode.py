@@ -10,6 +10,7 @@ from casfs.cli.output import format_count, format_size, note, warn
 from casfs.errors import CasfsError, describe_failure
 from casfs.store.environments import Environment
 from casfs.store.ingest import Progress
+from casfs.store.remembered import Wanted
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, MakeBytecode, Stored, target_of
 from casfs.venv.interpreters.interpreter import Interpreter
@@ -35,6 +36,11 @@ def way_to_make(maker: BytecodeMaker, *, is_compiled: bool) -> MakeBytecode:
     return partial(make_if_possible, maker) if is_compiled else maker.take_known
 
 
+def wanted_of(interpreter: Interpreter, *, is_compiled: bool) -> Wanted:
+    """Which bytecode `way_to_make` gives."""
+    return Wanted(target_of(interpreter), is_compiled)
+
+
 def make_if_possible(maker: BytecodeMaker, manifests: Sequence[Stored]) -> Sequence[Stored]:
     """The manifests with bytecode; as they are if it can't be made: a wheel works without, and `note_bytecode` tells why."""
     try:
@@ -53,3 +59,14 @@ def note_bytecode(made: Made) -> None:
     elif made.compiled or made.failed:
         failed = f"; {format_count(len(made.failed), 'source')} can't be compiled, such as {made.failed[0]}" if made.failed else ""
         note(f"bytecode: {format_count(made.files, 'file')}, {format_size(made.size)}; {made.compiled:,} compiled now{failed}")
+
+
+def describe_bytecode(made: Made) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "file_count": made.files,
+        "bytes": made.size,
+        "compiled_count": made.compiled,
+        "failed_sources": made.failed,
+        "problem": made.problem or None,
+    }

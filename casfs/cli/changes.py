@@ -8,15 +8,16 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
+from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
-from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.cli.showing import tell_daemons
-from casfs.errors import InterpreterRefused, RecordRefused, WheelRefused
+from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
-from casfs.store.manifests import Description
+from casfs.store.manifests import Description, read_manifest
+from casfs.store.store import Store
 from casfs.store.unfinished import changing
 from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import Made
@@ -31,6 +32,7 @@ from casfs.venv.changes import (
     roll_back,
 )
 from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.venv.upper.written import is_bytecode
 
 _ROLLBACK = "rollback to "
 
@@ -43,17 +45,31 @@ def change_and_show(
     *,
     command: str = "",
     only: frozenset[str] | None = None,
-) -> None:
-    """Add wheels as the options say, let the mounts show it, and tell what changed. `command` and `only` are those of AddOptions."""
+    there: Sequence[Distribution] = (),
+) -> Change | None:
+    """Add wheels as the options say, let the mounts show it, and tell what changed. None if not all bytecode that is wanted could be made.
+
+    `command` and `only` are those of AddOptions; what was asked for as well, and is `there`, is told with the rest.
+    """
     options = AddOptions(arguments.strict, arguments.allow_record_mismatch, arguments.max_wheel_size, command=command, only=only)
     with changing(environment.store):
         with _naming_the_option():
             change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
         show_in_mounts(environment)
-    _say_added(change, is_brief=only is not None)
+    changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
+    coming = {one.about.project for one in change.ingested} - changed
+    present = [one for one in change.after.distributions if one.project in coming] if only is None else []
+    counted = _count_files(environment.store, change, is_brief=only is not None)
+    if arguments.json:
+        say_json(describe_change(environment, change.before, change.after) | _describe_added(change, made, [*present, *there], counted))
+    else:
+        say_difference(change.before, change.after)
+        _say_present([*present, *there])
+    _tell_added(change, counted)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
         _warn_of_broken(environment, interpreter, change)
+    return None if made.problem else change
 
 
 @contextlib.contextmanager
@@ -63,7 +79,7 @@ def _naming_the_option() -> Iterator[None]:
         yield
     except RecordRefused as error:
         *others, last = error.reasons
-        raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel all the same") from None
+        raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel anyway") from None
 
 
 def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
@@ -89,7 +105,8 @@ def add_fitting(
 
     with progress_of_wheels() as progress:
         maker = new_maker(environment.store, interpreter, progress)
-        options = dataclasses.replace(options, progress=progress, make_bytecode=way_to_make(maker, is_compiled=is_compiled))
+        way, wanted = way_to_make(maker, is_compiled=is_compiled), wanted_of(interpreter, is_compiled=is_compiled)
+        options = dataclasses.replace(options, progress=progress, make_bytecode=way, wanted=wanted)
         return add_wheels(environment, interpreter, wheels, check, options), maker.made
 
 
@@ -107,21 +124,72 @@ def _refuse_misfit(interpreter: Interpreter, path: str, about: Description) -> N
         raise WheelRefused(path, *found)
 
 
-def _say_added(change: Change, *, is_brief: bool = False) -> None:
-    changed = say_difference(change.before, change.after)
-    for about in {one.content.description.project: one.content.description for one in change.ingested}.values():
-        if about.project not in changed and not is_brief:
-            say(f"= {about.name} {about.version}")
+def tell_present(arguments: argparse.Namespace, environment: Environment, there: Sequence[Distribution]) -> None:
+    """Say that all that was asked for is there, so nothing changed."""
+    if arguments.json:
+        current = environment.require()
+        say_json(describe_change(environment, current, current) | _describe_added(Change(current, current), Made(), there, (0, 0)))
+    else:
+        _say_present(there)
+
+
+def _say_present(there: Sequence[Distribution]) -> None:
+    for one in there:
+        say(f"= {one.name} {one.version}")
+
+
+def _describe_added(change: Change, made: Made, present: Sequence[Distribution], counted: tuple[int, int]) -> dict[str, object]:
+    """For programs: what a change of distributions brought beside them."""
+    return {
+        "unchanged": [{"name": one.name, "version": one.version} for one in present],
+        "file_count": counted[0],
+        "bytes": counted[1],
+        "new_file_count": sum(one.new_files for one in change.ingested),
+        "new_bytes": sum(one.new_bytes for one in change.ingested),
+        "bytecode": describe_bytecode(made),
+    }
+
+
+def _tell_added(change: Change, counted: tuple[int, int]) -> None:
+    """What should be known of the wheels, and how much all of it is."""
+    for about in {one.about.project: one.about for one in change.ingested}.values():
         for problem in about.tolerated:
             warn(f"{about.name} {about.version}: {problem}")
     for one in change.ingested:
         if one.remarks:
-            warn(f"{one.content.description.name} {one.content.description.version}: {'; '.join(one.remarks)}")
+            warn(f"{one.about.name} {one.about.version}: {'; '.join(one.remarks)}")
     for conflict in change.conflicts:
         warn(f"{conflict}; {conflict.outcome}")
-    files = sum(len(one.content.names) for one in change.ingested)
-    size = sum(one.content.total_size for one in change.ingested)
-    note(f"{format_count(files, 'file')}, {format_size(size)}; {describe_new(change.ingested)}")
+    note(_describe_size(counted, describe_new(change.ingested)))
+
+
+def describe_known(store: Store, change: Change) -> str:
+    """What the same change would say if it were made again."""
+    return _describe_size(_count_files(store, change, is_brief=True), describe_new(()))
+
+
+def _describe_size(counted: tuple[int, int], new: str) -> str:
+    return f"{format_count(counted[0], 'file')}, {format_size(counted[1])}; {new}"
+
+
+def _count_files(store: Store, change: Change, *, is_brief: bool) -> tuple[int, int]:
+    """Files and bytes of what came; with `is_brief` of the whole environment, of which some was there already."""
+    files = sum(one.count for one in change.ingested)
+    size = sum(one.size for one in change.ingested)
+    sizes = _sizes_beside(store, change) if is_brief else []
+    return files + len(sizes), size + sum(sizes)
+
+
+def _sizes_beside(store: Store, change: Change) -> list[int]:
+    """Sizes of all files, but bytecode, of what did not have to come."""
+    came = {one.about.project for one in change.ingested}
+    sizes: list[int] = []
+    for one in change.after.distributions:
+        if one.project not in came:
+            with contextlib.suppress(StoreDamaged):  # which is no reason to say that nothing has changed
+                manifest = read_manifest(store, one.files.manifest)
+                sizes += [file.size for file in manifest.iter_files() if not is_bytecode(file.path)]
+    return sizes
 
 
 def describe_new(ingested: Sequence[Ingested]) -> str:
@@ -152,7 +220,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
     with changing(environment.store):
         change = remove_distributions(environment, projects)
         show_in_mounts(environment)
-    say_difference(change.before, change.after)
+    say_change(arguments, environment, change.before, change.after)
     with contextlib.suppress(InterpreterRefused):  # one that is gone from the machine keeps nothing from being removed
         _warn_of_broken(environment, choose_interpreter(environment, None), change)
 
@@ -177,7 +245,7 @@ def run_rollback(arguments: argparse.Namespace) -> None:
     with changing(environment.store):
         change = roll_back(environment, arguments.generation)
         show_in_mounts(environment)
-    say_difference(change.before, change.after)
+    say_change(arguments, environment, change.before, change.after)
     warn_of_dead_interpreter(environment, change.after)
     note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
 
@@ -191,23 +259,56 @@ def _further(environment: Environment, after: Generation) -> str:
     return "" if earlier is None else f", `casfs rollback {earlier}` goes further back"
 
 
-def say_difference(before: Generation | None, after: Generation) -> set[str]:
-    """One line for each distribution that came, went or changed: +, - or ~. Answers which projects these are."""
-    old = {one.project: one for one in before.distributions} if before else {}
-    new = {one.project: one for one in after.distributions}
-    lines = {project: _describe(old.get(project), new.get(project)) for project in sorted(old.keys() | new.keys())}
-    changed = {project: line for project, line in lines.items() if line}
-    for line in changed.values():
-        say(line)
-    return {*changed}
+def say_change(arguments: argparse.Namespace, environment: Environment, before: Generation | None, after: Generation) -> None:
+    """Say, as it is wanted, which distributions came, went or changed."""
+    if arguments.json:
+        say_json(describe_change(environment, before, after))
+    else:
+        say_difference(before, after)
 
 
-def _describe(was: Distribution | None, now: Distribution | None) -> str | None:
-    if was is None:
-        return f"+ {now.name} {now.version}" if now else None
-    if now is None:
-        return f"- {was.name} {was.version}"
+def say_difference(before: Generation | None, after: Generation) -> None:
+    """One line for each distribution that came, went or changed: +, - or ~."""
+    for old, new in iter_differences(before, after):
+        say(_describe(old, new))
+
+
+def describe_change(environment: Environment, before: Generation | None, after: Generation) -> dict[str, object]:
+    """For programs: what became of an environment. Before is null for what came, after for what went."""
+    changes = [
+        {
+            "name": new.name if new else old.name if old else None,
+            "before": old.version if old else None,
+            "after": new.version if new else None,
+            "origin": new.origin if new else None,
+        }
+        for old, new in iter_differences(before, after)
+    ]
+    return {"environment": environment.name, "generation": after.number, "changes": changes}
+
+
+Difference = tuple[Distribution | None, Distribution | None]
+
+
+def iter_differences(before: Generation | None, after: Generation) -> Iterator[Difference]:
+    """Each distribution that came, went or changed, by its project: as it was and as it is."""
+    olds = {one.project: one for one in before.distributions} if before else {}
+    news = {one.project: one for one in after.distributions}
+    for project in sorted(olds.keys() | news.keys()):
+        old, new = olds.get(project), news.get(project)
+        if old is None or new is None or _identity(old) != _identity(new):
+            yield old, new
+
+
+def _identity(one: Distribution) -> tuple[str, ...]:
+    return one.version, one.wheel, one.installation.manifest
+
+
+def _describe(was: Distribution | None, now: Distribution | None) -> str:
+    if was is None or now is None:
+        one = was or now
+        sign = "+" if now else "-"
+        return f"{sign} {one.name} {one.version}" if one else ""
     if was.version != now.version:
         return f"~ {now.name} {was.version} -> {now.version}"
-    is_same = (was.wheel, was.installation.manifest) == (now.wheel, now.installation.manifest)
-    return None if is_same else f"~ {now.name} {now.version} (from {now.origin})"
+    return f"~ {now.name} {now.version} (from {now.origin})"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from casfs.cli.context import store_directory
-from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, warn
+from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.errors import CasfsError
 from casfs.mount.scrubber import refresh_mounts
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, Report, Totals
-from casfs.store.fsck.repair import repair
+from casfs.store.fsck.repair import Repaired, repair
 from casfs.store.reliance import WAY_OUT, find_absent, iter_environments
 from casfs.store.shared import relying, use_shared_pools
 from casfs.store.store import Store, open_store
@@ -32,28 +33,36 @@ def run_fsck(arguments: argparse.Namespace) -> int:
     store = open_store(store_directory(arguments))
     use_shared_pools(store)
     with _holding_still(store):
-        return _check(store, is_fast=arguments.fast, is_repaired=arguments.repair)
+        report = _check(store, is_fast=arguments.fast)
+        for damage in () if arguments.json else report.damages:
+            say(_describe(damage))
+        _note_report(store, report, is_fast=arguments.fast, is_repaired=arguments.repair)
+        repaired = _repair(store, report) if report.damages and arguments.repair else ()
+    if arguments.json:
+        say_json(_json(report, repaired, is_fast=arguments.fast))
+    elif not report.damages:
+        say("no bit rot found" if arguments.fast else "no damage")
+    elif arguments.repair:
+        _say_repaired(repaired)
+    return _FOUND_DAMAGE if report.damages else 0
 
 
-def _check(store: Store, *, is_fast: bool, is_repaired: bool) -> int:
+def _check(store: Store, *, is_fast: bool) -> Report:
     with progress_of_wheels() as progress:
         shown = functools.partial(progress, "blobs")
-        report = check_store(store, is_fast=is_fast, progress=shown, check_bytecode=check_bytecode)
-    for damage in report.damages:
-        say(_describe(damage))
+        return check_store(store, is_fast=is_fast, progress=shown, check_bytecode=check_bytecode)
+
+
+def _note_report(store: Store, report: Report, *, is_fast: bool, is_repaired: bool) -> None:
+    """What was looked at, and what the damages mean."""
     _note_totals(report.totals)
     if is_fast:
         for line in _NOT_PROVEN.split("\n"):
             note(line)
-    if not report.damages:
-        say("no bit rot found" if is_fast else "no damage")
-        return 0
-    hint = "" if is_repaired else "; `casfs fsck --repair` sets it aside, so that adding the same wheels again restores it"
-    note(f"damage was found in {format_count(len(report.damages), 'place')}{hint}")
-    _note_absent(store)
-    if is_repaired:
-        _repair(store, report)
-    return _FOUND_DAMAGE
+    if report.damages:
+        hint = "" if is_repaired else "; `casfs fsck --repair` sets it aside, so that adding the same wheels again restores it"
+        note(f"damage was found in {format_count(len(report.damages), 'place')}{hint}")
+        _note_absent(store)
 
 
 @contextlib.contextmanager
@@ -97,12 +106,39 @@ def _note_totals(totals: Totals) -> None:
         note(f"{format_count(totals.leftovers, 'leftover')} in tmp/: the next `casfs add` sweeps what dead processes left")
 
 
-def _repair(store: Store, report: Report) -> None:
+def _repair(store: Store, report: Report) -> Sequence[Repaired]:
     done = repair(store, report)
     if os.geteuid() == 0:
         refresh_mounts(store, warn)
+    return done
+
+
+def _say_repaired(done: Sequence[Repaired]) -> None:
     for one in done:
         say(f"repaired: {one.path}: {one.action}")
     if not done:
         say("nothing could be repaired")
     note("adding the same wheels again restores what was set aside or is missing; then `casfs fsck` says whether all is well")
+
+
+def _json(report: Report, repaired: Sequence[Repaired], *, is_fast: bool) -> dict[str, object]:
+    totals = report.totals
+    return {
+        "is_fast": is_fast,
+        "damages": [
+            {"kind": one.kind.value.replace(" ", "_"), "path": one.path, "reason": one.reason, "environments": one.environments}
+            for one in report.damages
+        ],
+        "repairs": [dataclasses.asdict(one) for one in repaired],
+        "blob_count": totals.blobs,
+        "bytes": totals.bytes,
+        "manifest_count": totals.manifests,
+        "wheel_count": totals.wheels,
+        "generation_count": totals.generations,
+        "environment_count": totals.environments,
+        "source_count": totals.sources,
+        "orphan_blob_count": totals.orphan_blobs,
+        "orphan_manifest_count": totals.orphan_manifests,
+        "leftover_count": totals.leftovers,
+        "shared_pools": [{"path": root, "blob_count": count} for root, count in totals.shared],
+    }

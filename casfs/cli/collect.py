@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from casfs.cli.context import store_directory
-from casfs.cli.output import format_count, format_size, note, say
+from casfs.cli.output import format_count, format_size, note, say, say_json
 from casfs.mount.removal import holding_seen, remove_old_layers
 from casfs.store.collect.collect import Collected, Wish, collect
 from casfs.store.shared import use_shared_pools
@@ -21,7 +21,10 @@ def run_collect(arguments: argparse.Namespace) -> None:
     collected.size += remove_old_layers(store, is_dry=wish.is_dry)
     for name in collected.kept:
         note(f"environment {name!r} is mounted, or may still be seen, so it keeps all its generations")
-    say(_describe(collected, is_dry=wish.is_dry))
+    if arguments.json:
+        say_json(_json(collected, is_dry=wish.is_dry))
+    else:
+        say(_describe(collected, is_dry=wish.is_dry))
     if collected.spare_wheels:
         spare = format_count(collected.spare_wheels, "wheel")
         note(f"kept for the next `casfs add`: {spare} that no environment uses; `casfs collect --unused-wheels` removes them")
@@ -38,5 +41,19 @@ def _describe(collected: Collected, *, is_dry: bool) -> str:
     what = ", ".join(format_count(count, thing) for thing, count in counts.items() if count)
     verb = "would free" if is_dry else "freed"
     if what or collected.size:
-        return f"{verb} {format_size(collected.size)}: {what or 'what an older casfs had made'}"
+        return f"{verb} {format_size(collected.size)}: {what or 'files of an older casfs'}"
     return "nothing to collect"
+
+
+def _json(collected: Collected, *, is_dry: bool) -> dict[str, object]:
+    return {
+        "is_dry_run": is_dry,
+        "bytes": collected.size,
+        "generation_count": collected.generations,
+        "wheel_count": collected.wheels,
+        "manifest_count": collected.manifests,
+        "blob_count": collected.blobs,
+        "download_count": collected.downloads,
+        "spare_wheel_count": collected.spare_wheels,
+        "kept_environments": collected.kept,
+    }

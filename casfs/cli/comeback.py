@@ -33,9 +33,9 @@ def bring_back_mounts(arguments: argparse.Namespace) -> None:
         try:
             _look_after(open_store(store_directory(arguments)))
         except (CasfsError, OSError) as error:
-            warn(f"what a daemon showed before it died was not mounted again: {error}")
+            warn(f"the mounts of a daemon that died were not mounted again: {error}")
         except SystemExit:  # of a daemon that could not start, and has said why
-            warn("what a daemon showed before it died was not mounted again")
+            warn("the mounts of a daemon that died were not mounted again")
 
 
 def _look_after(store: Store) -> None:
@@ -50,14 +50,17 @@ def _look_after(store: Store) -> None:
     if has_places:
         follow_places(store)
     if dead or find_host(store) is None:
+        from casfs.cli.hosts import start_beside
+        from casfs.mount.places import forget_gone_places
         from casfs.mount.placing import end_unused_overlays
 
         use_what_is_there(store, warn)
         with locked_places(store):
             count = _bring_back_places(store) + _bring_back_leases(store)
             if os.geteuid() == 0:
+                forget_gone_places(store)
                 end_unused_overlays(store)  # those of places that did not come back, as after a start of the machine
-        _start_beside(store)
+        start_beside(store)  # what looked after the mounts that no daemon need serve
         if count:
             note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
     if has_places and (marks := find_unfinished(store)):
@@ -65,16 +68,6 @@ def _look_after(store: Store) -> None:
         for mark in marks:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mark)
-
-
-def _start_beside(store: Store) -> None:
-    """A host died that nothing needs to be served by, but which looked after what is mounted."""
-    from casfs.mount.places import iter_places
-
-    if any(True for _ in iter_places(store)):
-        from casfs.cli.hosts import start_beside
-
-        start_beside(store)
 
 
 def _finish_moves(store: Store) -> None:

@@ -26,7 +26,7 @@ def store_directory(arguments: argparse.Namespace) -> str:
 
 def _expand(path: str) -> str:
     if (expanded := os.path.expanduser(path)).startswith("~"):
-        raise StoreRefused(path, "nobody knows that home directory; name the store by --store or CASFS_STORE")
+        raise StoreRefused(path, "there is no such home directory; name the store with --store or CASFS_STORE")
     return expanded
 
 
@@ -75,7 +75,11 @@ def _dead_interpreter(environment: Environment, problem: str) -> str:
 
 def warn_of_dead_interpreter(environment: Environment, generation: Generation) -> None:
     """Say so if the interpreter of an environment is gone. It is not started."""
-    executable = generation.interpreter.executable
+    warn_if_dead(environment, generation.interpreter.executable)
+
+
+def warn_if_dead(environment: Environment, executable: str) -> None:
+    """The same for who knows its path."""
     try:
         os.stat(executable)
     except OSError as error:

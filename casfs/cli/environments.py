@@ -100,8 +100,8 @@ def _json(one: _Listed) -> dict[str, Any]:
         "python": interpreter.version,
         "executable": interpreter.executable,
         "generation": one.generation.number,
-        "distributions": len(one.generation.distributions),
-        "written-bytes": one.written,
+        "distribution_count": len(one.generation.distributions),
+        "written_bytes": one.written,
         "changed": one.generation.created,
         "mounts": one.shown,
     }

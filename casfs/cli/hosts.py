@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from casfs.cli.output import warn
 from casfs.cli.serving import Starting, serve_here, write_to_dead_log
 from casfs.errors import CasfsError, MountRefused
-from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay_layers import RequireHost
-from casfs.mount.places import find_host, forget_gone_places, iter_places, locked_places
+from casfs.mount.places import find_host, forget_gone_places, here, iter_places, locked_places
 from casfs.mount.placing import end_unused_overlays, new_host_mountpoint, revive_places
 from casfs.store.leases import Lease
 from casfs.store.store import Store
@@ -51,9 +50,17 @@ def host_on_demand(store: Store) -> Iterator[RequireHost]:
 
 
 def start_beside(store: Store) -> None:
-    """Let a host start that nothing waits for: the kernel shows what is mounted, and the host looks after it."""
-    if find_host(store) is None:
+    """Let a host start that nothing waits for: the kernel shows what is mounted, and the host looks after it.
+
+    In another mount namespace than that of the mounts it could not.
+    """
+    if find_host(store) is None and _has_places_here(store):
         Starting(functools.partial(_serve_beside, store)).close()
+
+
+def _has_places_here(store: Store) -> bool:
+    at_home = here()
+    return any(place.home == at_home for place in iter_places(store))
 
 
 def _serve_beside(store: Store, ready_fd: int) -> None:
@@ -61,7 +68,7 @@ def _serve_beside(store: Store, ready_fd: int) -> None:
     write_to_dead_log(store)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked_places(store))
-        if find_host(store) is None and any(True for _ in iter_places(store)):
+        if find_host(store) is None and _has_places_here(store):
             serve_here(store, "", new_host_mountpoint(store), ready_fd, when_known=stack.close)
 
 
@@ -88,6 +95,8 @@ def end_idle_host(store: Store, *, is_lazy: bool) -> None:
 
 def stop_daemon(store: Store, lease: Lease, *, is_lazy: bool) -> None:
     """Tell a daemon to end; unless lazily, return when it is gone. It lives on for as long as somebody uses its mount."""
+    from casfs.mount.control import Request, ask_daemon, raise_problem
+
     supervisor = ask_daemon(store, lease, Request("status")).supervisor or lease.pid  # of one that failed to answer nothing is known
     with contextlib.suppress(ProcessLookupError):
         process = os.pidfd_open(supervisor)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from casfs.cli.sizes import parse_size
 from casfs.wheels.source import MAX_WHEEL_SIZE
 
 _WITH_VALUE = (
@@ -26,7 +26,7 @@ _WITH_VALUE = (
 _ALONE = (
     (("--no-index",), ("--no-index",), "ask no index"),
     (("--pre",), ("--prerelease", "allow"), "take pre-releases too"),
-    (("-U", "--upgrade"), ("--upgrade",), "let everything that is asked for, and what it needs, get newer versions"),
+    (("-U", "--upgrade"), ("--upgrade",), "upgrade everything that you ask for, and its requirements"),
     (("--no-deps",), ("--no-deps",), "add nothing that is only needed by others"),
     (("--offline",), ("--offline",), "use no network"),
 )
@@ -48,14 +48,7 @@ def add_index_options(parser: argparse.ArgumentParser) -> None:
     for names, words, text in _ALONE:
         group.add_argument(*names, action=_PassOn, dest="uv", const=list(words), nargs=0, help=text)
     text = f"refuse a file that is larger, in bytes or with K, M or G (default: {MAX_WHEEL_SIZE >> 30}G)"
-    group.add_argument("--max-wheel-size", type=_parse_size, default=MAX_WHEEL_SIZE, metavar="SIZE", help=text)
-
-
-def _parse_size(text: str) -> int:
-    """Bytes; K, M and G are powers of 1,024, as with dd(1)."""
-    if not (found := re.fullmatch(r"([0-9]{1,15})([KMGT]?)", text.upper())):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write bytes, or a number with K, M or G, such as 2G")
-    return int(found[1]) << 10 * " KMGT".index(found[2] or " ")
+    group.add_argument("--max-wheel-size", type=parse_size, default=MAX_WHEEL_SIZE, metavar="SIZE", help=text)
 
 
 def typed_options(arguments: argparse.Namespace) -> Sequence[str]:

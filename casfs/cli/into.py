@@ -8,14 +8,13 @@ import os
 from casfs.cli.context import store_directory
 from casfs.cli.hints import complete_hints, hint_at
 from casfs.cli.hosts import end_idle_host
-from casfs.cli.mounts import mount_on_host, open_to_mount, require_generation
+from casfs.cli.mounts import mount_on_host, open_to_mount, require_generation, unmount_inside
 from casfs.cli.mounts import run_mount as run_mount_here
 from casfs.cli.mounts import run_umount as run_umount_here
 from casfs.cli.output import note
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount.into import is_ours_in, namespace_of, resolve_in, unmount_from
 from casfs.mount.places import find_place
-from casfs.mount.placing import end_place_inside
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
 
@@ -97,7 +96,7 @@ def run_umount(arguments: argparse.Namespace) -> None:
     store = open_store(store_directory(arguments))
     place = find_place(store, path, namespace)
     if place is not None:
-        end_place_inside(store, place, is_lazy=arguments.lazy)
+        unmount_inside(store, place, is_lazy=arguments.lazy)
     elif is_ours_in(arguments.into, path):
         unmount_from(arguments.into, path, is_lazy=arguments.lazy)
     else:

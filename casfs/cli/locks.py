@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from casfs.cli.changes import change_and_show
+from casfs.cli.bytecode import wanted_of
+from casfs.cli.changes import change_and_show, describe_known
 from casfs.cli.context import choose_interpreter, open_context, open_to_read
 from casfs.cli.names import Reach, Wish, make_reach, obtaining, read_wish
-from casfs.cli.output import say, warn
+from casfs.cli.output import note, say, warn
+from casfs.cli.synced import choice_of, remember_sync
 from casfs.errors import CasfsError, LockRefused
 from casfs.fetch.access import hide_logins
 from casfs.fetch.obtain import origin_of
@@ -21,11 +23,14 @@ from casfs.fetch.resolve import Question, compare, compile_requirements, verify
 from casfs.store.environments import Environment
 from casfs.store.following import resolve_path
 from casfs.store.generations import Generation
+from casfs.store.uppers import current_upper
 from casfs.venv.changes import Arrival
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.locks import Choice, Locked, read_lock
-from casfs.venv.locks.others import refuse_other_files
+from casfs.venv.locks.known import know_lock
+from casfs.venv.locks.locks import Choice, Locked, Reading, read_whole_lock
+from casfs.venv.locks.markers import decide_as_poetry, decide_as_uv
+from casfs.venv.locks.others import refuse_locks_of_other_names, refuse_other_files, refuse_other_name
 from casfs.venv.locks.requirements import is_url
 from casfs.venv.locks.writing import format_pylock
 from casfs.venv.origins import Form
@@ -47,14 +52,24 @@ def run_sync(arguments: argparse.Namespace) -> None:
     reach = make_reach(arguments)
     before = environment.current()
     with environment.store.batch() as scratch:
-        locked = _read(path, reach, interpreter, Choice(arguments.extra or (), arguments.group or ()), scratch.directory)
+        if path.endswith(".toml") and not arguments.show_left_out:
+            reading = Reading(know_lock(environment.store, path, interpreter, choice_of(arguments)), [])
+        else:
+            reading = _read(path, reach, interpreter, choice_of(arguments), scratch.directory)
+        locked = reading.locked
         _refuse_without_hashes(path, reach, locked)
+        for line in reading.left_out if arguments.show_left_out else ():
+            note(f"left out: {line}")
         wanted = [one for one in locked if not _is_built_already(before, one)]
-        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory) as arrivals:
+        bytecode = wanted_of(interpreter, is_compiled=not arguments.no_compile)
+        with obtaining(environment.store, interpreter, reach, wanted, scratch.directory, bytecode=bytecode) as arrivals:
             projects = frozenset(one.project for one in locked)
             arrivals = [_as_before(before, *pair) for pair in zip(arrivals, wanted, strict=True)]
             command = f"sync {os.path.basename(path)}"
-            change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+            change = change_and_show(arguments, environment, interpreter, arrivals, command=command, only=projects)
+    wheels = [one.digest for one in locked if one.form is Form.WHEEL and one.digest and one.checks is None]
+    if change and len(wheels) == len(locked) and not any(one.about.tolerated for one in change.ingested):
+        remember_sync(arguments, environment, change.after, wheels, describe_known(environment.store, change))
     _note_what_is_missing(environment)
 
 
@@ -67,35 +82,40 @@ def _refuse_without_hashes(path: str, reach: Reach, locked: Sequence[Locked]) ->
 
 def _note_what_is_missing(environment: Environment) -> None:
     """A lock knows nothing of what tools wrote into the mounts."""
-    from casfs.cli.uppers import note_what_is_missing
-
     with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
+        if (upper := current_upper(environment)) is None or upper.is_empty:
+            return
+        from casfs.cli.uppers import note_what_is_missing
+
         note_what_is_missing(environment)
 
 
-def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Sequence[Locked]:
+def _read(path: str, reach: Reach, interpreter: Interpreter, choice: Choice, directory: str) -> Reading:
     """What a lock of any kind names."""
     name = os.path.basename(path)
     python = interpreter.executable
     if name == "uv.lock":
-        return read_lock(reach.uv.export(python, path, choice, directory), interpreter)
+        return read_whole_lock(reach.uv.export(python, path, choice, directory), interpreter, decide=decide_as_uv, made_of=path)
     if name == "poetry.lock":
         from casfs.fetch.poetry import export_poetry_lock
 
-        return read_lock(export_poetry_lock(path, choice, directory, reach.uv.environ), interpreter)
+        made = export_poetry_lock(path, choice, directory, reach.uv.environ)
+        return read_whole_lock(made, interpreter, decide=decide_as_poetry, made_of=path)
     if name.endswith(".toml"):
-        return read_lock(path, interpreter, choice)
+        return read_whole_lock(path, interpreter, choice)
+    if os.path.isfile(path):  # what comes through a pipe is there once
+        refuse_locks_of_other_names(path)
     if choice != Choice():
-        raise LockRefused(path, "is a requirements file, which has neither extras nor groups")
+        raise LockRefused(hide_logins(path), "is a requirements file, which has neither extras nor groups")
     reach, requirements = read_wish(reach, Wish((), [path]))
     asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
     if not asked.has_hashes:
-        warn(f"{hide_logins(path)}: it has no hashes, so what an index offers now is believed")
+        warn(f"{hide_logins(path)}: it has no hashes, so casfs trusts what the index offers now")
     question = Question(requirements, asked)
     verify(reach.uv, interpreter, question, directory, has_dependencies=False)
-    lock = compile_requirements(reach.uv, interpreter, requirements, directory, "--no-deps")
-    locked = read_lock(lock, interpreter, prefers=asked.prefers)
-    return compare(reach.uv, interpreter, question, locked, directory, "--no-deps")
+    made = compile_requirements(reach.uv, interpreter, requirements, directory, "--no-deps")
+    reading = read_whole_lock(made, interpreter, prefers=asked.prefers, made_of=hide_logins(path))
+    return replace(reading, locked=compare(reach.uv, interpreter, question, reading.locked, directory, "--no-deps"))
 
 
 def _is_built_already(before: Generation | None, locked: Locked) -> bool:
@@ -112,13 +132,22 @@ def _as_before(before: Generation | None, arrival: Arrival, locked: Locked) -> A
 
 def run_lock(arguments: argparse.Namespace) -> None:
     """casfs lock"""
+    target = None if arguments.output in {None, "-"} else _find_target(arguments.output)
     environment = open_to_read(arguments)
     text = format_pylock(environment.require(), lambda one: read_direct_url(environment.store, one))
-    if arguments.output in {None, "-"}:
+    if target is None:
         say(text.rstrip("\n"))
     else:
-        _write(Path(resolve_path(arguments.output)), text, arguments.umask)
+        _write(target, text, arguments.umask)
     _note_what_is_missing(environment)
+
+
+def _find_target(path: str) -> Path:
+    """Where a lock is to be written. Raises PathRefused, and LockRefused for a file by whose name nobody knows it."""
+    target = Path(resolve_path(path))
+    if (target.is_file() or not target.exists()) and not path.startswith("/dev/"):  # a pipe or a device may have any name
+        refuse_other_name(path)
+    return target
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from casfs.cli.ending import end_in_order, exit_code
 from casfs.cli.hints import environment_name, hint_as_typed
 from casfs.cli.output import be_quiet, note
 from casfs.cli.parser import build_parser
-from casfs.errors import CasfsError
+from casfs.errors import CasfsError, StoreDamaged
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -63,6 +63,15 @@ def _run(words: Sequence[str], umask: int) -> int:
     return _run_command(arguments)
 
 
+def _note_failed_read(arguments: argparse.Namespace, error: StoreDamaged) -> None:
+    """If a blob is lost, let adding its wheel again restore it."""
+    from casfs.cli.context import store_directory
+    from casfs.store.quarantine import note_failed_read
+    from casfs.store.store import Store
+
+    note_failed_read(Store(os.path.abspath(store_directory(arguments))), error)
+
+
 def _run_talking(arguments: argparse.Namespace) -> int:
     """Run the command, and say what it is about, and of an error where it arose."""
     from casfs.cli.context import store_directory
@@ -88,7 +97,11 @@ def _run_command(arguments: argparse.Namespace) -> int:
 
         bring_back_mounts(arguments)
     module, _, function = arguments.run.partition(":")
-    return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
+    try:
+        return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
+    except StoreDamaged as error:
+        _note_failed_read(arguments, error)
+        raise
 
 
 if __name__ == "__main__":

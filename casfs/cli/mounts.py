@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from casfs.cli.comeback import bury_dead_daemons
-from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_of_dead_interpreter
+from casfs.cli.context import choose_interpreter, open_context, store_directory, warn_if_dead, warn_of_dead_interpreter
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.hosts import END_WAIT_S, end_idle_host, host_on_demand, start_beside
 from casfs.cli.output import note
@@ -20,6 +20,7 @@ from casfs.cli.owner import owner_ids, warn_of_useless_mount
 from casfs.cli.serving import serve_here, start_process
 from casfs.errors import CasfsError, EnvironmentRefused, MountRefused
 from casfs.mount.mounts import detach, find_mount, is_dead, is_ours, prepare_mountpoint, unmount
+from casfs.mount.overlays import find_shown
 from casfs.mount.places import (
     KERNEL,
     PLAIN,
@@ -46,13 +47,21 @@ def run_mount(arguments: argparse.Namespace) -> None:
     """casfs mount"""
     environment = open_to_mount(arguments)
     mountpoint = resolve_path(arguments.mountpoint)
-    if _is_mounted_already(environment, mountpoint, arguments):
-        note(f"{mountpoint} already shows environment {environment.name!r}")
-        return
+    if not _is_mounted_already(environment, mountpoint, arguments):
+        try:
+            _mount_at(environment, mountpoint, arguments)
+            return
+        except MountRefused:
+            if not _is_mounted_already(environment, mountpoint, arguments):  # else another command has mounted it just now
+                raise
+    note(f"{mountpoint} already shows environment {environment.name!r}")
+
+
+def _mount_at(environment: Environment, mountpoint: str, arguments: argparse.Namespace) -> None:
     if f"{mountpoint}/".startswith(f"{os.path.realpath(environment.store.root)}/"):
         raise MountRefused(mountpoint, "is in the store itself")
     if arguments.owner is not None and os.geteuid() != 0:
-        raise MountRefused(mountpoint, "only root can let the files of a mount belong to somebody (--owner)")
+        raise MountRefused(mountpoint, "only root can choose the owner of a mount's files (--owner)")
     if arguments.data_path == KERNEL and (arguments.foreground or os.geteuid() != 0):
         raise MountRefused(mountpoint, "only root's daemon has the kernel's data path; `casfs run` has it for everybody")
     with _unmaking(mountpoint):
@@ -104,7 +113,7 @@ def open_to_mount(arguments: argparse.Namespace) -> Environment:
     if arguments.python is None and environment.name != DEFAULT_ENVIRONMENT and environment.current_number() is None:
         known = [one.name for one in iter_environments(environment.store) if os.path.lexists(f"{one.directory}/current")]
         if meant := find_slip(environment.name, known):
-            reason = f"there is no environment of this name; did you mean {meant!r}? With --python it is made all the same"
+            reason = f"there is no environment of this name; did you mean {meant!r}? `--python` makes it anyway"
             raise EnvironmentRefused(environment.name, reason)
     return environment
 
@@ -113,7 +122,12 @@ def require_generation(environment: Environment, python: str | None, with_pip: b
     """Make the environment if it is new. Raises EnvironmentRefused if it is not, but is in no pool any more or of another interpreter.
 
     `with_pip`: whether bin has something that stands in for pip from now on; None leaves that as it is.
+
+    What is shown already is not looked at again: it was there when it was first mounted, and its overlay needs no generation read.
     """
+    if python is None and with_pip is None and (executable := find_shown(environment.store, environment.name)):
+        warn_if_dead(environment, executable)
+        return
     if (current := environment.current()) is not None:
         if python is not None:
             choose_interpreter(environment, python)
@@ -182,7 +196,8 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
     """Let the store's host show the environment, in the mount namespace of process `pid` if one is given."""
     store = environment.store
     try:
-        made = _make(environment, mountpoint, arguments, namespace, pid)
+        while (made := _make(environment, mountpoint, arguments, namespace, pid)) is None:
+            require_generation(environment, arguments.python)
     except BaseException:
         with contextlib.suppress(CasfsError, OSError):  # why it failed is what matters
             end_idle_host(store, is_lazy=False)  # it was started for this
@@ -195,9 +210,14 @@ def mount_on_host(environment: Environment, mountpoint: str, arguments: argparse
     return made
 
 
-def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place:
+def _make(environment: Environment, mountpoint: str, arguments: argparse.Namespace, namespace: int, pid: int) -> Place | None:
+    """None if somebody has removed the environment just now. Only while the places are locked can nobody do so."""
     store = environment.store
-    with locked_places(store), host_on_demand(store) as require_host:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked_places(store))
+        if environment.current_number() is None:
+            return None
+        require_host = stack.enter_context(host_on_demand(store))
         uid, gid = owner_ids(environment, arguments.owner)
         started = now_utc()
         wish, is_read_only = arguments.data_path or "", arguments.read_only
@@ -234,7 +254,7 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
         inside = [place for place in iter_places(store) if place.namespace]
         paths = [place.path for place in iter_places(store) if not place.namespace]
         paths += [lease.mountpoint for lease in iter_leases(store) if lease.environment]
-        ends = [functools.partial(end_place_inside, store, place, is_lazy=is_lazy) for place in inside]
+        ends = [functools.partial(unmount_inside, store, place, is_lazy=is_lazy) for place in inside]
         ends += [functools.partial(_unmount_one, store, path, is_lazy=is_lazy) for path in paths]
         refused: list[MountRefused] = []
         for end in ends:
@@ -249,17 +269,25 @@ def unmount_all(store: Store | None, *, is_lazy: bool) -> None:
             raise MountRefused("umount", *map(str, refused))
 
 
+def unmount_inside(store: Store, place: Place, *, is_lazy: bool) -> None:
+    """Unmount a place in another mount namespace. Raises MountRefused."""
+    with locked_places(store):
+        end_place_inside(store, place, is_lazy=is_lazy)
+
+
 def _unmount_one(store: Store | None, mountpoint: str, *, is_lazy: bool) -> None:
-    place = find_place(store, mountpoint) if store else None
-    if is_ours(find_mount(mountpoint)):
-        if is_lazy or is_dead(mountpoint):
-            detach(mountpoint)
-        else:
-            unmount(mountpoint)
-    elif place is None:
-        raise MountRefused(mountpoint, "is not a mount of casfs")
-    if store is not None and place is not None:
-        forget_place(store, place)
+    """Nobody mounts there anew before the place is forgotten."""
+    with locked_places(store) if store else contextlib.nullcontext():
+        place = find_place(store, mountpoint) if store else None
+        if is_ours(find_mount(mountpoint)):
+            if is_lazy or is_dead(mountpoint):
+                detach(mountpoint)
+            else:
+                unmount(mountpoint)
+        elif place is None:
+            raise MountRefused(mountpoint, "is not a mount of casfs")
+        if store is not None and place is not None:
+            forget_place(store, place)
 
 
 def _tidy(store: Store, mountpoints: list[str], *, is_lazy: bool) -> None:

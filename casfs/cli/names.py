@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from casfs.cli.changes import change_and_show
+from casfs.cli.changes import change_and_show, tell_present
 from casfs.cli.context import choose_interpreter, open_context
 from casfs.cli.index_options import typed_options
-from casfs.cli.output import note_on_terminal, progress_of_downloads, say, waiting, warn
+from casfs.cli.output import note_on_terminal, progress_of_downloads, waiting, warn
 from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
 from casfs.fetch.access import Access, build_access, hide_logins
 from casfs.fetch.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
@@ -25,7 +25,9 @@ from casfs.fetch.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.kept import keeping_downloads
-from casfs.store.manifests import is_whole, read_manifest
+from casfs.store.manifests import read_manifest
+from casfs.store.quarantine import read_losses
+from casfs.store.remembered import Wanted
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.unfinished import changing
@@ -35,7 +37,7 @@ from casfs.venv.locks.hashes import Asked
 from casfs.venv.locks.lines import Kind
 from casfs.venv.locks.locks import Locked
 from casfs.venv.locks.requirements import Reader, Requirements
-from casfs.venv.origins import split_digest
+from casfs.venv.origins import parse_archive
 
 _READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY_HASHES", "UV_VERIFY_HASHES")
 """Variables of uv that are no business of the uv that we run: it would read the files, and forget their hashes."""
@@ -119,9 +121,7 @@ def add_names(arguments: argparse.Namespace) -> None:
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
     with finding(environment.store, interpreter, environment.current(), make_reach(arguments), wish) as (arrivals, there):
-        _add(arguments, environment, interpreter, arrivals)
-    for one in there:
-        say(f"= {one.project} {one.version}")
+        _add(arguments, environment, interpreter, arrivals, there)
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def refuse_odd_words(words: Sequence[str]) -> None:
 
 def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
     try:
-        with waiting("finding what fits together"):
+        with waiting("resolving"):
             return resolve(reach.uv, interpreter, question, directory)
     except FetchFailed as error:
         if not editable:
@@ -165,12 +165,19 @@ def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editabl
         raise FetchFailed(hide_logins(", ".join(editable)), f"{error.subject} {'; '.join(error.reasons)}", said=error.said) from None
 
 
-def _add(arguments: argparse.Namespace, environment: Environment, interpreter: Interpreter, arrivals: Sequence[Arrival]) -> None:
+def _add(
+    arguments: argparse.Namespace,
+    environment: Environment,
+    interpreter: Interpreter,
+    arrivals: Sequence[Arrival],
+    there: Sequence[Distribution],
+) -> None:
     if arrivals:
-        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments))
+        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments), there=there)
     else:
         with changing(environment.store):
             create_environment(environment, interpreter)
+        tell_present(arguments, environment, there)
 
 
 def _as_typed(arguments: argparse.Namespace) -> str:
@@ -189,29 +196,34 @@ def _is_there(store: Store, before: Generation | None, locked: Locked, is_reques
     present = before.find(locked.project) if before else None
     if present is None or locked.is_direct or present.version != locked.version or (is_requested and not present.wheel_size):
         return False
-    if locked.checks is not None and (locked.checks or locked.digest not in {present.wheel, split_digest(present.origin)[1]}):
+    if locked.checks is not None and (locked.checks or locked.digest not in {present.wheel, parse_archive(present.origin).digest}):
         return False  # of the file that it came from nobody knows whether it has the hash that was asked for
     return (present.requested or not is_requested or present.wheel != locked.digest) and _is_whole(store, present)
 
 
 def _is_whole(store: Store, present: Distribution) -> bool:
-    """Whether the pools have all of a distribution still."""
+    """Whether the pools have all of a distribution still: its wheel was not withdrawn, and no blob of it is lost."""
+    if present.wheel_size and not any(os.path.lexists(f"{root}/wheels/{present.wheel}") for root in (store.root, *store.shared)):
+        return False
+    if not (lost := read_losses(store).lost):
+        return True
     try:
-        return is_whole(store, read_manifest(store, present.files.manifest))
+        manifests = [read_manifest(store, layer.manifest) for layer in (present.files, present.installation)]
     except StoreDamaged:
         return False
+    return not any(file.digest in lost for manifest in manifests for file in manifest.iter_files())
 
 
 @contextlib.contextmanager
 def obtaining(
-    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
 ) -> Iterator[Sequence[Arrival]]:
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
-            warn(f"{hide_logins(one.place)}: no SHA-256 is known, so nobody can tell whether it is what it should be")
+            warn(f"{hide_logins(one.place)}: no SHA-256 is known, so its content can't be checked")
     with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
-        arrivals = obtain_shown(store, interpreter, reach, wanted, directory)
+        arrivals = obtain_shown(store, interpreter, reach, wanted, directory, bytecode=bytecode)
         files = [one for one in arrivals if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
@@ -220,7 +232,9 @@ def obtaining(
             raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
-def obtain_shown(store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str) -> list[Arrival]:
+def obtain_shown(
+    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
+) -> list[Arrival]:
     """Wheels for what is wanted; a terminal shows how far that is."""
     with progress_of_downloads() as report:
-        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal))
+        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal, bytecode))

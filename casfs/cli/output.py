@@ -23,7 +23,13 @@ _SLOW_BYTES = 50 << 20
 """A wheel that unpacks to less takes under a second: a bar for it would only flash."""
 
 _SLOW_SOURCES = 4 << 20  # the same of sources that are compiled
+_SLOW_WHEELS = 500  # the same of wheels, however small
 
+_COUNTED = ("wheels", "installing")
+"""What is told with a number of wheels in place of bytes."""
+
+
+_MAX_NAME, _BAR_WIDTH = 30, 20  # so that a line of 80 columns also holds bytes and time
 
 _quiet: list[bool] = []
 """Not empty if only results, warnings and errors are wanted (-q). A process runs one command."""
@@ -88,7 +94,13 @@ def note_on_terminal(text: str) -> None:
 
 
 def say_json(value: object) -> None:
-    """The result for programs."""
+    """The result for programs. In all that commands write so,
+
+    - keys are snake_case and fixed; only what a daemon counts by kind of request or by environment, in `status`, has those as keys;
+    - a number of things is `THING_count`, so that what has a plural name is a list;
+    - sizes are in bytes: `bytes`, or `..._bytes`; durations end with their unit; moments are ISO 8601 in UTC; digests are SHA-256;
+    - what is not known or not there is null, and its key stays.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     say(re.sub(r"[^\x00-\uffff]", lambda one: one[0] if one[0].isprintable() else json.dumps(one[0])[1:-1], text))
 
@@ -168,40 +180,43 @@ def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
     with contextlib.ExitStack() as stack:
 
         def show(name: str, done: int, total: int) -> None:
-            if total >= (_SLOW_SOURCES if name == "bytecode" else _SLOW_BYTES):
+            if total >= (_SLOW_WHEELS if name in _COUNTED else _SLOW_SOURCES if name == "compiling" else _SLOW_BYTES):
                 if name not in bars:
                     stack.close()  # one bar at a time: two would write over each other
                     bars.clear()
-                    bars[name] = stack.enter_context(_bar(name, total))
+                    bars[name] = stack.enter_context(_bar(name, total, is_count=name in _COUNTED))
                 bars[name](done)
 
         yield show
 
 
 @contextlib.contextmanager
-def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[..., None]]:
+    """Something to call with what is done, and, if that changed, `description` and `total`."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    name_column = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_MAX_NAME))
+    columns = (name_column, BarColumn(_BAR_WIDTH), MofNCompleteColumn() if is_count else DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, **more: progress.update(task, completed=done, **more)
 
 
 @contextlib.contextmanager
-def progress_of_downloads() -> Iterator[Callable[[int, int], None]]:
-    """Something to call with bytes done and bytes in all; on a terminal it shows a bar."""
+def progress_of_downloads() -> Iterator[Callable[[int, int, int, int], None]]:
+    """Something to call with bytes done, bytes in all, files done and files in all; on a terminal it shows a bar."""
     if _quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, files, every: None
         return
     with contextlib.ExitStack() as stack:
-        bars: list[Callable[[int], None]] = []
+        bars: list[Callable[..., None]] = []
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, files: int, every: int) -> None:
             if not bars and total > done:
                 bars.append(stack.enter_context(_bar("downloading", total)))
             for update in bars:
-                update(done)
+                update(done, total=total, description="downloading" if every == 1 else f"downloading {files:,}/{every:,}")
 
         yield show

@@ -10,6 +10,7 @@ from casfs import __version__
 from casfs.cli.client import find_command
 from casfs.cli.commands import Commands, Parser, add_places
 from casfs.cli.index_options import add_index_options
+from casfs.cli.sizes import parse_size
 
 _DESCRIPTION = """Give a Python project its environment by writing a manifest.
 
@@ -20,13 +21,13 @@ _EXAMPLE = """example:
   casfs mount ~/project/.venv
   ~/project/.venv/bin/python -c 'import numpy'"""
 
-_ROLLBACK = "return to an earlier generation, by a new one that is equal to it; none is lost"
+_ROLLBACK = "return to an earlier generation by making a new one that equals it; no generation is lost"
 
 _SIGNS = "signs: + added, - removed, ~ another version or another origin, = already there"
 
 _LIST_HELP = "many at once: lines of an environment's name and a path (empty lines and # comments are skipped); - is standard input"
 
-_RUN_DESCRIPTION = """Run a command in the environment, or in one of some wheels that vanishes afterwards.
+_RUN_DESCRIPTION = """Run a command in the environment, or in a temporary one made of some wheels.
 
 The command sees the generation that is current when it starts, whatever changes meanwhile, and what tools wrote into the environment.
 What it writes into the environment itself is kept in memory, seen by nobody else, and gone with it. No privilege is needed; a plain
@@ -82,7 +83,7 @@ def _builders() -> dict[str, Callable[[Commands], None]]:
 
 
 def _add_help_command(commands: Commands) -> None:
-    text = "say what there is to type, or how one command is used"
+    text = "list the commands, or explain one"
     commands.add("help", "helping:run_help", text, "casfs help add").add_argument("words", nargs="*", metavar="COMMAND", help="a command")
 
 
@@ -91,13 +92,14 @@ def _add_add_command(commands: Commands) -> None:
     add = commands.add("add", "add:run_add", text, f"casfs add 'pandas>=2' --python 3.12\n\n{_SIGNS}")
     add.add_argument("what", nargs="*", metavar="WHAT", help="a requirement, the path of a wheel or a project, or a URL")
     _add_requirements_files(add)
-    text = "a project whose files are used where they are, so that what you edit counts at once (repeatable)"
+    text = "a project that is used where it is, so that edits count at once (repeatable)"
     _add_paths(add, "-e", "--editable", metavar="PROJECT", help=text)
     add.set_defaults(usage_error=add.error)
     add_index_options(add)
     add.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
     _add_shared_pool(add)
     _add_manner(add)
+    _add_json(add)
 
 
 def _add_compile_command(commands: Commands) -> None:
@@ -112,9 +114,11 @@ def _add_compile_command(commands: Commands) -> None:
 def _add_earlier_commands(commands: Commands) -> None:
     remove = commands.add("remove", "changes:run_remove", "remove distributions from the environment", "casfs remove numpy")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of a project")
+    _add_json(remove)
     rollback = commands.add("rollback", "changes:run_rollback", _ROLLBACK, "casfs rollback 3")
     help_text = "the generation (default: the one before the current one; so a second rollback undoes the first)"
     rollback.add_argument("generation", nargs="?", type=_whole, metavar="N", help=help_text)
+    _add_json(rollback)
 
 
 def _add_requirements_files(parser: argparse.ArgumentParser) -> None:
@@ -127,17 +131,42 @@ def _add_paths(parser: argparse.ArgumentParser, *names: str, **more: str) -> Non
 
 
 def _add_lock_commands(commands: Commands) -> None:
-    text = "make the environment what a lock file says, and nothing else"
-    sync = commands.add("sync", "locks:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
+    text = "make the environment exactly what a lock file says"
+    sync = commands.add("sync", "sync:run_sync", text, f"casfs sync pylock.toml\n\n{_SIGNS}")
     sync.add_argument("lock", metavar="LOCK", help="a pylock.toml, uv.lock, poetry.lock or requirements file (the last may be a URL or -)")
     sync.add_argument("--python", metavar="PYTHON", help="interpreter of a new environment: a path, or a version such as 3.12")
-    sync.add_argument("--extra", action="append", metavar="NAME", help="and this extra of the lock (repeatable)")
-    sync.add_argument("--group", action="append", metavar="NAME", help="and this dependency group of the lock (repeatable)")
+    _add_choice(sync)
+    sync.add_argument("--show-left-out", action="store_true", help="name each requirement that a marker of the lock leaves out")
     _add_shared_pool(sync)
     _add_manner(sync)
+    _add_json(sync)
     add_index_options(sync)
     lock = commands.add("lock", "locks:run_lock", "write the environment as a pylock.toml (PEP 751)", "casfs lock --output pylock.toml")
     lock.add_argument("-o", "--output", metavar="FILE", help="where to write it (default: standard output)")
+
+
+_USUAL_PARTS = """Without these options no extra, and the groups that `uv sync` takes by itself, or
+`poetry install` (all that are not optional), or that a pylock.toml calls its
+default-groups. For a uv.lock the variables UV_NO_DEV, UV_NO_GROUP and
+UV_NO_DEFAULT_GROUPS count as they do in uv."""
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which parts of the lock", _USUAL_PARTS)
+    for option, what in (
+        ("--extra", "and this extra"),
+        ("--no-extra", "but not this extra, of all"),
+        ("--group", "and this dependency group"),
+        ("--no-group", "but not this dependency group"),
+        ("--only-group", "this dependency group alone, of a uv.lock or poetry.lock"),
+    ):
+        group.add_argument(option, action="append", metavar="NAME", help=f"{what} (repeatable)")
+    for option, meant in (("--dev", "--group"), ("--no-dev", "--no-group"), ("--only-dev", "--only-group")):
+        dest = meant[2:].replace("-", "_")
+        group.add_argument(option, action="append_const", const="dev", dest=dest, help=f"the same as {meant} dev")
+    group.add_argument("--all-extras", action="store_true", help="all extras")
+    group.add_argument("--all-groups", action="store_true", help="all dependency groups")
+    group.add_argument("--no-default-groups", action="store_true", help="no dependency group but those that are named")
 
 
 def _add_plain_commands(commands: Commands) -> None:
@@ -147,12 +176,13 @@ def _add_plain_commands(commands: Commands) -> None:
     adopt.add_argument("--python", metavar="PYTHON", help="its base interpreter (default: the one that it was made with)")
     _add_shared_pool(adopt)
     _add_no_compile(adopt)
+    _add_json(adopt)
     text = "write the environment as a plain virtual environment, which works without casfs"
     export = commands.add("export", "export:run_export", text, "casfs export ~/project/.venv")
     where = export.add_mutually_exclusive_group(required=True)
     text = "where: nothing, or an empty directory; it appears when all of it is there"
     where.add_argument("directory", nargs="?", metavar="DIR", help=text)
-    where.add_argument("--tar", metavar="FILE", help="write a tar archive, the same for all who do (-: standard output)")
+    where.add_argument("--tar", metavar="FILE", help="write a tar archive, byte for byte reproducible (-: standard output)")
     text = "write the environment's metadata image (EROFS), which an overlay shows with the pool's files"
     image = commands.add("image", "image:run_image", text, "casfs image -o project.erofs")
     image.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it (-: standard output)")
@@ -167,17 +197,22 @@ def _add_manner(parser: argparse.ArgumentParser) -> None:
     _add_no_compile(parser)
 
 
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON; notes, warnings and errors go to standard error as ever")
+
+
 def _add_no_compile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; what the pool has is used all the same")
+    parser.add_argument("--no-compile", action="store_true", help="compile nothing to bytecode; bytecode that the pool has is still used")
 
 
 def _add_upper_commands(commands: Commands) -> None:
     diff = commands.add("diff", "uppers:run_diff", "show what was written into the mounts of the environment", "casfs diff --json")
-    diff.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(diff)
     text = "keep what pip, uv or Poetry installed in a mount, as part of the environment"
-    _add_no_compile(commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
+    _add_no_compile(absorb := commands.add("absorb", "uppers:run_absorb", text, "casfs absorb"))
+    _add_json(absorb)
     reset = commands.add("reset", "uppers:run_reset", "throw away what was written into the mounts of the environment", "casfs reset")
-    text = "a project of which alone what was done to it is thrown away (default: all that was written)"
+    text = "throw away only the changes to this project (default: all changes)"
     reset.add_argument("names", nargs="*", metavar="NAME", help=text)
     reset.add_argument("--yes", action="store_true", help="without asking")
 
@@ -187,41 +222,43 @@ def _add_list_commands(commands: Commands) -> None:
         ("list", "queries:run_list", "list the distributions of the environment"),
         ("generations", "queries:run_generations", "list the generations of the environment"),
     ):
-        commands.add(name, run, text, f"casfs {name} --json").add_argument("--json", action="store_true", help="print JSON")
+        _add_json(commands.add(name, run, text, f"casfs {name} --json"))
 
 
 def _add_look_commands(commands: Commands) -> None:
-    _add_status(commands, "show what is mounted, by which process, and what it was asked", "casfs status --watch")
+    _add_status(commands, "show the mounts, the processes that serve them, and their requests", "casfs status --watch")
     commands.add("metrics", "metrics:run_metrics", "print what the daemons do, for Prometheus", "casfs metrics")
 
 
 def _add_check_commands(commands: Commands) -> None:
-    text = "show a distribution, or a file of a mount: where it comes from, and what is in it"
+    text = "show what a distribution is, what it requires and where it comes from; or the same of a file in a mount"
     show = commands.add("show", "show:run_show", text, "casfs show numpy")
     show.add_argument("what", metavar="NAME|PATH", help="name of a project, or path of a file in a mount (with a slash in it)")
-    show.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument("--files", action="store_true", help="and every file of the distribution, with its size and SHA-256")
+    show.set_defaults(usage_error=show.error)
+    _add_json(show)
     fsck = commands.add("fsck", "check:run_fsck", "check everything in the store; exit code 3 if something is damaged", "casfs fsck --fast")
     fsck.add_argument("--fast", action="store_true", help="compare files with XXH3-128 instead of SHA-256: finds bit rot, not forgery")
     fsck.add_argument("--repair", action="store_true", help="set damaged files aside, so that adding their wheels again restores them")
+    _add_json(fsck)
 
 
 def _add_collect_command(commands: Commands) -> None:
-    text = "remove what nothing needs from the store: what removed environments, and commands that were killed, have left"
+    text = "remove files that nothing needs from the store, such as those of removed environments and killed commands"
     collect = commands.add("collect", "collect:run_collect", text, "casfs collect --unused-wheels --keep 3")
     text = "also wheels that no environment has; until then adding them again costs nothing, and other stores may rely on them"
     collect.add_argument("--unused-wheels", action="store_true", help=text)
     text = "first drop older generations of each environment that is not mounted, all but the newest N (default: drop none)"
     collect.add_argument("--keep", type=_positive, metavar="N", help=text)
-    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be removed")
+    _add_json(collect)
 
 
 def _add_environment_commands(commands: Commands) -> None:
     environments = commands.add("env", "", "list, change or remove the environments of the store", "casfs env list")
     actions = Commands(environments.add_subparsers(title="actions", metavar="ACTION", required=True))
-    text = "list the environments: what they are for, what they hold, and where they are mounted"
-    actions.add("list", "environments:run_list", text, "casfs env list --json").add_argument(
-        "--json", action="store_true", help="print JSON"
-    )
+    text = "list the environments with their interpreters, sizes and mounts"
+    _add_json(actions.add("list", "environments:run_list", text, "casfs env list --json"))
     text = "remove environments, with their generations and what was written into their mounts; the pool keeps its files"
     remove = actions.add("remove", "environments:run_remove", text, "casfs env remove tests")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name of an environment")
@@ -241,13 +278,13 @@ def _add_pool_commands(commands: Commands) -> None:
         action = actions.add(name, f"pools:run_{name}", text, f"casfs pool {name} /srv/casfs")
         action.add_argument("directory", metavar="DIR", help="a store that this one may read")
         if name == "remove":
-            action.add_argument("--force", action="store_true", help="even if an environment needs what only this pool has")
+            action.add_argument("--force", action="store_true", help="even if an environment needs files that only this pool has")
     _add_warm(actions)
-    actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list")
+    _add_json(actions.add("list", "pools:run_list", "list the shared pools, in the order in which they are asked", "casfs pool list"))
 
 
 def _add_warm(actions: Commands) -> None:
-    text = "fill the pool ahead of users with what requirements need, each resolved by itself, and compile it"
+    text = "fill the pool ahead of users: resolve each requirement by itself, fetch all that it needs, compile it"
     warm = actions.add("warm", "warm:run_warm", text, "casfs pool warm -r popular.txt --python 3.12 --python 3.13")
     warm.add_argument("what", nargs="*", metavar="WHAT", help="a requirement")
     _add_requirements_files(warm)
@@ -275,23 +312,13 @@ def _positive(text: str) -> int:
     return number
 
 
-def _size(text: str) -> int:
-    """Bytes: 10M, 500k, 1G, or a plain number."""
-    units = {"k": 10**3, "m": 10**6, "g": 10**9}
-    unit = units.get(text[-1:].lower(), 1)
-    number = float(text[:-1] if unit > 1 else text)
-    if not 0 <= number < 10**9:
-        raise argparse.ArgumentTypeError("must be a number of bytes such as 10M")
-    return int(number * unit)
-
-
 def _add_shared_pool(parser: argparse.ArgumentParser) -> None:
     _add_paths(parser, "--shared-pool", metavar="DIR", help="`casfs pool add DIR` first, if it is not a shared pool yet (repeatable)")
 
 
 def _add_status(commands: Commands, text: str, example: str) -> None:
     status = commands.add("status", "status:run_status", text, example)
-    status.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(status)
     status.add_argument("--watch", action="store_true", help="again every second, until it is interrupted")
 
 
@@ -302,8 +329,8 @@ def _add_daemon_commands(commands: Commands) -> None:
     actions = Commands(daemon.add_subparsers(title="actions", metavar="ACTION", required=True))
     start = actions.add("start", "daemons:run_start", "start the daemon that serves the mounts of the store (root)", "casfs daemon start")
     start.add_argument("--foreground", action="store_true", help="serve in this process until it is stopped")
-    text = "read the pool again at so many bytes a second, now and later; 10M and the like, 0: only what is mounted and was changed"
-    start.add_argument("--scrub-rate", type=_size, metavar="BYTES", help=f"{text} (default: 10M)")
+    text = "read the pool again at so many bytes a second, now and later; 10M and the like, 0: not at all"
+    start.add_argument("--scrub-rate", type=parse_size, metavar="BYTES", help=f"{text} (default: CASFS_SCRUB_RATE, or 10M)")
     start.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     start.add_argument("--after", default="", help=argparse.SUPPRESS)
     _add_status(actions, "show the daemons and what they serve", "casfs daemon status")
@@ -330,7 +357,7 @@ def _add_mount_commands(commands: Commands) -> None:
     mount.add_argument(
         "--into", type=_positive, metavar="PID", help="in the mount namespace of a process, such as a container's (root only)"
     )
-    mount.add_argument("--read-only", action="store_true", help="let nobody write into it")
+    mount.add_argument("--read-only", action="store_true", help="make it read-only")
     text = "have a `pip` in bin that lets the pip of the base interpreter, or uv, install into it; kept until said otherwise (default: yes)"
     mount.add_argument("--pip", action=argparse.BooleanOptionalAction, help=text)
     mount.add_argument(

@@ -7,7 +7,7 @@ import os
 import shlex
 
 from casfs.cli.context import store_directory
-from casfs.cli.output import note, say
+from casfs.cli.output import note, say, say_json
 from casfs.errors import StoreRefused
 from casfs.store.reliance import WAY_OUT, find_reliant
 from casfs.store.shared import add_shared_pool, nothing_relying, read_config, remove_shared_pool
@@ -46,7 +46,11 @@ def _find_reliant(store: Store, pool: str) -> str:
 def run_list(arguments: argparse.Namespace) -> None:
     """casfs pool list"""
     store = open_store(store_directory(arguments))
-    for pool in (pools := read_config(store.root)):
+    pools = read_config(store.root)
+    if arguments.json:
+        say_json([{"path": pool} for pool in pools])
+        return
+    for pool in pools:
         say(pool)
     if not pools:
         note(f"{store.root} has no shared pools; `casfs pool add DIR` lets another store lie behind it")

@@ -50,16 +50,16 @@ def run_generations(arguments: argparse.Namespace) -> None:
     """casfs generations"""
     environment = open_to_read(arguments)
     current = environment.require().number
-    found = [environment.read(number) for number in environment.numbers()]
+    found = environment.read_all()
     if arguments.json:
         say_json(
             [
                 {
                     "generation": one.number,
-                    "is-current": one.number == current,
+                    "is_current": one.number == current,
                     "created": one.created,
                     "command": one.command,
-                    "distributions": {each.project: each.version for each in one.distributions},
+                    "distributions": [{"name": each.name, "version": each.version} for each in one.distributions],
                 }
                 for one in found
             ]

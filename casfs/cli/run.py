@@ -9,14 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from casfs.cli.add import must_have_hashes
 from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.foreground import Foreground, Start, end_alike
 from casfs.cli.hints import DEFAULT_ENVIRONMENT
 from casfs.cli.output import note, warn
-from casfs.mount.private import Scene, enter_namespace, show_scene
+from casfs.mount.private import Scene, enter_namespace, plan_showing, show_scene
 from casfs.store.environments import Environment
-from casfs.store.leases import HeldLease, forget_lease, is_lease_held, new_lease_id, take_lease
+from casfs.store.leases import HeldLease, Lease, forget_lease, is_lease_held, new_lease_id, take_lease
 from casfs.store.private import clear_private_mount, private_lease
 from casfs.store.records import now_utc
 from casfs.store.reliance import require_present
@@ -43,10 +42,8 @@ def run_run(arguments: argparse.Namespace) -> int:
         os.mkdir(lease.lease.mountpoint, 0o700)
         shown = Environment(environment.store, lease.lease.environment)
         with relying(environment.store):
-            if names or (wheels and must_have_hashes()):
-                _fill_by_names(shown, environment, wheels, arguments)
-            elif wheels:
-                _fill(shown, wheels, arguments.python)
+            if names or wheels:
+                _fill(shown, environment, wheels, arguments)
         foreground = _start(shown, lease, command, arguments.umask)
         status = foreground.wait()
     finally:
@@ -105,12 +102,16 @@ def _require_generation(environment: Environment, python: str | None) -> int:
     return current.number
 
 
-def _fill(environment: Environment, wheels: Sequence[str], python: str | None) -> None:
-    """Make an environment of these wheels."""
+def _fill(shown: Environment, environment: Environment, wheels: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Make an environment of what the command names."""
+    from casfs.cli.add import must_have_hashes
     from casfs.cli.changes import add_fitting
     from casfs.venv.changes import AddOptions
 
-    add_fitting(environment, choose_interpreter(environment, python), wheels, AddOptions(), is_compiled=False)
+    if arguments.what or arguments.requirements or arguments.editable or must_have_hashes():
+        _fill_by_names(shown, environment, wheels, arguments)
+    else:
+        add_fitting(shown, choose_interpreter(shown, arguments.python), wheels, AddOptions(), is_compiled=False)
 
 
 def _fill_by_names(shown: Environment, environment: Environment, wheels: Sequence[str], arguments: argparse.Namespace) -> None:
@@ -134,16 +135,17 @@ def _start(environment: Environment, lease: HeldLease, command: list[str], umask
     store, directory = environment.store, lease.lease.mountpoint
     upper = current_upper(environment)
     pools = store.pool.directories
-    scene = Scene(directory, [upper.files] if upper else [], pools)
+    show = plan_showing(store, environment.read(lease.lease.generation))
+    scene = Scene(directory, [upper.files] if upper else [], pools, show)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        _start_daemon(store, lease, theirs)
+        _start_keeper(store, lease, theirs, must_answer=show is None)
 
         def prepare() -> None:
             enter_namespace()
             theirs.close()  # so that a daemon that has ended is noticed
             if reason := show_scene(scene, ours):
-                warn(f"the environment is read-only, and without what tools wrote into it: {reason}")
+                warn(f"the environment is read-only and does not show what tools wrote into it: {reason}")
 
         return Foreground(Start(prepare, command, _environ(environment, directory), umask))
 
@@ -160,34 +162,40 @@ def _environ(environment: Environment, directory: str) -> Mapping[str, str]:
     return {"UV_LINK_MODE": "copy", **kept, **told, "PATH": path, "VIRTUAL_ENV": directory, "VIRTUAL_ENV_PROMPT": environment.name}
 
 
-def _start_daemon(store: Store, lease: HeldLease, line: socket.socket) -> None:
-    """Start what serves the mount, as nobody's child: it outlives us if the command does."""
+def _start_keeper(store: Store, lease: HeldLease, line: socket.socket, *, must_answer: bool) -> None:
+    """Start what keeps the mount, as nobody's child: it outlives us if the command does."""
     if child := os.fork():
         os.waitpid(child, 0)
         return
     try:
         os.setsid()
         if not os.fork():
-            _serve(store, lease, line)
+            _keep(store, lease, line, must_answer=must_answer)
     finally:
         os._exit(0)
 
 
-def _serve(store: Store, lease: HeldLease, line: socket.socket) -> None:
-    """The whole life of the daemon's first process. It holds nothing open that was ours: who reads our output waits for no daemon."""
-    from casfs.cli.serving import log_to_file
-    from casfs.mount.daemon import serve_private
+def _keep(store: Store, lease: HeldLease, line: socket.socket, *, must_answer: bool) -> None:
+    """The whole life of the keeper. It holds nothing open that was ours: who reads our output waits for no keeper."""
+    from casfs.mount.keeper import keep_private
 
-    log_to_file(store.path("leases", f"{lease.lease.id}.log"))
-    for fd in range(2):
-        os.dup2(2, fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(_STANDARD_STREAMS):
+        os.dup2(null, fd)
     low = _STANDARD_STREAMS
     for kept in sorted((lease.fd, line.fileno())):
         os.closerange(low, kept)
         low = kept + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
-    serve_private(store, lease, line)
+    keep_private(store, lease, line, _log, must_answer=must_answer)
+
+
+def _log(store: Store, lease: Lease) -> None:
+    """From here on the keeper has a log."""
+    from casfs.cli.serving import log_to_file
+
+    log_to_file(store.path("leases", f"{lease.id}.log"))
 
 
 def _end(store: Store, held: HeldLease, *, is_waited_for: bool) -> None:

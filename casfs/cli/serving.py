@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 from casfs.cli.client import has_server
 from casfs.cli.ending import exit_code
 from casfs.cli.output import note
+from casfs.cli.sizes import parse_size
 from casfs.errors import MountRefused
 from casfs.store.leases import DEAD_LOG
+from casfs.store.scrub import set_scrub_rate
 from casfs.store.store import Store
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def serve_here(
 
     def when_mounted(lease_id: str) -> None:
         when_known()
+        if rate := os.environ.get("CASFS_SCRUB_RATE"):
+            set_scrub_rate(store, parse_size(rate))
         if ready_fd is not None:
             log_to_file(store.path("leases", f"{lease_id}.log"))
             _say_step(ready_fd)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from casfs.cli.output import warn
 from casfs.errors import CasfsError
 from casfs.store.environments import Environment
-from casfs.store.quarantine import read_losses
 
 if TYPE_CHECKING:  # most commands look at no daemon
     from casfs.store.leases import Lease
@@ -37,6 +36,7 @@ def _move_places(environment: Environment) -> None:
     from casfs.cli.hosts import host_on_demand
     from casfs.mount.places import locked_places
     from casfs.mount.placing import move_places
+    from casfs.store.quarantine import read_losses
 
     try:
         with locked_places(environment.store), host_on_demand(environment.store) as require_host:

@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from casfs.cli.context import store_directory
@@ -26,6 +26,9 @@ from casfs.store.scrub import read_scrub_state
 from casfs.store.store import Store, open_store
 
 _WATCH_EVERY_S = 1.0
+_KEYS = {"open_blobs": "open_blob_count", "restarts": "restart_count", "descriptors": "descriptor_count", "latency": "latency_us"}
+"""What programs read in place of a reply's fields."""
+
 _CLEAR = "\033[H\033[2J"  # cursor to the top, and nothing below it (ECMA-48)
 
 
@@ -83,7 +86,7 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     mounts = list(_iter_shown(store, daemons))
     if is_json:
         listed = [_daemon_json(lease, reply) for lease, reply in daemons]
-        runs = [dataclasses.asdict(lease) for lease in iter_private_leases(store)]
+        runs = [_with_nulls(dataclasses.asdict(lease)) for lease in iter_private_leases(store)]
         facts = {"daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs, "scrub": _scrub_json(store)}
         say_json({"store": store.root, **facts})
         return
@@ -103,7 +106,7 @@ def _say_status(store: Store, *, is_json: bool) -> None:
 
 
 def _scrub_json(store: Store) -> dict[str, object]:
-    return {**dataclasses.asdict(read_scrub_state(store)), "damaged": lost_paths(store)}
+    return {**_with_nulls(dataclasses.asdict(read_scrub_state(store))), "damaged": lost_paths(store)}
 
 
 def _say_scrub(store: Store) -> None:
@@ -150,14 +153,26 @@ def _show_place(place: Place, lease: Lease | None, reply: Reply | None, overlay:
 
 
 def _daemon_json(lease: Lease, reply: Reply | None) -> dict[str, object]:
-    return {**dataclasses.asdict(lease), "answers": reply is not None, **(dataclasses.asdict(reply) if reply else {})}
+    said = dataclasses.asdict(reply) if reply else {}
+    return _with_nulls({**dataclasses.asdict(lease), "answers": reply is not None, **said})
 
 
 def _mount_json(one: _Shown) -> dict[str, object]:
-    facts = {"mountpoint": one.path, "environment": one.environment, "generation": one.generation, "started": one.started, "into": one.into}
+    facts = {
+        "mountpoint": one.path,
+        "environment": one.environment,
+        "generation": one.generation,
+        "started": one.started,
+        "into": one.into or None,
+    }
     facts |= {"writable": one.is_writable, "data_path": one.data_path, "why": one.why}
     facts["metadata"] = one.overlay.metadata if one.overlay else FUSE
-    return {**(_daemon_json(one.lease, one.reply) if one.lease else {}), **facts}
+    return {**(_daemon_json(one.lease, one.reply) if one.lease else {}), **_with_nulls(facts)}
+
+
+def _with_nulls(facts: Mapping[str, object]) -> dict[str, object]:
+    """By the names that programs read."""
+    return {_KEYS.get(name, name): None if value == "" else value for name, value in facts.items()}
 
 
 def _mount_row(one: _Shown) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from casfs.cli.bytecode import find_maker, make_if_possible, note_bytecode
-from casfs.cli.changes import say_difference
+from casfs.cli.changes import say_change
 from casfs.cli.context import open_context, open_to_read
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
 from casfs.cli.showing import tell_daemons
@@ -82,9 +82,11 @@ def run_absorb(arguments: argparse.Namespace) -> None:
         tell_daemons(environment)
     _sweep(environment)
     if done is None:
+        if arguments.json:
+            say_change(arguments, environment, current := environment.require(), current)
         note(f"nothing was written into a mount of {environment.name}")
         return
-    say_difference(done.before, done.after)
+    say_change(arguments, environment, done.before, done.after)
     for refused in done.refused:
         warn(f"{refused}; it stays in the upper layer")
     for one in done.notes:
@@ -174,7 +176,7 @@ def note_what_is_missing(environment: Environment) -> None:
     found = [format_count(installed, "distribution")] if installed else []
     found += [format_count(summary.files_of_nobody, "file")] if summary.files_of_nobody else []
     what = " and ".join(found)
-    note(f"not part of it, since changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")
+    note(f"not part of it, because it was changed in a mount: {what}; `casfs diff` names them, `casfs absorb` keeps what tools installed")
 
 
 def _say_summary(summary: Summary, most: int | None) -> None:
@@ -209,7 +211,7 @@ def _describe_file(name: str, file: WrittenFile) -> str:
 def _describe_summary(summary: Summary | None) -> dict[str, object]:
     """For programs."""
     if summary is None:
-        return {"distributions": [], "files": [], "bytecode": {"files": 0, "bytes": 0}, "problems": [], "bytes": 0}
+        return {"distributions": [], "files": [], "bytecode": {"file_count": 0, "bytes": 0}, "problems": [], "bytes": 0}
     changed = [one for one in summary.projects.values() if one.tool or one.edited]
     return {
         "distributions": [
@@ -218,14 +220,14 @@ def _describe_summary(summary: Summary | None) -> dict[str, object]:
                 "before": one.before,
                 "after": one.after if one.tool else one.before,
                 "installer": one.tool or None,
-                "files": one.files,
+                "file_count": one.files,
                 "bytes": one.size,
                 "edited": [_describe_written(file) for file in one.edited],
             }
             for one in sorted(changed, key=lambda one: one.project)
         ],
         "files": [_describe_written(file) for file in summary.loose],
-        "bytecode": {"files": summary.bytecode_files, "bytes": summary.bytecode_size},
+        "bytecode": {"file_count": summary.bytecode_files, "bytes": summary.bytecode_size},
         "problems": [str(one) for one in summary.unreadable],
         "bytes": summary.size,
     }

@@ -116,7 +116,7 @@ class _Warmth:
             with tempfile.TemporaryDirectory(dir=self.directory) as directory, keeping_downloads(self.store, directory):
                 arrivals = list(self._obtain(wanted[start : start + _TOGETHER], directory))
                 for one in filter(None, self._side_by_side(self._ingest, arrivals)):
-                    say(f"{'=' if one.was_known else '+'} {one.content.description.name} {one.content.description.version}")
+                    say(f"{'=' if one.was_known else '+'} {one.about.name} {one.about.version}")
                     yield one
 
     def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[Arrival]:

@@ -48,11 +48,11 @@ def build_editable(uv: Uv, python: str, project: str, directory: str) -> str:
         raise
     except FetchFailed as error:
         raise FetchFailed(
-            project, f"what it needs to be built can't be had: {error.subject} {'; '.join(error.reasons)}", said=error.said
+            project, f"its build requirements can't be found: {error.subject} {'; '.join(error.reasons)}", said=error.said
         ) from None
     name = backend.call("build_editable", made)
     if not _is_file_in(made, name) or not name.endswith(".whl"):
-        raise FetchFailed(project, f"its build backend {system.backend} said that {name!r} is the wheel, and there is none of that name")
+        raise FetchFailed(project, f"its build backend {system.backend} said that {name!r} is the wheel, but there is no such file")
     return f"{made}/{name}"
 
 

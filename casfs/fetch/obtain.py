@@ -7,17 +7,23 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from casfs.errors import BuildFailed, FetchFailed, WheelRefused
 from casfs.fetch.access import Access, split_login
-from casfs.fetch.download import Download, Report
+from casfs.fetch.download import Download
 from casfs.fetch.uv import Uv
-from casfs.store.ingest import KnownWheel, find_known
+from casfs.store.ingest import KnownWheel
 from casfs.store.kept import take_kept
+from casfs.store.known_wheels import Found, find_known
+from casfs.store.remembered import Wanted
 from casfs.store.store import Store
 from casfs.venv.changes import Arrival
 from casfs.venv.locks.locks import Locked
-from casfs.venv.origins import Form, split_digest, with_digest
+from casfs.venv.origins import Form, format_archive, parse_archive
+
+if TYPE_CHECKING:
+    from casfs.fetch.downloads import ReportAll
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +34,9 @@ class Means:
     python: str
     access: Access
     directory: str
-    report: Report
+    report: ReportAll
     tell: Callable[[str], None]  # called with what takes long, as it begins
+    wanted: Wanted | None = None  # which bytecode, of what the store remembers; None: it need not remember anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class _Plan:
     locked: Locked
     path: str  # "": the store knows the wheel
     download: Download | None
+    found: Found | None = None  # what the store knows
 
 
 def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival]:
@@ -46,23 +54,28 @@ def obtain(store: Store, wanted: Sequence[Locked], means: Means) -> list[Arrival
 
     Each is of the project that its lock names. Raises FetchFailed and OSError.
     """
-    plans = [_plan(store, one, means.directory, number) for number, one in enumerate(wanted)]
+    plans = [_plan(store, one, means, number) for number, one in enumerate(wanted)]
     if downloads := [plan.download for plan in plans if plan.download]:
         if means.access.is_offline:
-            raise FetchFailed(split_login(downloads[0].url)[0], "is not in the store, and was not fetched since you asked to stay offline")
+            raise FetchFailed(
+                split_login(downloads[0].url)[0], "is not in the store, and was not fetched because you asked to stay offline"
+            )
         from casfs.fetch.downloads import fetch_all
 
         fetch_all(downloads, means.access, means.report)
     return [_arrive(plan, means, number) for number, plan in enumerate(plans)]
 
 
-def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
-    if locked.form is Form.WHEEL:
+def _plan(store: Store, locked: Locked, means: Means, number: int) -> _Plan:
+    is_pinned = locked.form is Form.WHEEL and not locked.checks
+    found = find_known(store, locked.filename, locked.digest, means.wanted) if is_pinned and locked.digest else None
+    if locked.form is Form.WHEEL and (found is None or (found.about.project, found.about.version) != (locked.project, locked.version)):
         _refuse_other(locked, locked.filename)
-    if locked.form is Form.WHEEL and locked.digest and not locked.checks and find_known(store, locked.filename, locked.digest):
-        return _Plan(locked, "", None)
+    if found:
+        return _Plan(locked, "", None, found if means.wanted else None)
     if not locked.is_file or not locked.is_remote:
         return _Plan(locked, locked.place, None)
+    place = means.directory
     directory = f"{place}/{locked.digest or number}"
     if os.path.exists(directory):  # another project of the lock has the same file
         directory = f"{place}/{number}"
@@ -75,9 +88,9 @@ def _plan(store: Store, locked: Locked, place: str, number: int) -> _Plan:
 
 def _arrive(plan: _Plan, means: Means, number: int) -> Arrival:
     locked = plan.locked
-    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form)
+    arrival = Arrival("", origin_of(locked), is_direct=locked.is_direct, form=locked.form, revision=locked.revision)
     if not plan.path and locked.digest:
-        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size))
+        return dataclasses.replace(arrival, wheel=KnownWheel(locked.filename, locked.digest, locked.size, plan.found))
     if locked.is_file and (plan.download is None or locked.hashes or locked.checks):
         _check_file(plan.path, locked)
     wheel = plan.path if locked.form is Form.WHEEL else _build(plan, means, number)
@@ -97,11 +110,16 @@ def _build(plan: _Plan, means: Means, number: int) -> str:
         from casfs.fetch.repository import check_out
 
         source = check_out(locked.place, f"{means.directory}/repository-{number}", means.uv.environ, means.access.limits)
+    shown = parse_archive(origin_of(locked)).place
+    if locked.subdirectory:
+        from casfs.fetch.unpack import unpack
+
+        source = unpack(source, locked.subdirectory, f"{means.directory}/unpacked-{number}", shown)
     try:
         return means.uv.build(means.python, source, directory)
     except BuildFailed as error:
         reason = f"can't be built: {error.subject} {'; '.join(error.reasons)}"
-        raise BuildFailed(split_digest(origin_of(locked))[0], reason, said=error.said) from None
+        raise BuildFailed(shown, reason, said=error.said) from None
 
 
 def _refuse_other(locked: Locked, filename: str) -> None:
@@ -128,7 +146,7 @@ def origin_of(locked: Locked) -> str:
     plain, login = split_login(locked.place) if locked.is_remote else (locked.place, None)
     if login and "ssh://" in plain:
         plain = plain.replace("://", f"://{login[0]}@", 1)
-    return with_digest(plain, locked.digest) if locked.form is Form.SDIST else plain
+    return format_archive(plain, locked.digest, locked.subdirectory) if locked.form is Form.SDIST else plain
 
 
 def _check_file(path: str, locked: Locked) -> None:
@@ -149,4 +167,4 @@ def _check_file(path: str, locked: Locked) -> None:
             found_hashes = {(algorithm, hash_file(file, algorithm)) for algorithm in sorted({algorithm for algorithm, _ in group})}
             if not group & found_hashes:
                 said = ", ".join(f"{algorithm}:{value}" for algorithm, value in sorted(found_hashes))
-                raise FetchFailed(shown, f"has {said}, which is none of the hashes that are given for it")
+                raise FetchFailed(shown, f"has {said}, which is not one of the given hashes")

@@ -17,7 +17,7 @@ def check_out(place: str, directory: str, environ: Mapping[str, str], limits: Li
     one = parse_repository(place)
     url, (shown, _) = one.url, split_login(one.url)
     if one.kind != "git":
-        raise FetchFailed(split_login(place)[0], "is in no git repository, and casfs knows no other kind")
+        raise FetchFailed(split_login(place)[0], "is not in a git repository; casfs knows no other kind")
     os.mkdir(directory, 0o700)
     speed = {"GIT_HTTP_LOW_SPEED_LIMIT": f"{limits.least_speed}", "GIT_HTTP_LOW_SPEED_TIME": f"{limits.patience_s:.0f}"}
     quiet = {"GIT_TERMINAL_PROMPT": "0", **speed, **environ}

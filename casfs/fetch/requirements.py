@@ -33,9 +33,9 @@ def _fetch(url: str, access: Access) -> bytes:
 
     shown = split_login(url)[0]
     if access.is_offline:
-        raise FetchFailed(shown, "was not fetched since you asked to stay offline")
+        raise FetchFailed(shown, "was not fetched because you asked to stay offline")
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, *_: int) -> None:
         if max(done, total) > _MOST_BYTES:
             raise FetchFailed(shown, f"is larger than {_MOST_BYTES} bytes, and no requirements file is")
 

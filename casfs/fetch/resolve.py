@@ -21,7 +21,7 @@ from casfs.store.publish import naming
 from casfs.store.store import Store
 from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.lines import Kind, Line, is_at
+from casfs.venv.locks.lines import Kind, Line, real_place
 from casfs.venv.locks.locks import Locked, format_preferences, pin_moved, read_lock
 from casfs.venv.locks.requirements import Reader, Requirements
 from casfs.venv.origins import Form, as_url
@@ -138,8 +138,8 @@ def compare(
 
     Raises FetchFailed with everything that has none, or not the right one.
     """
-    asked, known = question.asked, [one for one in question.asked.lines if one.place]
-    if any(one.is_direct and one.is_file and not any(is_at(line.place, one.place) for line in known) for one in wanted):
+    asked, known = question.asked, {real_place(one.place) for one in question.asked.lines if one.place}
+    if any(one.is_direct and one.is_file and real_place(one.place) not in known for one in wanted):
         asked = replace(asked, lines=[*asked.lines, *_read_references(uv, interpreter, question, directory, *more)])
     return asked.compare(wanted, None if line is None else [line])
 

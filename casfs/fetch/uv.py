@@ -62,15 +62,13 @@ class Uv:
         self._run(command, "\n".join(lines), limit_s=RESOLVE_LIMIT_S)
 
     def export(self, python: str, lock: str, choice: Choice, directory: str) -> str:
-        """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: default groups and what `choice` names."""
+        """Path of a lock file (PEP 751) for what a uv.lock holds, but its own project: what `choice` names."""
         made = f"{directory}/pylock.toml"
-        optional = [
-            *(word for one in choice.extras for word in ("--extra", one)),
-            *(word for one in choice.groups for word in ("--group", one)),
-        ]
         project = os.path.dirname(os.path.abspath(lock))
         how = ["--frozen", "--no-emit-project", "--no-header", "--no-annotate"]
-        self._run(["export", "--format", "pylock.toml", *how, *optional, "--python", python, "--project", project, "-o", made], "")
+        self._run(
+            ["export", "--format", "pylock.toml", *how, *_choice_options(choice), "--python", python, "--project", project, "-o", made], ""
+        )
         return made
 
     def build(self, python: str, source: str, directory: str) -> str:
@@ -122,7 +120,7 @@ class Uv:
                 timeout=limit_s,
             )
         except subprocess.TimeoutExpired:
-            raise FetchFailed("uv", f"was ended, since it took longer than {limit_s:g} seconds") from None
+            raise FetchFailed("uv", f"was ended because it took longer than {limit_s:g} seconds") from None
         except OSError as error:
             raise FetchFailed(self.program, f"can't be run: {reason_of(error)}") from None
         told = done.stderr or b""
@@ -133,6 +131,21 @@ class Uv:
         for line in lines:
             if line.startswith(_WARNING):
                 self.warn(line.removeprefix(_WARNING))
+
+
+def _choice_options(choice: Choice) -> list[str]:
+    """How uv is told what is wanted of a uv.lock. Who does without `dev` does not care whether there is such a group."""
+    options = [
+        *(("--extra", one) for one in choice.extras),
+        *(("--no-extra", one) for one in choice.without_extras),
+        *(("--group", one) for one in choice.groups),
+        *(("--no-dev",) if one == "dev" else ("--no-group", one) for one in choice.without_groups),
+        *(("--only-group", one) for one in choice.only_groups),
+        ("--all-extras",) if choice.has_all_extras else (),
+        ("--all-groups",) if choice.has_all_groups else (),
+        () if choice.has_default_groups else ("--no-default-groups",),
+    ]
+    return [word for words in options for word in words]
 
 
 def find_uv(environ: Mapping[str, str]) -> str:

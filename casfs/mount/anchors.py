@@ -14,6 +14,7 @@ from casfs.store.publish import naming
 from casfs.store.store import Store
 
 _PREFIX = "anchor-"
+_IMAGE = "image-"
 _PRIVATE = "/run/casfs"
 
 
@@ -61,6 +62,23 @@ def find_anchor(store: Store, token: str) -> str | None:
     with contextlib.suppress(OSError), open(store.path("leases", _PREFIX + token), encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
     return None
+
+
+def image_token(uuid: str) -> str:
+    """The token of the anchor that an image has."""
+    return _IMAGE + uuid
+
+
+def image_of_token(token: str) -> str | None:
+    """The UUID, if an anchor's token is that of an image."""
+    uuid = token.removeprefix(_IMAGE)
+    return uuid if uuid != token else None
+
+
+def end_image(store: Store, uuid: str) -> None:
+    """Let an image go that no overlay needs any more; it lives on for as long as one has it."""
+    if (path := find_anchor(store, image_token(uuid))) is not None:
+        end_anchor(store, image_token(uuid), path)
 
 
 def iter_anchors(store: Store) -> Iterator[tuple[str, str]]:

@@ -54,7 +54,7 @@ def parse_handover(text: str) -> Handover:
     """What `to_text` gave. Raises ValueError."""
     numbers = [int(one) for one in text.split(",")]
     if len(numbers) != len(fields(Handover)) or min(numbers) < 0:
-        raise ValueError(f"is no handover: {text!r}")
+        raise ValueError(f"is not a handover: {text!r}")
     return Handover(*numbers)
 
 
@@ -117,7 +117,7 @@ class Daemon:
             loss = Supervisor(session, serve_life, when_first_served, upgrade).run()
         if not loss:
             return None
-        keep_log(self._store, lease, f"{loss}: what was shown is mounted again")
+        keep_log(self._store, lease, f"{loss}: its mounts are mounted again")
         return Lost(lease.environment, lease.mountpoint, loss)
 
     def _is_worker(self, pid: int) -> bool:
@@ -194,30 +194,13 @@ def start_daemon(
         return daemon.run(when_serving, restarts=int(bool(after)), reason=after)
 
 
-def serve_private(store: Store, lease: HeldLease, line: socket.socket) -> None:
-    """Serve a private mount until its namespace ends, and clear away what it leaves; `line` brings what the kernel gave who mounted it."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(lease.end)
-        stack.callback(clear_private_mount, store, lease.lease)
-        try:
-            listener = stack.enter_context(_listen(store, lease.lease.id))
-            _serve_private(store, lease, listener, line)
-        except BaseException as error:
-            log.exception("the daemon failed")
-            keep_log(store, lease.lease, f"the daemon of {lease.lease.mountpoint} failed: {error!r}")
-            raise
-
-
-def _serve_private(store: Store, lease: HeldLease, listener: socket.socket, line: socket.socket) -> None:
-    from casfs.mount import worker  # noqa: F401 - loaded while the mount is being made
-
-    with line:
-        init_message, fds, _, _ = socket.recv_fds(line, _MAX_INIT, 1)
-    if fds:  # else who was to mount it has ended
-        os.set_inheritable(fds[0], False)
+def serve_private(store: Store, lease: HeldLease, fuse_fd: int, init_message: bytes) -> None:
+    """Answer what is asked of a private mount until its namespace ends."""
+    with _listen(store, lease.lease.id) as listener:
+        os.set_inheritable(fuse_fd, False)
         init_fd = os.memfd_create("FUSE_INIT")
         os.write(init_fd, init_message)
-        Daemon(store, lease, listener, fds[0], init_fd).run(lambda: None)
+        Daemon(store, lease, listener, fuse_fd, init_fd).run(lambda: None)
 
 
 def _remove_private(mountpoint: str) -> None:

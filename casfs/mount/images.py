@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 from casfs.errors import MountRefused
 from casfs.mount import kernel
-from casfs.mount.anchors import end_anchor, find_anchor, is_attached, make_anchor
+from casfs.mount.anchors import end_anchor, end_image, find_anchor, image_token, is_attached, make_anchor
 from casfs.mount.overlay import Layers, make_inner_overlay, make_overlay
 from casfs.store.store import Store
 
 if TYPE_CHECKING:  # most commands make no image
     from casfs.venv.image.image import ImageSpec
 
-_TOKEN = "image-"
 _PROBE = "pyvenv.cfg"  # every environment has it
 
 _NOT_BACKED = (errno.ENOTBLK, errno.EINVAL, errno.EOPNOTSUPP)
@@ -42,13 +41,13 @@ def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tu
     Raises OSError with the kernel's reason, and what `build_image` raises; MountRefused if an overlay does not read through it.
     """
     uuid = spec.uuid.hex()
-    if (path := find_anchor(store, _TOKEN + uuid)) is not None:
+    if (path := find_anchor(store, image_token(uuid))) is not None:
         if is_attached(path):
             return uuid, path
-        end_anchor(store, _TOKEN + uuid, path)
+        end_anchor(store, image_token(uuid), path)
     mount_fd = _mount_image(store, spec, by_loop=by_loop)
     try:
-        path = make_anchor(store, _TOKEN + uuid)
+        path = make_anchor(store, image_token(uuid))
         kernel.attach_mount(mount_fd, path)
         _require_readable(store, path, spec.namespace)
     except BaseException:
@@ -59,16 +58,15 @@ def require_image(store: Store, spec: ImageSpec, *, by_loop: bool = False) -> tu
     return uuid, path
 
 
-def end_image(store: Store, uuid: str) -> None:
-    """Let an image go that no overlay needs any more; it lives on for as long as one has it."""
-    if (path := find_anchor(store, _TOKEN + uuid)) is not None:
-        end_anchor(store, _TOKEN + uuid, path)
+def open_image(store: Store, spec: ImageSpec) -> int:
+    """Descriptor of a detached mount of an image, which nothing remembers: one that is attached, or a new one. No place need be locked.
 
-
-def image_of_token(token: str) -> str | None:
-    """The UUID, if an anchor's token is that of an image."""
-    uuid = token.removeprefix(_TOKEN)
-    return uuid if uuid != token else None
+    Raises as `require_image` does; whether an overlay reads through it is for the caller to see.
+    """
+    if (path := find_anchor(store, image_token(spec.uuid.hex()))) is not None and is_attached(path):
+        with contextlib.suppress(OSError):  # it has just been ended
+            return kernel.clone_mount(path)
+    return _mount_image(store, spec, by_loop=False)
 
 
 def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
@@ -77,13 +75,28 @@ def _mount_image(store: Store, spec: ImageSpec, *, by_loop: bool) -> int:
     try:
         if not by_loop:
             try:
-                return kernel.make_mount("erofs", [("source", f"/proc/self/fd/{image}")], is_read_only=True)
+                return _mount_file(store, image)
             except OSError as error:
                 if error.errno not in _NOT_BACKED:
                     raise
         return _mount_by_loop(image)
     finally:
         os.close(image)
+
+
+def _mount_file(store: Store, image: int) -> int:
+    """Descriptor of a detached mount of an open file.
+
+    The kernel tells everybody the path that it was given as the mount's source. /proc/self/fd/3 would be another file to each process that
+    reads it, so it is given a link, which is gone then.
+    """
+    source = f"/proc/self/fd/{image}"
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a full disk
+            link = f"{stack.enter_context(store.batch()).directory}/image"
+            os.symlink(source, link)
+            source = link
+        return kernel.make_mount("erofs", [("source", source)], is_read_only=True)
 
 
 def _write_image(store: Store, spec: ImageSpec) -> int:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from casfs.errors import MountRefused, PathRefused, reason_of
 from casfs.mount import kernel
-from casfs.mount.mounts import is_dead, is_ours, mount_number, parse_mountinfo
+from casfs.mount.mounts import end_unused, is_dead, is_ours, mount_number, parse_mountinfo
 from casfs.store.following import made_directory, resolve_below
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -145,7 +144,7 @@ def mount_into(pid: int, path: str, mount_fd: int) -> None:
 
 
 def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
-    """End a mount that a process sees. Raises MountRefused."""
+    """End a mount that a process sees; unless lazily, only one that no process of its mount namespace uses. Raises MountRefused."""
     parent, name = os.path.split(path)
 
     def act() -> None:
@@ -154,10 +153,16 @@ def unmount_from(pid: int, path: str, *, is_lazy: bool) -> None:
 
     try:
         with _opened(pid) as process, _opened_below(process.root_fd, parent) as above:
-            _call_inside(process.namespace_fd, act)
+
+            def end() -> None:
+                _call_inside(process.namespace_fd, act)
+
+            if is_lazy:
+                end()
+            else:
+                end_unused(path, end, f"casfs umount --lazy --into {pid}", pid)
     except OSError as error:
-        lazily = f"`casfs umount --lazy --into {pid} {shlex.quote(path)}`"
-        raise MountRefused(f"{path} of process {pid}", f"{reason_of(error)}; {lazily} ends a mount that is in use") from None
+        raise MountRefused(f"{path} of process {pid}", reason_of(error)) from None
 
 
 def _call_inside(namespace_fd: int, call: Callable[[], None]) -> None:

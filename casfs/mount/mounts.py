@@ -106,24 +106,33 @@ def detach(path: str) -> None:
 
 def unmount(path: str) -> None:
     """Unmount. Raises MountRefused that names who uses it. Whoever only passes through is waited for."""
+    end_unused(path, lambda: _unmount(path, is_lazy=False), "casfs umount --lazy")
+
+
+def end_unused(path: str, end: Callable[[], None], lazily: str, viewer: int = 0) -> None:
+    """Call `end`, which unmounts, once nobody uses what process `viewer` (0: we) sees at the path. Raises MountRefused as `unmount` does.
+
+    `lazily` is the command that ends a mount in use, without the path.
+    """
     users: list[tuple[int, str]] = []
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_AGAIN_S)
         # the kernel keeps no overlay busy for the sake of a library in memory, but its process imports more later
-        if not (users := list(_iter_mapping(path)) if os.geteuid() == 0 else []):
+        if not (users := list(_iter_mapping(path, viewer)) if os.geteuid() == 0 else []):
             try:
-                _unmount(path, is_lazy=False)
+                end()
                 return
             except OSError as error:
                 if error.errno != errno.EBUSY:
                     raise MountRefused(path, reason_of(error)) from None
-            users = list(iter_users(path))
+            users = list(iter_users(path, viewer))
         if users:
             break
+    unknown = "a process that can't be told" if os.geteuid() == 0 else "a process that is not yours"
     named = ", ".join(f"{name} (process {pid})" for pid, name in users)
-    reason = f"is in use by {named or 'a process that is not yours'}"
-    raise MountRefused(path, f"{reason}; end it, or use `casfs umount --lazy {shlex.quote(path)}`")
+    reason = f"is in use by {named or unknown}"
+    raise MountRefused(path, f"{reason}; end it, or use `{lazily} {shlex.quote(path)}`")
 
 
 def _unmount(path: str, *, is_lazy: bool) -> None:
@@ -185,21 +194,34 @@ def _find_mount_of(fd: int) -> Mount | None:
     return next(parse_mountinfo(line), None)
 
 
-def iter_users(path: str) -> Iterator[tuple[int, str]]:
-    """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look."""
-    yield from _iter_processes(path, lambda process: itertools.chain(_iter_open(process), _iter_mapped(process)))
+def iter_users(path: str, viewer: int = 0) -> Iterator[tuple[int, str]]:
+    """(process, its name) of those that have a file, a directory or a library of the mount open, as far as we may look.
+
+    `path` is what process `viewer` (0: we) sees; of another mount namespace only its own processes are looked at.
+    """
+    told = _as_told(path, viewer)
+    yield from _iter_using(told, viewer, lambda process: itertools.chain(_iter_open(process), _iter_mapped(process, told)))
 
 
-def _iter_mapping(path: str) -> Iterator[tuple[int, str]]:
+def _iter_mapping(path: str, viewer: int) -> Iterator[tuple[int, str]]:
     """Those that have a file of the mount in memory."""
-    yield from _iter_processes(path, _iter_mapped)
+    told = _as_told(path, viewer)
+    yield from _iter_using(told, viewer, lambda process: _iter_mapped(process, told))
 
 
-def _iter_processes(path: str, iter_used: Callable[[str], Iterable[str]]) -> Iterator[tuple[int, str]]:
+def _as_told(path: str, viewer: int) -> str:
+    """The path as links in /proc lead there: from the root of the namespace, and not from that of the process."""
+    return f"{os.readlink(f'/proc/{viewer}/root').rstrip('/')}{path}" if viewer else path
+
+
+def _iter_using(told: str, viewer: int, iter_used: Callable[[str], Iterable[str]]) -> Iterator[tuple[int, str]]:
     for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
-        if any(_is_below(used, path) for used in iter_used(f"/proc/{pid}")):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                yield pid, file.read().strip()
+        with contextlib.suppress(OSError):
+            if viewer and not os.path.samefile(f"/proc/{pid}/ns/mnt", f"/proc/{viewer}/ns/mnt"):
+                continue
+            if any(_is_below(used, told) for used in iter_used(f"/proc/{pid}")):
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    yield pid, file.read().strip()
 
 
 def _iter_open(process: str) -> Iterator[str]:
@@ -210,11 +232,13 @@ def _iter_open(process: str) -> Iterator[str]:
                 yield os.readlink(link)
 
 
-def _iter_mapped(process: str) -> Iterator[str]:
-    """Paths of the files that a process has in memory (proc_pid_maps(5))."""
-    with contextlib.suppress(OSError), open(f"{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            yield "".join(line.rstrip("\n").partition("/")[1:])
+def _iter_mapped(process: str, path: str) -> Iterator[str]:
+    """Paths of the files that a process has in memory, if one of them may be at or below `path` (proc_pid_maps(5))."""
+    with contextlib.suppress(OSError), open(f"{process}/maps", "rb") as file:
+        content = file.read()
+        if os.fsencode(path) in content:
+            for line in content.decode("utf-8", "surrogateescape").split("\n"):
+                yield "".join(line.partition("/")[1:])
 
 
 def _is_below(used: str, path: str) -> bool:

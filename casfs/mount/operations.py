@@ -66,6 +66,7 @@ def _guarded(
             raise
         except StoreDamaged as error:
             log.error("%s", error)
+            await trio.to_thread.run_sync(self._soundness.note_failed_read, error)
             raise pyfuse3.FUSEError(errno.EIO) from None
         except OSError as error:
             if error.errno == errno.EIO:

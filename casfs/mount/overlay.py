@@ -14,12 +14,19 @@ and has both options is the lower layer of an outer one that has neither.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from casfs.mount import kernel
 from casfs.mount.mounts import FILE_SYSTEM
+
+DIRECT_SINCE = (6, 16)
+"""Before it, an overlay with `userxattr` does not follow its lowest layer into the pools (kernel commit 5ef7bcde)."""
+
+forced_way: list[str] = []
+"""For tests: the only way in which this process mounts, if it has one (see `overlay_layers`)."""
 
 Lower = str | int
 """A directory: its path, or the descriptor of a detached mount, which an overlay takes since Linux 6.15."""
@@ -33,6 +40,12 @@ class Layers:
     data: Sequence[str]  # the first one that has a blob gives it
     upper: str = ""
     work: str = ""
+
+
+@functools.cache
+def kernel_release() -> tuple[int, ...]:
+    """The first two numbers of this kernel's release (uname(2))."""
+    return tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
 
 
 def make_overlay(layers: Layers) -> int:

@@ -10,7 +10,6 @@ Each way with an image takes a loop device where a file can't be mounted (see `i
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from dataclasses import dataclass
 from casfs.digest import Digest
 from casfs.errors import CasfsError, MountRefused, reason_of
 from casfs.mount import kernel
-from casfs.mount.control import Request, ask_daemon, raise_problem
-from casfs.mount.overlay import Layers, Lower, make_nested_overlay, make_overlay
+from casfs.mount.overlay import DIRECT_SINCE, Layers, Lower, forced_way, kernel_release, make_nested_overlay, make_overlay
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import Lease
@@ -28,24 +26,18 @@ from casfs.store.uppers import Upper
 
 IMAGE, FUSE = "image", "fuse"
 
-_USER, _TRUSTED = "user", "trusted"  # namespaces of the attributes that tell an overlay where blobs are (xattr(7))
-
 WAYS = ("image", "loop", "nested", "nested-loop", "fuse")
 """For tests: each way by name, with or without a loop device."""
 
-_DIRECT_SINCE = (6, 16)  # an overlay with `userxattr` follows its lowest layer into the pools (kernel commit 5ef7bcde)
-
 RequireHost = Callable[[], Lease]
 """The store's host, which is started if there is none. Raises MountRefused."""
-
-_forced: list[str] = []
 
 
 def force_way(name: str) -> None:
     """Let this process mount in one way only, and do without the kernel's path where that fails. Raises MountRefused for an unknown one."""
     if name not in WAYS:
         raise MountRefused(name, f"is not a way to mount; these are: {', '.join(WAYS)}")
-    _forced[:] = [name]
+    forced_way[:] = [name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +70,17 @@ class Opened:
 def open_fastest(store: Store, require_host: RequireHost, spec: OverlaySpec) -> Opened:
     """The overlay in the fastest way that works. Raises OSError, MountRefused. Call it with the places locked."""
     from casfs.mount.images import require_image
-    from casfs.venv.image.image import ImageSpec  # what makes images is loaded where one may have to be made
+    from casfs.venv.image.erofs import TRUSTED, USER
+    from casfs.venv.image.image import ImageSpec
 
     why = "it was asked for"
-    for name in _forced or _likely_ways():
+    for name in forced_way or _likely_ways():
         if name == "fuse":
             break
         is_nested, by_loop = name.startswith("nested"), name.endswith("loop")
         try:
-            uuid, path = require_image(store, ImageSpec(spec.generation, _TRUSTED if is_nested else _USER, spec.lost), by_loop=by_loop)
-            return Opened(_open_on_image(path, spec, is_nested=is_nested), IMAGE, uuid, "", why if is_nested and not _forced else "")
+            uuid, path = require_image(store, ImageSpec(spec.generation, TRUSTED if is_nested else USER, spec.lost), by_loop=by_loop)
+            return Opened(_open_on_image(path, spec, is_nested=is_nested), IMAGE, uuid, "", why if is_nested and not forced_way else "")
         except OSError as error:
             why = explain(error)
         except (CasfsError, ValueError, TypeError, LookupError) as error:  # reading a manifest checks its digest and shape; fsck the rest
@@ -97,13 +90,7 @@ def open_fastest(store: Store, require_host: RequireHost, spec: OverlaySpec) -> 
 
 
 def _likely_ways() -> list[str]:
-    return ["image", "nested"] if kernel_release() >= _DIRECT_SINCE else ["nested"]
-
-
-@functools.cache
-def kernel_release() -> tuple[int, ...]:
-    """The first two numbers of this kernel's release (uname(2))."""
-    return tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+    return ["image", "nested"] if kernel_release() >= DIRECT_SINCE else ["nested"]
 
 
 def _open_on_image(path: str, spec: OverlaySpec, *, is_nested: bool) -> int:
@@ -118,6 +105,8 @@ def _open_on_image(path: str, spec: OverlaySpec, *, is_nested: bool) -> int:
 
 def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
     """A detached overlay of the host's own file system. Raises OSError."""
+    from casfs.mount.control import Request, ask_daemon, raise_problem
+    from casfs.venv.image.erofs import TRUSTED, USER
 
     def layers(attributes: str) -> Layers:
         request = Request("show", spec.environment.name, *spec.owner, spec.generation.number, attributes)
@@ -126,10 +115,10 @@ def _open_on_fuse(store: Store, host: Lease, spec: OverlaySpec) -> int:
         return spec.layers(f"{host.mountpoint}/{reply.slot}")
 
     try:
-        return make_overlay(layers(_USER))
+        return make_overlay(layers(USER))
     except OSError as error:
         try:
-            return make_nested_overlay(layers(_TRUSTED), spec.scratch)  # before Linux 6.16
+            return make_nested_overlay(layers(TRUSTED), spec.scratch)  # before Linux 6.16
         except OSError:
             raise error from None
 

@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass, replace
 
 from casfs.errors import CasfsError, MountRefused
 from casfs.mount import kernel
-from casfs.mount.anchors import end_anchor, is_attached, iter_anchors, make_anchor
-from casfs.mount.images import end_image, image_of_token
+from casfs.mount.anchors import end_anchor, end_image, image_of_token, is_attached, iter_anchors, make_anchor
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.overlay_layers import FUSE, IMAGE, OverlaySpec, RequireHost, explain, open_fastest
 from casfs.store.environments import Environment
@@ -53,6 +52,7 @@ class Overlay:
     host: str  # id of the lease of the host that answers if it is FUSE
     anchor: str  # where it is attached in private
     image: str = ""  # UUID of the image
+    executable: str = ""  # of the interpreter
     losses: str = ""  # which blobs had been lost when it was made (see `casfs.store.quarantine.Losses`)
     older: tuple[tuple[str, str], ...] = ()  # ids and anchors of those that it replaced and that have the same upper layer
 
@@ -108,6 +108,12 @@ def is_current(store: Store, overlay: Overlay) -> bool:
     if shown != (environment.current_number(), upper and upper.number, read_losses(store).state):
         return False
     return overlay.metadata == IMAGE or (overlay.metadata == FUSE and any(lease.id == overlay.host for lease in iter_leases(store)))
+
+
+def find_shown(store: Store, environment: str) -> str:
+    """The interpreter of an environment whose overlay shows what it should; empty if it has none, or that one does not."""
+    overlay = find_overlay(store, environment)
+    return overlay.executable if overlay is not None and is_current(store, overlay) else ""
 
 
 def require_overlay(store: Store, require_host: RequireHost, environment: Environment, owner: tuple[int, int]) -> Overlay:
@@ -212,7 +218,7 @@ def _locked_uppers(store: Store, environment: str, *, must_wait: bool = True) ->
 
 def heal_overlays(store: Store) -> None:
     """After a command was killed: overlays that nobody remembers end, and those that it has left frozen can be written to again."""
-    _end_lost(store)
+    end_lost(store)
     for overlay in iter_overlays(store):
         with _locked_uppers(store, overlay.environment, must_wait=False) as is_locked, contextlib.suppress(OSError):
             upper = current_upper(Environment(store, overlay.environment))
@@ -221,7 +227,7 @@ def heal_overlays(store: Store) -> None:
                 _thaw([anchor for _, anchor in overlay.anchors])
 
 
-def _end_lost(store: Store) -> None:
+def end_lost(store: Store) -> None:
     """End overlays that were made but not remembered, or not ended when they were forgotten."""
     known = {token for overlay in iter_remembered_overlays(store) for token, _ in overlay.anchors}
     anchors = list(iter_anchors(store))
@@ -273,6 +279,7 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
             os.close(opened.mount_fd)
     except BaseException as error:
         end_anchor(store, token, anchor)
+        _end_unused_images(store, {uuid for name, _ in iter_anchors(store) if (uuid := image_of_token(name)) is not None})
         if isinstance(error, OSError):
             raise MountRefused(environment.name, explain(error)) from None
         raise
@@ -288,6 +295,7 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
         host=opened.host,
         anchor=anchor,
         image=opened.image,
+        executable=generation.interpreter.executable,
         losses=losses.state,
     )
 

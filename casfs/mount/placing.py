@@ -17,11 +17,10 @@ from dataclasses import replace
 from casfs.errors import MountRefused
 from casfs.mount import kernel
 from casfs.mount.anchors import make_private_directory
-from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.into import is_ours_in, mount_into, move_into, unmount_from
 from casfs.mount.mounts import attach, detach, find_mount, is_dead, is_ours, iter_mounts, prepare_mountpoint
 from casfs.mount.overlay_layers import RequireHost, explain
-from casfs.mount.overlays import end_overlay, find_overlay, is_current, iter_overlays, iter_remembered_overlays, require_overlay
+from casfs.mount.overlays import end_lost, end_overlay, find_overlay, is_current, iter_overlays, iter_remembered_overlays, require_overlay
 from casfs.mount.places import KERNEL, PLAIN, Place, forget_place, here, iter_places, remember_place
 from casfs.store.environments import Environment
 from casfs.store.leases import Lease
@@ -65,6 +64,8 @@ def _open_mount(store: Store, require_host: RequireHost, place: Place) -> tuple[
             if place.data_path == KERNEL:
                 raise MountRefused(place.path, f"the kernel's data path can't be used: {why}") from None
             refuse_to_hide(store, place, why)
+    from casfs.mount.control import Request, ask_daemon, raise_problem
+
     host = require_host()
     reply = ask_daemon(store, host, Request("show", place.environment, place.uid, place.gid))
     raise_problem(host, reply)
@@ -153,6 +154,7 @@ def end_unused_overlays(store: Store) -> None:
     for overlay in list(iter_remembered_overlays(store)):
         if overlay.environment not in used:
             end_overlay(store, overlay)
+    end_lost(store)
 
 
 def end_place_inside(store: Store, place: Place, *, is_lazy: bool) -> None:

@@ -1,32 +1,44 @@
 """Private mounts: an environment that one process and its descendants see, and nobody else. It takes no privilege.
 
 The process enters a mount namespace of its own; who may not mount gets it in a user namespace, in which it may. There it mounts, from the
-bottom up and all in one directory: a tmpfs, the FUSE tree of one generation that never changes, and over both an overlay that takes its
-bytes from the pools and keeps in the tmpfs what is written. /dev/fuse must be opened in the namespace in which it is mounted (the kernel
-refuses it otherwise), but whoever has the descriptor may answer: a daemon *outside*.
+bottom up and all in one directory: a tmpfs, a FUSE file system, what says which files there are, and over all an overlay that takes their
+bytes from the pools and keeps in the tmpfs what is written. What says which files there are is
 
-So the namespace ends with its last process, however that ends, and with it the mounts; the kernel tells the daemon, which then ends too.
-Nobody has to watch anybody.
+    image    for root: the metadata image of the generation (see `images`)
+    bare     for others: files in the tmpfs, if the generation is small (see `bare`)
+    fuse     else our own file system, for which a daemon answers
+
+/dev/fuse must be opened in the namespace in which it is mounted (the kernel refuses it otherwise), but whoever has the descriptor may
+answer: a *keeper* outside, which holds the lease (see `keeper`). The namespace ends with its last process, however that ends, and with it
+the mounts; the kernel tells the keeper by this descriptor, whether anybody ever asked it for a file or not. Nobody has to watch anybody.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from casfs.errors import MountRefused, reason_of
+from casfs.errors import CasfsError, MountRefused, reason_of
 from casfs.mount import kernel
-from casfs.mount.overlay import Layers, make_overlay
+from casfs.mount.overlay import DIRECT_SINCE, Layers, forced_way, kernel_release, make_overlay
 from casfs.mount.session import mount_session
-
-OVERLAY_SINCE = (6, 16)
-"""Before it, an overlay that a plain user makes does not follow its lower layer into the pools (kernel commit 5ef7bcde)."""
+from casfs.store.generations import Generation
+from casfs.store.quarantine import read_losses
+from casfs.store.store import Store
 
 _PROBE = "pyvenv.cfg"  # every environment has it
+
+
+KEEP = b"keep"
+"""Tells the keeper, in the place of FUSE_INIT, that nobody will ask for a file; it says the same when it has heard."""
+
+Show = Callable[[str], None]
+"""Makes an empty directory say which files there are. Raises OSError, or a CasfsError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,26 @@ class Scene:
     directory: str  # an empty one; nobody outside sees anything in it
     above: Sequence[str]  # directories that lie over the generation, read-only: what tools wrote into the environment
     pools: Sequence[str]
+    show: Show | None  # None: our own file system says what there is
+
+
+def plan_showing(store: Store, generation: Generation) -> Show | None:
+    """How to do without our own file system; None if there is no such way."""
+    if kernel_release() < DIRECT_SINCE or forced_way not in ([], ["image"]):
+        return None
+    lost = read_losses(store).lost
+    with contextlib.suppress(OSError, CasfsError, ValueError, TypeError, LookupError):  # what is wrong is told by who reads it
+        if os.geteuid() == 0:
+            from casfs.mount.images import open_image
+            from casfs.venv.image.image import ImageSpec
+
+            return functools.partial(kernel.attach_mount, open_image(store, ImageSpec(generation, lost=lost)))
+    with contextlib.suppress(OSError, CasfsError, ValueError, TypeError, LookupError):
+        from casfs.mount.bare import read_small_tree, write_bare_files
+
+        if (tree := read_small_tree(store, generation)) is not None:
+            return lambda path: write_bare_files(tree, path, lost, store.pool.read_blob)
+    return None
 
 
 def enter_namespace() -> None:
@@ -76,34 +108,27 @@ def _iter_obstacles() -> Iterator[str]:
 
 
 def show_scene(scene: Scene, line: socket.socket) -> str:
-    """Mount it; `line` takes the descriptor of /dev/fuse and the kernel's FUSE_INIT to who shall answer. Call it in a new namespace.
+    """Mount it; `line` takes the descriptor of /dev/fuse, and the kernel's FUSE_INIT or KEEP, to the keeper. Call it in a new namespace.
 
     Answers why it is read-only and without what lies above the generation, which is so if the kernel can't do better; else nothing.
 
     Raises MountRefused.
     """
-    fuse, upper, work = (f"{scene.directory}/{name}" for name in ("fuse", "upper", "work"))
+    fuse, metadata, upper, work = paths = [f"{scene.directory}/{name}" for name in ("fuse", "metadata", "upper", "work")]
+    _mount_tmpfs(scene, paths)
+    fuse_fd, init_message = _mount_fuse(scene, fuse)
+    is_shown = _show_without_daemon(scene, Layers([*scene.above, metadata], scene.pools, upper, work))
     try:
-        _attach(kernel.make_mount("tmpfs", [("source", "casfs"), ("mode", "0755")]), scene.directory)
-        for path in (fuse, upper, work):
-            os.mkdir(path)
-            os.chmod(path, 0o755)  # whatever the umask
-    except OSError as error:
-        if error.errno == errno.ENOENT:  # who should serve it has failed, and cleared the directory away
-            raise _unserved(scene, _reason(error)) from None
-        raise MountRefused(scene.directory, f"no tmpfs can be mounted: {_reason(error)}") from None
-    try:
-        fuse_fd, init_message = mount_session(fuse, may_mount=True)
-    except MountRefused:
-        if os.path.isdir(fuse):
-            raise
-        raise _unserved(scene, "its directory is gone") from None
-    try:
-        socket.send_fds(line, [init_message], [fuse_fd])
+        socket.send_fds(line, [KEEP if is_shown else init_message], [fuse_fd])
         os.close(fuse_fd)
-        _read_probe(fuse)
+        if is_shown and line.recv(len(KEEP)) != KEEP:
+            raise _unkept(scene, "it has ended")
+        if not is_shown:
+            _read_probe(fuse)
     except OSError as error:
-        raise _unserved(scene, _reason(error)) from None
+        raise _unkept(scene, _reason(error)) from None
+    if is_shown:
+        return ""
     try:
         _show_overlay(scene, Layers([*scene.above, fuse], scene.pools, upper, work))
     except OSError as error:
@@ -112,7 +137,42 @@ def show_scene(scene: Scene, line: socket.socket) -> str:
     return ""
 
 
-def _unserved(scene: Scene, reason: str) -> MountRefused:
+def _mount_tmpfs(scene: Scene, directories: Sequence[str]) -> None:
+    """Mount it with these directories. Raises MountRefused."""
+    os.umask(0o022)
+    try:
+        _attach(kernel.make_mount("tmpfs", [("source", "casfs"), ("mode", "0755")]), scene.directory)
+        for path in directories:
+            os.mkdir(path)
+    except OSError as error:
+        if error.errno == errno.ENOENT:  # who should keep it has failed, and cleared the directory away
+            raise _unkept(scene, _reason(error)) from None
+        raise MountRefused(scene.directory, f"no tmpfs can be mounted: {_reason(error)}") from None
+
+
+def _mount_fuse(scene: Scene, path: str) -> tuple[int, bytes]:
+    """See `mount_session`."""
+    try:
+        return mount_session(path, may_mount=True)
+    except MountRefused:
+        if os.path.isdir(path):
+            raise
+        raise _unkept(scene, "its directory is gone") from None
+
+
+def _show_without_daemon(scene: Scene, layers: Layers) -> bool:
+    """Whether it is shown now; if not, nothing of it is left but files in the tmpfs."""
+    if scene.show is None:
+        return False
+    try:
+        scene.show(str(layers.lower[-1]))
+        _show_overlay(scene, layers)
+    except (OSError, CasfsError):
+        return False
+    return True
+
+
+def _unkept(scene: Scene, reason: str) -> MountRefused:
     return MountRefused(scene.directory, f"nobody serves it ({reason}); `casfs daemon logs` may say why")
 
 
@@ -120,15 +180,16 @@ def _show_overlay(scene: Scene, layers: Layers) -> None:
     """Mount the overlay, and read a file through it. Raises OSError; then nothing is mounted."""
     _attach(make_overlay(layers), scene.directory)
     try:
-        _read_probe(scene.directory)
+        if not _read_probe(scene.directory).strip(b"\0"):
+            raise OSError(errno.EIO, "reads as zeros", _PROBE)
     except OSError:
         kernel.unmount(scene.directory, is_lazy=True)
         raise
 
 
-def _read_probe(directory: str) -> None:
+def _read_probe(directory: str) -> bytes:
     with open(f"{directory}/{_PROBE}", "rb") as file:
-        file.read()
+        return file.read()
 
 
 def _attach(mount_fd: int, directory: str) -> None:
@@ -140,10 +201,8 @@ def _attach(mount_fd: int, directory: str) -> None:
 
 def _explain(error: OSError) -> str:
     """Why there is no overlay."""
-    release = os.uname().release
-    numbers = release.split("-")[0].split(".")
-    if tuple(map(int, numbers[:2])) < OVERLAY_SINCE:
-        return f"it takes Linux {'.'.join(map(str, OVERLAY_SINCE))}, and this is {release}"
+    if kernel_release() < DIRECT_SINCE:
+        return f"it takes Linux {'.'.join(map(str, DIRECT_SINCE))}, and this is {os.uname().release}"
     return f"the kernel refuses an overlay: {_reason(error)}"
 
 

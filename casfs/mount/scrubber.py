@@ -100,11 +100,14 @@ class Scrubber:
     def work(self, until: float) -> None:
         """Look for what is new, then read at the rate that is asked for, until a moment of the monotonic clock."""
         use_what_is_there(self._store, log.error)
-        self.look_at_mounts()
-        rate = read_scrub_state(self._store).rate
-        if rate and self._reading is None and self._is_due():
+        if not (rate := read_scrub_state(self._store).rate):
+            self.refresh()
+            time.sleep(max(0.0, until - time.monotonic()))
+            return
+        self.look_at_mounts(rate)
+        if self._reading is None and self._is_due():
             self._reading = self._scrub.read_pool()
-        if rate and self._reading is not None:
+        if self._reading is not None:
             if not _drive(self._reading, rate, until):
                 self._reading = None
                 self._scrub.save()
@@ -118,13 +121,12 @@ class Scrubber:
         ended = self._scrub.state.ended
         return not ended or (datetime.now(UTC) - datetime.fromisoformat(ended)).total_seconds() >= _READ_AGAIN_S
 
-    def look_at_mounts(self) -> None:
+    def look_at_mounts(self, rate: int) -> None:
         """Compare the blobs of what is mounted with their stamps, as far as that was not done."""
         for name in sorted(_iter_shown(self._store)):
             with contextlib.suppress(CasfsError, OSError):  # fsck's business
                 for layer in Environment(self._store, name).require().layers:
                     if layer.manifest not in self._compared:
-                        rate = read_scrub_state(self._store).rate or _UNBOUNDED
                         _drive(self._scrub.compare(layer.manifest), rate, None)
                         self._compared.add(layer.manifest)
         self.refresh()
@@ -133,9 +135,6 @@ class Scrubber:
         """Let new overlays take the place of those that may have a damaged blob open."""
         if os.geteuid() == 0 and read_losses(self._store).state:
             refresh_mounts(self._store, log.error)
-
-
-_UNBOUNDED = 1 << 40
 
 
 def _drive(steps: Iterator[int], rate: int, until: float | None) -> bool:

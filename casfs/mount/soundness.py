@@ -13,6 +13,7 @@ from casfs.errors import StoreDamaged
 from casfs.mount.unread import Unread
 from casfs.store.blob_stamps import BlobStamps, Facts, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
 from casfs.store.numbers import read_number
+from casfs.store.quarantine import note_failed_read
 from casfs.store.store import Store
 from casfs.venv.tree import FileNode
 
@@ -48,8 +49,12 @@ class Soundness:
                 problem = "the blob does not have the bytes that its name promises"
                 break
             if os.path.lexists(path):
-                problem = f"the blob is no plain file of {node.size} bytes"
+                problem = f"the blob is not a plain file of {node.size} bytes"
         raise StoreDamaged(path, problem)
+
+    def note_failed_read(self, error: StoreDamaged) -> None:
+        """Let adding its wheel again restore a blob that could not be read. It may be hashed here."""
+        note_failed_read(self._store, error)
 
     def _is_sound(self, node: FileNode, path: str, facts: Facts) -> bool:
         number, row = node.identity

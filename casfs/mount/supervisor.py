@@ -221,7 +221,7 @@ class Supervisor:
         try:
             self._worker = _Worker(self, self._serve)
         except OSError as error:
-            self._after_death(f"none could be started: {error}", 0.0)
+            self._after_death(f"no worker could be started: {error}", 0.0)
             return
         self._selector.register(self._worker.line, selectors.EVENT_READ, self._on_message)
         self._selector.register(self._worker.process.sentinel, selectors.EVENT_READ, self._on_exit)

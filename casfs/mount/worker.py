@@ -89,7 +89,7 @@ class _Session(Operations):
 def serve(post: Post, life: Life) -> None:
     """Answer until the mount ends.
 
-    All that this needs of root's rights is to read a store that belongs to somebody else, and to write its tables there. Whoever made this
+    All that this needs of root's rights is to read a store that belongs to another user, and to write its tables there. Whoever made this
     process run a program of theirs would be root again: it is no sandbox, but no bug of ours mounts, traces or changes owners.
     """
     kernel.keep_capabilities(kernel.CAP_DAC_OVERRIDE, kernel.CAP_DAC_READ_SEARCH)

@@ -114,7 +114,7 @@ def stage_outcome(store: Store, batch: Batch, target: Target, source: Digest, ou
 
 
 def find_compiled(store: Store, target: Target, digest: Digest, manifest: Manifest) -> tuple[Digest, Manifest] | None:
-    """The manifest that another one becomes with bytecode; None if nobody has made it, it is not whole any more or is of something else.
+    """The manifest that another one becomes with bytecode; None if nobody has made it, or it is of something else.
 
     A record may be wrong, above all one of a shared pool: so what it leads to is compared with what was asked for. That bytecode is of the
     source beside it is not: reading a header of each at each add would take longer than the add. `casfs fsck` does.
@@ -125,10 +125,24 @@ def find_compiled(store: Store, target: Target, digest: Digest, manifest: Manife
             found = read_manifest(store, compiled)
         except (OSError, InvalidValue, StoreDamaged):
             continue
-        is_right = compiled == digest or compiled_problem(manifest, found, target) is None
-        if is_right and all(store.pool.has_blob(found.digest(row), found.sizes[row]) for row in iter_bytecode_rows(found, target)):
+        if compiled == digest or compiled_problem(manifest, found, target) is None:
             return compiled, found
     return None
+
+
+def recall_compiled(store: Store, target: Target, manifest: Digest) -> Digest | None:
+    """Which manifest another one becomes with bytecode, as the first record says; nothing is compared."""
+    for root in (store.root, *store.shared):
+        with contextlib.suppress(OSError, InvalidValue, StoreDamaged):
+            return read_compiled_record(_path(root, target, "manifests", manifest))
+    return None
+
+
+def iter_compiled_records(store: Store) -> Iterator[str]:
+    """Paths of what this store says of the bytecode of manifests, for every target."""
+    from glob import escape, iglob
+
+    return iglob(f"{escape(store.path('bytecode'))}/*/manifests/??/*")
 
 
 def read_compiled_record(path: str) -> Digest:

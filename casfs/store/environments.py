@@ -60,8 +60,24 @@ class Environment:
 
     def current(self) -> Generation | None:
         """The current generation; None while there is none. Raises StoreDamaged."""
-        number = self.current_number()
-        return None if number is None else self.read(number)
+        while (number := self.current_number()) is not None:
+            try:
+                return self.read(number)
+            except StoreDamaged:
+                if self.current_number() == number:
+                    raise  # else it is not the current one any more, and may have been collected or removed just now
+        return None
+
+    def read_all(self) -> list[Generation]:
+        """Every generation, oldest first, but for those that are removed while they are read. Raises StoreDamaged."""
+        found = []
+        for number in self.numbers():
+            try:
+                found.append(self.read(number))
+            except StoreDamaged:
+                if os.path.lexists(self.path(number)):
+                    raise
+        return found
 
     def require(self) -> Generation:
         """The current generation. Raises EnvironmentRefused if the environment does not exist."""

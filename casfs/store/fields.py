@@ -28,7 +28,7 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]*")
 def read_fields(kind: type[Made], data: object) -> Made:
     """A value of a dataclass whose fields are all right. Raises ValueError that names the first one that is not."""
     if not isinstance(data, dict):
-        raise ValueError("is no JSON object")
+        raise ValueError("is not a JSON object")
     known = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name, value in data.items():
         if name not in known:

@@ -25,7 +25,7 @@ def resolve_path(path: str) -> str:
 
     The last component may be a mount that is dead or hangs: no file system is asked about it but to read a link.
 
-    Raises PathRefused for links in a circle and, if we are root, for one that belongs to somebody else.
+    Raises PathRefused for links in a circle and, if we are root, for one that belongs to another user.
     """
     root = os.open("/", ON_THE_WAY)
     try:
@@ -85,6 +85,9 @@ class _Walk:
             self._behind.append((name, fd))
             return None
         self._check(name, fd, target)
+        if _leads_to_no_path(fd, target):
+            self._behind.append((name, fd))
+            return None
         return target
 
     def _check(self, name: str, link: int, target: str) -> None:
@@ -94,7 +97,12 @@ class _Walk:
             raise PathRefused(path, os.strerror(errno.ELOOP).lower())
         if not self._may_follow(link):
             owner = os.fstat(link).st_uid
-            raise PathRefused(path, f"is a symbolic link of user {owner}, and root follows only its own; name what it leads to, {target!r}")
+            raise PathRefused(path, f"is a symbolic link of user {owner}, and root follows only its own links; name its target, {target!r}")
+
+
+def _leads_to_no_path(link: int, target: str) -> bool:
+    """Whether a link is the kernel's own to a pipe or the like, as behind /dev/stdout: whoever opens it gets there, and nobody else."""
+    return "/" not in target and ":" in target and os.fstat(link).st_dev == os.lstat("/proc/self").st_dev
 
 
 @contextlib.contextmanager

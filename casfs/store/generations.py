@@ -9,9 +9,10 @@ nobody touches is opened. An index that does not belong to its lock file is made
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from casfs.digest import Digest, checksum_bytes, parse_digest
@@ -82,6 +83,10 @@ class Generation:
     interpreter: BaseInterpreter
     skeleton: Layer
     distributions: tuple[Distribution, ...]
+    _by_project: Mapping[str, Distribution] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_project", {one.project: one for one in self.distributions})
 
     @property
     def layers(self) -> list[Layer]:
@@ -90,7 +95,7 @@ class Generation:
 
     def find(self, project: str) -> Distribution | None:
         """The distribution of a project, by canonical name."""
-        return next((one for one in self.distributions if one.project == project), None)
+        return self._by_project.get(project)
 
 
 def outline_manifest(manifest: Manifest) -> Outline:
@@ -204,14 +209,18 @@ def format_index(generation: Generation, lock: bytes) -> bytes:
     """The index that belongs to the lock file `lock`."""
     data = {name: getattr(generation, name) for name in _SCALARS}
     data["interpreter"] = dataclasses.asdict(generation.interpreter)
-    data["skeleton"] = _dump_layer(generation.skeleton)
+    data["skeleton"] = dump_layer(generation.skeleton)
     data["distributions"] = [_dump_distribution(one) for one in generation.distributions]
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return f"{_INDEX} {checksum_bytes(lock)} {checksum_bytes(body)}\n".encode() + body
 
 
+@functools.lru_cache(maxsize=1)
 def parse_index(content: bytes, lock: bytes) -> Generation | None:
-    """The generation in an index, or None if the index is damaged, of another format, or of another lock file."""
+    """The generation in an index, or None if the index is damaged, of another format, or of another lock file.
+
+    The last one is remembered: most commands read a generation several times, and a thousand distributions take 17 ms.
+    """
     head, _, body = content.partition(b"\n")
     if head not in {f"{form} {checksum_bytes(lock)} {checksum_bytes(body)}".encode() for form in (_INDEX, _OLD_INDEX)}:
         return None
@@ -219,7 +228,7 @@ def parse_index(content: bytes, lock: bytes) -> Generation | None:
     distributions = tuple(_load_distribution(*one) for one in data["distributions"])
     interpreter = BaseInterpreter(**data["interpreter"])
     number, created, command = (data[name] for name in _SCALARS)
-    return Generation(number, created, command, interpreter, _load_layer(data["skeleton"]), distributions)
+    return Generation(number, created, command, interpreter, load_layer(data["skeleton"]), distributions)
 
 
 _SCALARS = ("number", "created", "command")
@@ -227,16 +236,17 @@ _SCALARS = ("number", "created", "command")
 
 def _dump_distribution(one: Distribution) -> list[Any]:
     facts = [one.project, one.name, one.version, one.wheel, one.wheel_size, one.origin, one.requested]
-    return [*facts, _dump_layer(one.files), _dump_layer(one.installation)]
+    return [*facts, dump_layer(one.files), dump_layer(one.installation)]
 
 
 def _load_distribution(  # noqa: PLR0917 - the columns that `_dump_distribution` writes
     project: str, name: str, version: str, wheel: Digest, size: int, origin: str, requested: bool, files: list[Any], made: list[Any]
 ) -> Distribution:
-    return Distribution(project, name, version, wheel, size, origin, requested, _load_layer(files), _load_layer(made))
+    return Distribution(project, name, version, wheel, size, origin, requested, load_layer(files), load_layer(made))
 
 
-def _dump_layer(layer: Layer) -> list[Any]:
+def dump_layer(layer: Layer) -> list[Any]:
+    """The layer as JSON; `load_layer` is the reverse."""
     outline = layer.outline
     shared = [(path, row, *outline.directories[row]) for path, row in outline.paths.items()]
     return [layer.manifest, layer.number, layer.size, shared, layer.time]
@@ -245,7 +255,8 @@ def _dump_layer(layer: Layer) -> list[Any]:
 _LAYER_FACTS = 5
 
 
-def _load_layer(data: list[Any]) -> Layer:
+def load_layer(data: list[Any]) -> Layer:
+    """The layer that `dump_layer` has written. Raises ValueError and TypeError."""
     manifest, number, size, shared, time = data if len(data) == _LAYER_FACTS else (*data, 0)
     directories = {row: (directories, files) for _, row, directories, files in shared}
     return Layer(manifest, number, Outline(directories, {path: row for path, row, _, _ in shared}), size, time)

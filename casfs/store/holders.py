@@ -15,7 +15,7 @@ def describe_holders(fd: int) -> str:
     found = [_describe(pid) for pid in _iter_lockers(fd) if pid != os.getpid()]
     if len(found) > _MOST_NAMED:
         found[_MOST_NAMED:] = [f"{len(found) - _MOST_NAMED} more"]
-    return " and ".join([*filter(None, [", ".join(found[:-1])]), *found[-1:]]) or "a process that can't be told"
+    return " and ".join([*filter(None, [", ".join(found[:-1])]), *found[-1:]]) or "an unknown process"
 
 
 def _describe(pid: int) -> str:

@@ -16,9 +16,10 @@ from io import FileIO
 from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 
-from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes, parse_digest
-from casfs.errors import InvalidValue, RecordRefused, StoreDamaged, WheelRefused, reason_of
+from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes
+from casfs.errors import RecordRefused, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
+from casfs.store.known_wheels import Found, find_known
 from casfs.store.manifests import (
     Description,
     Kind,
@@ -26,12 +27,11 @@ from casfs.store.manifests import (
     ManifestFile,
     NewFile,
     build_manifest,
-    is_whole,
     read_manifest,
 )
 from casfs.store.numbers import assign_numbers
-from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch, naming, room_problem, write_all
+from casfs.store.remembered import Remembered, Wanted
 from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
 from casfs.store.times import publish_dated
@@ -52,7 +52,10 @@ _WHOLE_SIZE = 32 << 20
 """Members up to this size are inflated whole in memory, and written only if the pool lacks them; larger ones are streamed."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the wheel's file name, bytes done and bytes in all."""
+"""Called with the wheel's file name, bytes done and bytes in all; and with `ALL_WHEELS`, or `INSTALLING`, wheels done and wheels in all."""
+
+ALL_WHEELS = "wheels"
+INSTALLING = "installing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,21 @@ class Ingested:
     wheel: Digest
     wheel_size: int
     manifest: Digest
-    content: Manifest
+    about: Description
+    count: int  # of its files
+    size: int
     number: int
     was_known: bool
     new_files: int
     new_bytes: int
+    read: Callable[[], Manifest]
+    remembered: Remembered | None = None
     remarks: tuple[str, ...] = ()  # of one that was not known: what is odd in it and changes nothing
+
+    @property
+    def content(self) -> Manifest:
+        """Its manifest, which is read if it is remembered what installing it came to."""
+        return self.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,7 @@ class KnownWheel:
     filename: str
     digest: Digest
     size: int = 0
+    found: Found | None = None  # what was found of it in this command
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,7 @@ class Request:
     allow_record_mismatch: bool = False
     max_wheel_size: int = MAX_WHEEL_SIZE
     progress: Progress = lambda name, done, total: None
+    wanted: Wanted | None = None  # of what is remembered; None: every manifest is read
     stop: Event = field(default_factory=Event)  # once it is set, unpacking ends
 
 
@@ -105,23 +119,26 @@ class _Draft:
     new_files: int = 0
     new_bytes: int = 0
     remarks: tuple[str, ...] = ()
+    remembered: Remembered | None = None
 
 
 def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
     """The wheels, by path or known, in their order: all of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
     with store.batch() as batch:
-        drafts = [
-            _recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request) for one in wheels
-        ]
+        drafts: list[_Draft] = []
+        for one in wheels:
+            drafts.append(_recall(store, one, request) if isinstance(one, KnownWheel) else _ingest_one(store, batch, one, request))
+            request.progress(ALL_WHEELS, len(drafts), len(wheels))
         known = [draft.manifest is not None for draft in drafts]
         new = [(draft, draft.content) for draft in drafts if draft.manifest is None and draft.content is not None]
         for (draft, _), dated in zip(new, publish_dated(store, batch, [content for _, content in new]), strict=True):
             draft.manifest, draft.content, _ = dated
-    numbers = assign_numbers(store, [_finished(draft) for draft in drafts])
-    ingested = [_record(draft, number, was_known) for draft, number, was_known in zip(drafts, numbers, known, strict=True)]
+    numbers = iter(assign_numbers(store, [_finished(draft) for draft in drafts if draft.remembered is None]))
+    ingested = [_recalled(store, draft) or _record(draft, next(numbers), was_known) for draft, was_known in zip(drafts, known, strict=True)]
     _publish_wheels(store, ingested)
     for draft in drafts:
-        stamp_new_blobs(store, *_finished(draft), draft.new)
+        if draft.new:
+            stamp_new_blobs(store, *_finished(draft), draft.new)
         if draft.facts and not draft.path.startswith(store.path("tmp/")):  # what lies there is gone soon
             write_stamp(store, draft.path, draft.facts, draft.digest)
     return ingested
@@ -134,9 +151,16 @@ def _finished(draft: _Draft) -> tuple[Digest, Manifest]:
 
 def _record(draft: _Draft, number: int, was_known: bool) -> Ingested:
     manifest, content = _finished(draft)
-    return Ingested(
-        draft.path, draft.digest, draft.size, manifest, content, number, was_known, draft.new_files, draft.new_bytes, draft.remarks
-    )
+    facts = (content.description, len(content.names), content.total_size, number, was_known, draft.new_files, draft.new_bytes)
+    return Ingested(draft.path, draft.digest, draft.size, manifest, *facts, lambda: content, remarks=draft.remarks)
+
+
+def _recalled(store: Store, draft: _Draft) -> Ingested | None:
+    """A wheel of which is remembered what installing it came to."""
+    if (found := draft.remembered) is None:
+        return None
+    facts = (found.about, found.count, found.size, found.number, True, 0, 0)
+    return Ingested(draft.path, draft.digest, draft.size, found.manifest, *facts, partial(read_manifest, store, found.manifest), found)
 
 
 def _publish_wheels(store: Store, ingested: Iterable[Ingested]) -> None:
@@ -219,41 +243,24 @@ def _read_chunk(file: BinaryIO) -> bytes:
 
 def _recall(store: Store, wheel: KnownWheel, request: Request) -> _Draft:
     """A wheel that is known, without its file."""
-    if (draft := _known(store, wheel.filename, [0, 0, wheel.size], wheel.digest, request)) is None:
+    if (draft := _known(store, wheel.filename, [0, 0, wheel.size], wheel.digest, request, wheel.found)) is None:
         raise WheelRefused(wheel.filename, "is not in the store any more")
     draft.facts = []
     return draft
 
 
-def find_known(store: Store, filename: str, digest: Digest) -> tuple[Digest, Manifest] | None:
-    """The manifest of a wheel that this store or a shared pool has whole; None too if it is known by a name that says something else.
-
-    Which Python a wheel is for is only said by its file name, so one that is named otherwise must be read as any other.
-    """
-    from casfs.wheels.filename import is_named_so
-
-    for root in (store.root, *store.shared):
-        try:
-            manifest = parse_digest(read_plain_file(f"{root}/wheels/{digest}").decode("ascii", "replace").strip())
-            content = read_manifest(store, manifest)
-        except (FileNotFoundError, InvalidValue, StoreDamaged):
-            continue
-        about = content.description
-        if is_named_so(filename, about.project, about.version, about.tags) and is_whole(store, content):
-            return manifest, content
-    return None
-
-
-def _known(store: Store, path: str, facts: list[int], digest: Digest, request: Request) -> _Draft | None:
+def _known(  # noqa: PLR0917
+    store: Store, path: str, facts: list[int], digest: Digest, request: Request, found: Found | None = None
+) -> _Draft | None:
     """The wheel as the store has it already; None if it does not, or has lost its manifest."""
-    if (found := find_known(store, os.path.basename(path), digest)) is None:
+    found = found or find_known(store, os.path.basename(path), digest, request.wanted)
+    if found is None:
         return None
-    manifest, content = found
-    about = content.description
+    about = found.about
     if about.tolerated and not request.allow_record_mismatch:
         raise RecordRefused(path, *about.tolerated)
     request.accept(path, about)
-    return _Draft(path, facts[2], facts, digest, manifest, content)
+    return _Draft(path, facts[2], facts, digest, found.manifest, found.content, remembered=found.remembered)
 
 
 def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, request: Request) -> None:
@@ -278,7 +285,7 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
             draft.new_files += unpacked.is_new
             draft.new_bytes += unpacked.is_new and unpacked.file.size
             done += unpacked.file.size
-            request.progress(wheel.filename, done, total)
+            request.progress(f"{about.name} {about.version}", done, total)
     if problems and not request.allow_record_mismatch:
         raise RecordRefused(draft.path, *sorted(problems))
     draft.content = build_manifest(_describe(wheel, draft.digest, tuple(problems)), files)

@@ -1,19 +1,53 @@
-"""Wheels that a store knows already, found by project and version."""
+"""Wheels that a store knows already, found by digest, or by project and version."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.manifests import Manifest, read_manifest
+from casfs.store.manifests import Description, Manifest, read_manifest
 from casfs.store.plain import read_plain_file
+from casfs.store.remembered import Remembered, Wanted, recall
 from casfs.store.store import Store
 
 _HEAD = 512
 """Bytes at the start of a manifest that hold the project's name, which comes first; only if it is there, the rest is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A wheel that a store knows: its manifest, what that says, and either what it holds or what installing it came to."""
+
+    manifest: Digest
+    about: Description
+    content: Manifest | None
+    remembered: Remembered | None
+
+
+def find_known(store: Store, filename: str, digest: Digest, wanted: Wanted | None = None) -> Found | None:
+    """What is known of a wheel that this store or a shared pool has; None too if it is known by a name that says something else.
+
+    Nobody looks at its blobs: whoever finds one lost withdraws the wheel (see `quarantine`).
+
+    Which Python a wheel is for is only said by its file name, so one that is named otherwise must be read as any other.
+    """
+    from casfs.wheels.filename import is_named_so
+
+    for root in (store.root, *store.shared):
+        try:
+            manifest = parse_digest(read_plain_file(f"{root}/wheels/{digest}").decode("ascii", "replace").strip())
+            remembered = recall(store, manifest, wanted) if wanted else None
+            content = None if remembered else read_manifest(store, manifest)
+        except (FileNotFoundError, InvalidValue, StoreDamaged):
+            continue
+        about = remembered.about if remembered else content and content.description
+        if about and is_named_so(filename, about.project, about.version, about.tags):
+            return Found(manifest, about, content, remembered)
+    return None
 
 
 def iter_wheels(store: Store, project: str, version: str) -> Iterator[tuple[Digest, Digest, Manifest]]:

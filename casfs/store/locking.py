@@ -10,7 +10,7 @@ that is open to others, since somebody opened the whole store to them, gives way
 Who may only read a store takes no lock in it: they change nothing, and nobody has to wait for them. What is collected while they read is
 missing, and they are told so. So nobody ever takes a lock in a shared pool that lies behind their own store.
 
-Who waits for long says for whom, once for each lock.
+Who waits for long says for whom, once for all locks of one directory: a user need not know that there are several.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ def _wait(path: str, fd: int, how: int, *, may_wait: bool) -> None:
 
 
 def _tell(path: str, fd: int) -> None:
-    """Say for whom we wait, unless it was said before."""
-    if path not in _told:
+    """Say for whom we wait, unless that we wait was said before."""
+    if (above := os.path.dirname(path)) not in _told:
         import logging  # 5 ms
 
-        _told.add(path)
+        _told.add(above)
         logging.getLogger("casfs").warning("waiting for other commands that use the store: %s holds %s", describe_holders(fd), path)
 
 

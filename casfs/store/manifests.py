@@ -210,7 +210,7 @@ def parse_manifest(content: bytes) -> Manifest:
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     if not isinstance(data, dict) or (form := data.pop("casfs-manifest", None)) not in (_UNDATED, _DATED):
-        raise ValueError("is not a manifest that this casfs knows")
+        raise ValueError("is not a manifest of a format that this casfs knows")
     try:
         rows = {name: data.pop(name) for name in (*_LISTS, *_TEXTS)}
         rows |= {"time": data.pop("time"), "times": data.pop("times")} if form == _DATED else {"times": [0] * len(rows["names"])}
@@ -270,7 +270,7 @@ def _iter_strange_columns(manifest: Manifest) -> Iterator[str]:
         elif kind is int and min(values, default=0) < 0:
             yield f"its {name} are negative"
     if not all(type(time) is int and (time == 0 or FIRST_TIME <= time <= LAST_TIME) for time in (manifest.time, *manifest.times)):
-        yield "its times are none that casfs gives"
+        yield "its times are not of the form that casfs writes"
     for name, strange in (("kinds", _STRANGE_KINDS), ("digests", _STRANGE_HEX), ("checksums", _STRANGE_HEX)):
         if strange.search(getattr(manifest, name)):
             yield f"its {name} have strange characters"

@@ -98,10 +98,12 @@ def assign_numbers(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -
 
 def _assign(store: Store, manifests: Sequence[tuple[Digest, Manifest]]) -> list[int]:
     numbers: dict[Digest, int] = {}
+    taken: set[int] = set()
     with store.batch() as batch:
         for digest, manifest in manifests:
             if digest not in numbers:
-                numbers[digest] = _find_or_stage(store, batch, digest, manifest, set(numbers.values()))
+                numbers[digest] = _find_or_stage(store, batch, digest, manifest, taken)
+                taken.add(numbers[digest])
         batch.commit()
     return [numbers[digest] for digest, _ in manifests]
 

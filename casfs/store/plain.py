@@ -16,7 +16,7 @@ def read_plain_file(path: str) -> bytes:
     try:
         mode = os.lstat(path).st_mode
     except NotADirectoryError:
-        raise StoreDamaged(path, "lies below something that is no directory") from None
+        raise StoreDamaged(path, "lies below something that is not a directory") from None
     if not stat.S_ISREG(mode):
         raise StoreDamaged(path, f"is {describe_kind(mode)} instead of a plain file")
     fd = os.open(path, OPEN_FLAGS)

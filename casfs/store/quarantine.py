@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from casfs.digest import Digest, checksum_bytes, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.blob_stamps import hash_blob
+from casfs.store.bytecode import iter_compiled_records, read_compiled_record
 from casfs.store.manifests import read_own_manifest
 from casfs.store.plain import read_plain_file
+from casfs.store.remembered import forget_all
 from casfs.store.store import Store
 
 
@@ -50,7 +52,7 @@ def withdraw_wheels(store: Store, path: str) -> list[str]:
 
 
 def withdraw_wheels_of(store: Store, has_lost: Callable[[Digest], bool]) -> list[str]:
-    """The same for the wheels whose manifests have lost something."""
+    """The same for the wheels whose manifests have lost something. What was derived is forgotten: nobody looks whether it still holds."""
     withdrawn = []
     for name in sorted(os.listdir(store.path("wheels"))):
         path = store.path("wheels", name)
@@ -58,7 +60,29 @@ def withdraw_wheels_of(store: Store, has_lost: Callable[[Digest], bool]) -> list
             if has_lost(read_wheel_record(path)):
                 set_aside(store, path)
                 withdrawn.append(path)
+    for path in iter_compiled_records(store):
+        with contextlib.suppress(InvalidValue, StoreDamaged, OSError):
+            if has_lost(read_compiled_record(path)):
+                os.unlink(path)
+    forget_all(store)
     return withdrawn
+
+
+def note_failed_read(store: Store, error: StoreDamaged) -> bool:
+    """Of a blob that could not be read: set it aside, or note that it is gone, and withdraw the wheels that need it.
+
+    Answers whether that is news. Another process may have restored it, and who may only read the store changes nothing.
+    """
+    path = error.subject
+    with contextlib.suppress(OSError, InvalidValue):
+        parse_digest(path[-65:-63] + path[-62:])
+        if os.path.dirname(os.path.dirname(path)) != store.pool.directory:
+            return False
+        is_news = set_aside_blob(store, path) is not None if os.path.lexists(path) else note_missing_blob(store, path)
+        if is_news:
+            withdraw_wheels(store, path)
+        return is_news
+    return False
 
 
 def read_wheel_record(path: str) -> Digest:

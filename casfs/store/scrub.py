@@ -36,7 +36,7 @@ _SHARDS = 256
 class ScrubState:
     """What the scrub of a store says of itself."""
 
-    rate: int = DEFAULT_RATE  # bytes per second; 0: nothing is read but what is mounted and differs from its stamp
+    rate: int = DEFAULT_RATE  # bytes per second; 0: nobody scrubs
     position: int = 0  # so many of the pool's 256 directories have been read
     began: str = ""  # ISO 8601, UTC: the reading that is under way
     ended: str = ""  # the last whole reading

@@ -6,11 +6,14 @@
     wheels/<wheel sha256>           holds the digest of the wheel's manifest: "have I seen this wheel?" is one open()
     stamps/<key>                    digest of a wheel file that has not changed since it was hashed (derived, may be deleted)
     stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
-    stamps/<manifest>.inodes        its share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
+    stamps/<manifest>.inodes        a distribution's share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
+    stamps/<manifest>.installed     what installing its wheel came to (derived, may be deleted; see `remembered`)
+    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.venv.locks.known`)
     stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
     interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
+                                    synced: what was synced last (derived, may be deleted; see `casfs.cli.synced`);
                                     upper/, if somebody may write into its mounts (see `uppers`)
     leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
@@ -129,7 +132,7 @@ def _create(path: str) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
     names = set(os.listdir(path))
     if "format" in names:
-        return  # somebody else has made it meanwhile
+        return  # another process has made it meanwhile
     strangers = sorted(names - {*DIRECTORIES, "locks", "config.toml", "identity", "identity.new"})
     if strangers:
         raise StoreRefused(path, f"is not a casfs store and not empty (it holds {strangers[0]!r})")

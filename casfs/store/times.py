@@ -15,6 +15,7 @@ What each time is asked for, and which one answers:
                                                             before is older, also if an environment has it only now: after a rollback, or
                                                             where another one had it first
     leaves bytecode valid (whole seconds, 32 bits, PEP 552) files: whole seconds before 2100, and never another time for a manifest
+    and an edit makes it invalid                            sources: some seconds before now, so that no edit has the same one
     1980-01-02 or later in every time zone (zip)            all: nothing is dated before 2015, or by content before 1980-01-03
 
 What the version before published has no times in it, and then they are made from the content, between 1980 and 2014: those files keep their
@@ -30,10 +31,12 @@ from dataclasses import replace
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreDamaged
 from casfs.store.clock import held_clock
-from casfs.store.manifests import Manifest, format_manifest, read_manifest, stage_manifest, undated
+from casfs.store.manifests import FIRST_TIME, Manifest, format_manifest, read_manifest, stage_manifest, undated
 from casfs.store.numbers import MAX_ANCESTORS, Marker, assign_numbers, find_number, iter_markers, read_number
 from casfs.store.publish import Batch
 from casfs.store.store import Store
+
+_BACK_S = 4  # one for the rounding up of now, and one for each manifest that a command may publish before
 
 NextTimes = Callable[[int], int]
 """The first of so many times, one second after the other, that nothing has yet."""
@@ -120,9 +123,20 @@ def _date(store: Store, manifest: Manifest, time: int) -> Manifest:
         for path, facts in zip(_paths(older), _iter_facts(older), strict=True):
             if path in newest and facts[0] > newest[path][0]:
                 newest[path] = facts
-    known = (newest[path] for path in paths)
-    times = [old if before == now else time for (old, *before), (_, *now) in zip(known, _iter_facts(manifest), strict=True)]
+    times = []
+    for path, facts in zip(paths, _iter_facts(manifest), strict=True):
+        before = newest[path]
+        times.append(before[0] if before[1:] == facts[1:] else _time_of(path, time, before[0]))
     return replace(manifest, time=time, times=times)
+
+
+def _time_of(path: str, time: int, before: int) -> int:
+    """The time of what a path of a manifest holds newly; `before` is that of what it held.
+
+    Bytecode tells its source by whole seconds and the size. So a source is dated a little back: whoever edits it right after it came does
+    that in a later second.
+    """
+    return max(time - _BACK_S, before + 1, FIRST_TIME) if path.endswith(".py") else time
 
 
 _Facts = tuple[int, str, str]

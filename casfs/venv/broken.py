@@ -6,25 +6,14 @@ Only versions are compared, as with `pip install`: what was never there may not 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from casfs.errors import StoreDamaged
-from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import Distribution, Generation
-from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
+from casfs.venv.described import iter_requirements, read_headers
 from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.reading import read_member
-from casfs.wheels.filename import canonical_name
-from casfs.wheels.metadata import parse_headers, parse_requirement
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
-
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +54,9 @@ def _iter_broken(
     store: Store, one: Distribution, relevant: Mapping[str, Distribution | None], interpreter: Interpreter
 ) -> Iterator[Broken]:
     markers = {**dict(interpreter.markers), "extra": ""}
-    for requirement, project in _iter_requirements(store, one, relevant):
+    for requirement, project in iter_requirements(read_headers(store, one), relevant):
         if requirement.marker is not None and not requirement.marker.evaluate(markers):
             continue
         other = relevant[project]
         if other is None or not requirement.specifier.contains(other.version, prereleases=True):
             yield Broken(one, f"{requirement.name}{requirement.specifier}", other)
-
-
-def _iter_requirements(store: Store, one: Distribution, projects: Collection[str]) -> Iterator[tuple[Requirement, str]]:
-    """What a distribution requires of these projects, and which of them it is."""
-    manifest = read_manifest(store, one.files.manifest)
-    content = read_member(store, manifest, f"{SITE_PACKAGES}/{manifest.description.dist_info}/METADATA") or b""
-    for line in parse_headers(content).get("requires-dist", ()):
-        name = _NAME.match(line)
-        project = canonical_name(name[0]) if name else ""
-        if project in projects and (requirement := parse_requirement(line)) is not None:
-            yield requirement, project

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from casfs.digest import Digest, checksum_bytes
 from casfs.errors import EnvironmentRefused, InvalidValue, WheelRefused
 from casfs.store.environments import Environment
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
-from casfs.store.ingest import Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
+from casfs.store.ingest import INSTALLING, Ingested, KnownWheel, MadeFiles, Progress, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Description, read_manifest
 from casfs.store.records import now_utc
+from casfs.store.remembered import Remembered, Wanted, find_installation, remember
 from casfs.store.shared import relying
 from casfs.store.store import Store
 from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import MakeBytecode, Stored, leave_as_they_are
 from casfs.venv.differences import Conflict, iter_conflicts
-from casfs.venv.installation import build_installation, iter_scripts
+from casfs.venv.installation import INSTALLATION_FORM, build_installation, iter_scripts
 from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
-from casfs.venv.origins import Form
+from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.reading import LayerReader
 from casfs.venv.rebuilt import as_before
 from casfs.venv.similar import did_you_mean
@@ -41,6 +44,7 @@ class Arrival:
     is_requested: bool = True  # and not only needed by another one
     is_direct: bool = True  # asked for by path or URL, and not found in an index
     form: Form = Form.WHEEL  # of what it came from
+    revision: str = ""  # a tag or branch: what was asked for of a repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class AddOptions:
     command: str = ""  # what the generation says made it (default: "add" and what was added)
     base: Generation | None = None  # what a new environment begins with (default: nothing)
     make_bytecode: MakeBytecode = leave_as_they_are
+    wanted: Wanted | None = None  # which bytecode `make_bytecode` gives; None: nothing that is remembered is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +125,19 @@ def add_wheels(
 ) -> Change:
     """Publish a generation that has these wheels. Nothing changes unless all of them are good. `check` refuses what does not fit."""
     arrivals = [one if isinstance(one, Arrival) else Arrival(one, os.path.abspath(one)) for one in wheels]
-    request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress)
+    request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress, options.wanted)
     ingested = ingest_wheels(environment.store, [one.wheel for one in arrivals], request)
     _refuse_twins(ingested)
-    files = options.make_bytecode([(one.manifest, one.content, one.number) for one in ingested])
+    files = _make_files(ingested, options.make_bytecode)
     with environment.locked():
         before = environment.current()
         base = before or options.base or first_generation(environment, interpreter)
         present = {one.project: one for one in base.distributions}
+        gone = [project for project in present if options.only is not None and project not in options.only]
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
-        added = _install(environment.store, [*zip(ingested, arrivals, files, strict=True)], present, base.interpreter)
+        coming = [*zip(ingested, arrivals, files, strict=True)]
+        added = _install(environment.store, coming, present, base.interpreter, options)
         changed = [one.project for one in added if _facts(present.get(one.project)) != _facts(one)]
-        gone = [one.project for one in base.distributions if one not in kept]
         if before and not changed and not gone:
             refuse_changed_by_tools(environment, before, [one.project for one in added])
             return Change(before, before, tuple(ingested))
@@ -144,11 +150,17 @@ def add_wheels(
     return Change(before, after, tuple(ingested), conflicts)
 
 
+def _make_files(ingested: Sequence[Ingested], make_bytecode: MakeBytecode) -> list[Layer]:
+    """The files of each wheel with what bytecode they have."""
+    made = map(_layer, make_bytecode([(one.manifest, one.content, one.number) for one in ingested if one.remembered is None]))
+    return [next(made) if one.remembered is None else one.remembered.files for one in ingested]
+
+
 def _refuse_twins(ingested: Sequence[Ingested]) -> None:
     """Two different wheels of one project in one command: nobody can mean both."""
     seen: dict[str, Ingested] = {}
     for one in ingested:
-        other = seen.setdefault(one.content.description.project, one)
+        other = seen.setdefault(one.about.project, one)
         if other.wheel != one.wheel:
             raise WheelRefused(one.path, f"is another wheel of the same project as {other.path}")
 
@@ -175,19 +187,44 @@ def _sources(one: Distribution | None) -> object:
     return one and (one.version, one.wheel, one.installation.manifest, one.requested)
 
 
-_Coming = tuple[Ingested, Arrival, Stored]
+_Coming = tuple[Ingested, Arrival, Layer]
 """A wheel, what is to be remembered of it, and its files with what bytecode they have."""
 
 
-def _install(store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter) -> list[Distribution]:
+def _install(
+    store: Store, coming: Sequence[_Coming], present: Mapping[str, Distribution], base: BaseInterpreter, options: AddOptions
+) -> list[Distribution]:
     """The distributions that these wheels become for an interpreter; what installing adds to them is published."""
-    coming = [(one, _still_requested(arrival, present.get(one.content.description.project)), files) for one, arrival, files in coming]
-    made = ingest_files(store, [_made_files(store, one, arrival, base) for one, arrival, _ in coming])
-    found = [_distribution(one, arrival, _layer(files), _layer(more)) for (one, arrival, files), more in zip(coming, made, strict=True)]
+    coming = [(one, _still_requested(arrival, present.get(one.about.project)), files) for one, arrival, files in coming]
+    known = [
+        find_installation(store, one.remembered, _key_of_installation(one, arrival, base)) if one.remembered else None
+        for one, arrival, _ in coming
+    ]
+    missing = [one for one, layer in zip(coming, known, strict=True) if layer is None]
+    made = [*map(_layer, ingest_files(store, _iter_made_files(store, missing, base, options.progress)))] if missing else []
+    if options.wanted is not None:
+        for (one, arrival, files), layer in zip(missing, made, strict=True):
+            installations = {_key_of_installation(one, arrival, base): layer}
+            remember(store, Remembered(one.manifest, one.number, one.about, one.count, one.size, files, installations))
+    rest = iter(made)
+    found = [_distribution(one, arrival, files, layer or next(rest)) for (one, arrival, files), layer in zip(coming, known, strict=True)]
     return [
         one if arrival.form is Form.WHEEL else as_before(store, present.get(one.project), one)
         for one, (_, arrival, _) in zip(found, coming, strict=True)
     ]
+
+
+def _iter_made_files(store: Store, coming: Sequence[_Coming], base: BaseInterpreter, progress: Progress) -> Iterator[MadeFiles]:
+    for number, (one, arrival, _) in enumerate(coming, 1):
+        yield _made_files(store, one, arrival, base)
+        progress(INSTALLING, number, len(coming))
+
+
+def _key_of_installation(one: Ingested, arrival: Arrival, base: BaseInterpreter) -> str:
+    """All on which it depends, beside the wheel, what installing adds."""
+    place = _direct_url(one, arrival)
+    facts = [INSTALLATION_FORM, base.directory, arrival.is_requested, place and place.decode()]
+    return checksum_bytes(json.dumps(facts).encode())
 
 
 def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
@@ -195,12 +232,18 @@ def _still_requested(arrival: Arrival, present: Distribution | None) -> Arrival:
     return dataclasses.replace(arrival, is_requested=arrival.is_requested or (present is not None and present.requested))
 
 
+def _direct_url(one: Ingested, arrival: Arrival) -> bytes | None:
+    """What direct_url.json says of it."""
+    if not arrival.is_direct:
+        return None
+    return format_direct_url(arrival.origin, Digest(one.about.wheel), arrival.form, arrival.revision)
+
+
 def _made_files(store: Store, one: Ingested, arrival: Arrival, base: BaseInterpreter) -> MadeFiles:
-    about = one.content.description
+    about = one.about
     scripts = iter_scripts(one.content, store.pool)
-    origin = arrival.origin if arrival.is_direct else None
-    is_requested, form = arrival.is_requested, arrival.form
-    files = build_installation(one.content, scripts, origin=origin, form=form, requested=is_requested, python_directory=base.directory)
+    requested, directory = arrival.is_requested, base.directory
+    files = build_installation(one.content, scripts, direct_url=_direct_url(one, arrival), requested=requested, python_directory=directory)
     return MadeFiles(Description(about.project, about.name, about.version), files)
 
 
@@ -210,7 +253,7 @@ def _layer(stored: Stored) -> Layer:
 
 
 def _distribution(one: Ingested, arrival: Arrival, files: Layer, installation: Layer) -> Distribution:
-    about = one.content.description
+    about = one.about
     facts = (about.project, about.name, about.version, one.wheel, one.wheel_size, arrival.origin, arrival.is_requested)
     return Distribution(*facts, files, installation)
 

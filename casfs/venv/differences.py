@@ -6,17 +6,14 @@ its place. Where each has a source of that name, it is the sources that are disp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from casfs.digest import Digest
 from casfs.store.generations import Distribution
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.tree import DirectoryNode, FileEntry, ReadLayers, Tree, read_entries, read_file
 from casfs.venv.upper.written import is_bytecode, source_of
-
-ReadLayers = Callable[[Tree, list[int]], None]
-"""Reads these layers and gives the tree what they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +69,6 @@ def _iter_inside(tree: Tree, entry: DirectoryNode | FileEntry | None, read: Read
 
 def _parts(tree: Tree, directory: DirectoryNode) -> list[tuple[Digest, int]]:
     return [(tree.layers[part.layer].layer.manifest, part.row) for part in directory.parts]
-
-
-def read_entries(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> dict[str, DirectoryNode | FileEntry]:
-    """The entries of a directory, after reading what they need."""
-    if layers := tree.unread_for_entries(directory):
-        read(tree, layers)
-    return tree.entries(directory)
-
-
-def read_file(tree: Tree, entry: FileEntry, read: ReadLayers) -> FileNode:
-    """The file at an entry, after reading what it needs."""
-    if layers := tree.unread_for_files([entry]):
-        read(tree, layers)
-    return tree.file(entry)
 
 
 def _identity(tree: Tree, entry: DirectoryNode | FileEntry | None, read: ReadLayers) -> object:

@@ -20,11 +20,13 @@ from casfs.paths import SITE_PACKAGES
 from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind, Manifest, NewFile
 from casfs.venv.launchers import build_launcher, rewrite_script
-from casfs.venv.origins import Form, format_direct_url
 from casfs.venv.tree import show_path
 from casfs.venv.upper.written import is_bytecode
 
 INSTALLER = b"casfs\n"
+
+INSTALLATION_FORM = 1
+"""Another one whenever the same wheel gets other files: those that a store remembers are not taken then."""
 
 _SCRIPT_START = b"#!python"
 _MAX_SCRIPT = 16 << 20  # a script with `#!python` is text; nothing larger is rewritten
@@ -36,14 +38,13 @@ def build_installation(
     manifest: Manifest,
     scripts: Iterable[NewFile],
     *,
-    origin: str | None,
-    form: Form = Form.WHEEL,
+    direct_url: bytes | None,
     requested: bool,
     python_directory: str,
 ) -> list[NewFile]:
-    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `origin` says what `form` the wheel comes from.
+    """Every file that installing adds. `scripts` are what `iter_scripts` yields; `direct_url` says what the wheel comes from.
 
-    A wheel that was found by its project's name, in an index, has no origin: PEP 610 wants no direct_url.json then.
+    A wheel that was found by its project's name, in an index, has none: PEP 610 wants no direct_url.json then.
     """
     about = manifest.description
     information = f"{SITE_PACKAGES}/{about.dist_info}"
@@ -53,8 +54,8 @@ def build_installation(
     made = [*files.values(), NewFile(f"{information}/INSTALLER", INSTALLER)]
     if requested:
         made.append(NewFile(f"{information}/REQUESTED", b""))
-    if origin is not None:
-        made.append(NewFile(f"{information}/direct_url.json", format_direct_url(origin, Digest(about.wheel), form)))
+    if direct_url is not None:
+        made.append(NewFile(f"{information}/direct_url.json", direct_url))
     record = format_record(manifest, made, f"{about.dist_info}/RECORD", python_directory)
     return [*made, NewFile(f"{information}/RECORD", record)]
 

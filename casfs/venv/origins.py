@@ -4,6 +4,7 @@ One line of each form:
 
     /srv/six-1.17.0-py2.py3-none-any.whl        a wheel: its path or URL
     https://host/idna-3.11.tar.gz#sha256=…      a source distribution, with its own digest: that of the wheel says nothing about it
+    https://host/two.tar.gz#sha256=…&subdirectory=PATH   the same, of a directory in it
     /home/me/project                            a directory, which was built or is used as it is (editable)
     git+https://host/project@COMMIT#subdirectory=PATH    a repository
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 from casfs.digest import Digest
 
-_WITH_DIGEST = re.compile(r"(.*)#sha256=([0-9a-f]{64})", re.DOTALL)
+_ARCHIVE = re.compile(r"(.*)#(?:sha256=([0-9a-f]{64})(?:&subdirectory=(.+))?|subdirectory=(.+))", re.DOTALL)
 
 
 class Form(Enum):
@@ -43,15 +44,27 @@ class Repository:
     subdirectory: str  # "" for its root
 
 
-def with_digest(place: str, digest: Digest | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The parts of a source distribution's origin."""
+
+    place: str
+    digest: Digest | None
+    subdirectory: str  # "" for its root
+
+
+def format_archive(place: str, digest: Digest | None, subdirectory: str = "") -> str:
     """The origin of a source distribution."""
-    return f"{place}#sha256={digest}" if digest else place
+    words = [f"sha256={digest}"] if digest else []
+    words += [f"subdirectory={subdirectory}"] if subdirectory else []
+    return f"{place}#{'&'.join(words)}" if words else place
 
 
-def split_digest(origin: str) -> tuple[str, Digest | None]:
-    """Where a source distribution was, and its digest if the origin says it."""
-    found = _WITH_DIGEST.fullmatch(origin)
-    return (found[1], Digest(found[2])) if found else (origin, None)
+def parse_archive(origin: str) -> Archive:
+    """The parts of `PLACE[#[sha256=DIGEST][&][subdirectory=PATH]]`."""
+    if not (found := _ARCHIVE.fullmatch(origin)):
+        return Archive(origin, None, "")
+    return Archive(found[1], Digest(found[2]) if found[2] else None, found[3] or found[4] or "")
 
 
 def parse_repository(origin: str) -> Repository:
@@ -72,21 +85,26 @@ def is_wheel_place(place: str) -> bool:
     return (urllib.parse.urlsplit(place).path if "://" in place else place).endswith(".whl")
 
 
-def format_direct_url(origin: str, wheel: Digest, form: Form = Form.WHEEL) -> bytes:
-    """direct_url.json (PEP 610), in the form that pip writes. `wheel` is the digest of the wheel that was built or taken."""
-    return json.dumps(_describe(origin, wheel, form), sort_keys=True).encode()
+def format_direct_url(origin: str, wheel: Digest, form: Form = Form.WHEEL, revision: str = "") -> bytes:
+    """direct_url.json (PEP 610), in the form that pip writes. `wheel` is the digest of the wheel that was built or taken.
+
+    `revision` is what was asked for of a repository; "" if that is not known.
+    """
+    return json.dumps(_describe(origin, wheel, form, revision), sort_keys=True).encode()
 
 
-def _describe(origin: str, wheel: Digest, form: Form) -> dict[str, Any]:
+def _describe(origin: str, wheel: Digest, form: Form, revision: str) -> dict[str, Any]:
     if form is Form.REPOSITORY:
         one = parse_repository(origin)
         more = {"subdirectory": one.subdirectory} if one.subdirectory else {}
-        return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit}, "url": as_url(one.url), **more}
+        asked = {"requested_revision": revision} if revision else {}
+        return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit, **asked}, "url": as_url(one.url), **more}
     if form in {Form.DIRECTORY, Form.EDITABLE}:
         return {"dir_info": {"editable": True} if form is Form.EDITABLE else {}, "url": as_url(origin)}
-    place, digest = (origin, wheel) if form is Form.WHEEL else split_digest(origin)
-    hashes = {"hash": f"sha256={digest}", "hashes": {"sha256": digest}} if digest else {}
-    return {"archive_info": hashes, "url": as_url(place)}
+    archive = Archive(origin, wheel, "") if form is Form.WHEEL else parse_archive(origin)
+    hashes = {"hash": f"sha256={archive.digest}", "hashes": {"sha256": archive.digest}} if archive.digest else {}
+    more = {"subdirectory": archive.subdirectory} if archive.subdirectory else {}
+    return {"archive_info": hashes, "url": as_url(archive.place), **more}
 
 
 def as_url(place: str) -> str:

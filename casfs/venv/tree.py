@@ -12,8 +12,9 @@ can be answered, and `add_content` takes what was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from casfs.digest import Digest, checksum_bytes
 from casfs.paths import PYTHON_COMPONENT
@@ -41,8 +42,7 @@ class Content:
     inherited: Mapping[int, Identity]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A layer's share of a directory."""
 
     layer: int
@@ -60,8 +60,7 @@ class DirectoryNode:
     entries: dict[str, DirectoryNode | FileEntry] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """A file's place in a directory: enough to know that it exists."""
 
     layer: int
@@ -86,12 +85,13 @@ class TreeLayer:
 
     layer: Layer
     distribution: Distribution | None  # None: the skeleton
+    outlined: Mapping[int, tuple[Names, Names]]  # row of a directory -> what it holds, as far as that is known without reading
     content: Content | None = None
     files: dict[int, FileNode] = field(default_factory=dict)
 
     def names(self, row: int) -> tuple[Names, Names]:
         """(directories, files) of a directory, each name -> row."""
-        if (outlined := self.layer.outline.directories.get(row)) is not None:
+        if (outlined := self.outlined.get(row)) is not None:
             return outlined
         manifest = self.require().manifest
         return dict(manifest.directories_in(row)), {manifest.names[index]: index for index in manifest.files_in(row)}
@@ -103,14 +103,18 @@ class TreeLayer:
         return self.content
 
 
+def _new_layer(layer: Layer, distribution: Distribution | None) -> TreeLayer:
+    return TreeLayer(layer, distribution, layer.outline.directories)
+
+
 class Tree:
     """The file view of a generation."""
 
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
-        self.layers = [TreeLayer(generation.skeleton, None)]
+        self.layers = [_new_layer(generation.skeleton, None)]
         for one in generation.distributions:
-            self.layers += [TreeLayer(one.files, one), TreeLayer(one.installation, one)]
+            self.layers += [_new_layer(one.files, one), _new_layer(one.installation, one)]
         self.by_number = {layer.layer.number: index for index, layer in enumerate(self.layers)}
         self.root = self._directory("", [Part(index, 0) for index in range(len(self.layers))])
 
@@ -119,6 +123,10 @@ class Tree:
         layers = [self.layers[part.layer].layer for part in parts]
         mtime_ns = directory_time_ns([(layer.manifest, layer.time, part.row) for layer, part in zip(layers, parts, strict=True)])
         return DirectoryNode(path, tuple(parts), (layers[0].number, first.row), mtime_ns)
+
+    def add_outline(self, layer: int, outlined: Mapping[int, tuple[Names, Names]]) -> None:
+        """Remember what more is known of a layer's directories, by row."""
+        self.layers[layer].outlined = {**self.layers[layer].outlined, **outlined}
 
     def add_content(self, layer: int, content: Content) -> None:
         """Remember what was read of a layer."""
@@ -129,7 +137,7 @@ class Tree:
         return [
             part.layer
             for part in directory.parts
-            if self.layers[part.layer].content is None and part.row not in self.layers[part.layer].layer.outline.directories
+            if part.row not in self.layers[part.layer].outlined and self.layers[part.layer].content is None
         ]
 
     def unread_for_files(self, entries: Iterable[DirectoryNode | FileEntry]) -> list[int]:
@@ -144,14 +152,18 @@ class Tree:
         return directory.entries
 
     def _build_entries(self, directory: DirectoryNode) -> dict[str, DirectoryNode | FileEntry]:
+        """A thousand distributions have a part of site-packages, and most of these name one directory: this must be lean."""
         parts_of: dict[str, list[Part]] = {}
         entries: dict[str, DirectoryNode | FileEntry] = {}
         prefix = f"{directory.path}/" if directory.path else ""
         for part in _skeleton_last(directory.parts):
             directories, files = self.layers[part.layer].names(part.row)
             for name, row in directories.items():
-                shown = self._shown(directory.path, name)
-                parts_of.setdefault(shown, []).append(Part(part.layer, row))
+                shown = self._shown(directory.path, name) if name == PYTHON_COMPONENT else name
+                if (parts := parts_of.get(shown)) is None:
+                    parts_of[shown] = [Part(part.layer, row)]
+                else:
+                    parts.append(Part(part.layer, row))
                 entries.pop(shown, None)
             for name, row in files.items():
                 if part.layer == 0 and f"{prefix}{name}" in STAND_INS and name in {*entries, *parts_of}:
@@ -163,7 +175,8 @@ class Tree:
         return entries
 
     def _shown(self, parent: str, name: str) -> str:
-        return self.generation.interpreter.directory if name == PYTHON_COMPONENT and parent in _PYTHON_PARENTS else name
+        """What the component that stands for an interpreter is called in a directory."""
+        return self.generation.interpreter.directory if parent in _PYTHON_PARENTS else name
 
     def shown_path(self, path: str) -> str:
         """A manifest's path as this tree shows it."""
@@ -186,6 +199,24 @@ class Tree:
     def total_size(self) -> int:
         """Bytes of all files."""
         return sum(layer.layer.size for layer in self.layers)
+
+
+ReadLayers = Callable[[Tree, list[int]], None]
+"""Reads these layers and gives the tree what they hold."""
+
+
+def read_entries(tree: Tree, directory: DirectoryNode, read: ReadLayers) -> dict[str, DirectoryNode | FileEntry]:
+    """The entries of a directory, after reading what they need."""
+    if layers := tree.unread_for_entries(directory):
+        read(tree, layers)
+    return tree.entries(directory)
+
+
+def read_file(tree: Tree, entry: FileEntry, read: ReadLayers) -> FileNode:
+    """The file at an entry, after reading what it needs."""
+    if layers := tree.unread_for_files([entry]):
+        read(tree, layers)
+    return tree.file(entry)
 
 
 def show_path(path: str, python_directory: str) -> str:

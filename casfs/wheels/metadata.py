@@ -98,7 +98,7 @@ def _check_requirements(lines: Sequence[str], member: str, problems: Problems) -
         return
     for line in lines:
         if parse_requirement(line) is None:
-            problems.add(member, f"has a line that is no requirement: {quote(f'Requires-Dist: {line}')}")
+            problems.add(member, f"has a line that is not a requirement: {quote(f'Requires-Dist: {line}')}")
 
 
 def parse_requirement(line: str) -> Requirement | None:

@@ -24,7 +24,7 @@ _SELF_AND_SIGNATURES = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _DIGEST_SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
 _OTHER_BASE64 = str.maketrans("+/", "-_")
 _HEX = re.compile(r"[0-9a-f]+")
-_LEADING = re.compile(r"/+|(\./+)+")
+_LEADING = re.compile(r"^(?:/+|(?:\./+)+)")
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
@@ -47,8 +47,11 @@ def record_problem(entry: RecordEntry, size: int, record_hash: bytes) -> str | N
     return None
 
 
-def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str, RecordEntry | None]:
-    """Rows by path; None for a row that claims nothing that could be checked. What is wrong goes to `problems`."""
+def parse_record(content: bytes, dist_info: str, problems: Problems, *, is_installed: bool = False) -> dict[str, RecordEntry | None]:
+    """Rows by path; None for a row that claims nothing that could be checked. What is wrong goes to `problems`.
+
+    Where something is installed a path that begins with "/" is one of the machine; in a wheel it can only be a slip.
+    """
     own = f"{dist_info}/RECORD"
     rows: dict[str, RecordEntry | None] = {}
     try:
@@ -57,9 +60,8 @@ def parse_record(content: bytes, dist_info: str, problems: Problems) -> dict[str
                 problems.refuse(f"{quote(own)}: has more than {MAX_MEMBERS} rows")
             if not row:
                 continue  # an empty line
-            if path := _LEADING.sub("", row[0], count=1) if row[0].startswith(("/", "./")) else "":
-                if path != row[0]:
-                    problems.remark("RECORD has paths that begin with / or ./")
+            if not is_installed and (path := _LEADING.sub("", row[0], count=1)) not in {"", row[0]}:
+                problems.remark("RECORD has paths that begin with / or ./")
                 row[0] = path
             if row[0] in rows:
                 problems.add_record(row[0], "is listed in RECORD twice")
@@ -91,7 +93,7 @@ def _parse_row(row: list[str], dist_info: str, problems: Problems) -> RecordEntr
     if digest is None and (digest := _parse_hash(algorithm, value.rstrip("=").translate(_OTHER_BASE64))):
         problems.remark("RECORD has hashes that are padded, or in the base64 that is not for URLs")
     if digest is None:
-        problems.add_record(path, f"has a hash in RECORD that is no {algorithm} in unpadded URL-safe base64")
+        problems.add_record(path, f"has a hash in RECORD that is not a {algorithm} in unpadded URL-safe base64")
         return None
     return RecordEntry(path, algorithm, digest, int(row[2]) if row[2] else None)
 

@@ -85,6 +85,7 @@ _SECTIONS = (
     _Section("Disk", "disk", ("",)),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
+    _Section("Commands that are mostly a start", "commands", ("",)),
     _Section("Metadata of the many files of Django", "metadata", ("",), _WAYS),
     _Section("Reading one large file", "reads", ("",), _WAYS),
     _Section("Adding a wheel", "add", ("",)),

@@ -160,9 +160,9 @@ class Store:
 
 
 def detach_below(folder: Path) -> None:
-    """Unmount, lazily, whatever is still mounted below `folder`, and overlays that are made of what is there."""
+    """Unmount, lazily, whatever is still mounted below `folder`, and overlays and images that are made of what is there."""
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()[::-1]:
         path = line.split(" ")[4]
-        if path.startswith(f"{folder}/") or f"={folder}/" in line:
+        if path.startswith(f"{folder}/") or f"={folder}/" in line or f" {folder}/" in line:
             command = ["umount", "--lazy", path] if os.geteuid() == 0 else ["fusermount3", "-u", "-z", path]
             subprocess.run(command, check=False)

@@ -192,7 +192,7 @@ def test_export_says_what_of_the_mounts_is_not_in_it(casfs: Casfs) -> None:
     mounted.write(f"{mounted.site}/mine.py", b"")
     done = casfs.run("export", casfs.directory / "x")
     assert done.stderr.splitlines()[0] == (
-        "not part of it, since changed in a mount: 1 distribution and 1 file; "
+        "not part of it, because it was changed in a mount: 1 distribution and 1 file; "
         "`casfs diff` names them, `casfs absorb` keeps what tools installed"
     )
     assert not (casfs.directory / "x" / mounted.site / "fresh").exists()

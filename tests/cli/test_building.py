@@ -88,7 +88,8 @@ def test_a_build_that_fails_says_all_and_what_was_built(
 
 
 def test_of_a_long_log_the_end_is_shown_and_all_is_kept(casfs: Casfs, index: PackageIndex, tmp_path: Path) -> None:
-    project = talkative(tmp_path / "p", 'print("\\n".join(f"line {n}" for n in range(500))); raise ValueError("oh no")')
+    lines = 'print("\\n".join(f"line {n}" for n in range(500)), file=sys.stderr)'  # nobody orders what comes through two pipes
+    project = talkative(tmp_path / "p", f'import sys; {lines}; raise ValueError("oh no")')
     (tmp_path / "kept").mkdir()
     said = casfs.run(
         "add", _source_distribution(project, index), code=1, environ={"TMPDIR": str(tmp_path / "kept")}, capture_output=True
@@ -104,13 +105,14 @@ def test_what_uv_says_of_a_requirement_is_about_the_requirement(casfs: Casfs) ->
     said = casfs.run("add", "six=1", code=1).stderr
     assert "six=1" in said
     assert "`-`" not in said
-    assert said.endswith("casfs: uv: failed for the reason above; nothing has changed\n")
+    assert said.startswith("casfs: six=1: ")
 
 
 def test_poetry_without_its_plugin_is_told_apart(casfs: Casfs, tmp_path: Path) -> None:
     (tmp_path / "poetry").write_text("#!/bin/sh\necho 'The requested command export does not exist.' >&2\nexit 1\n")
     (tmp_path / "poetry").chmod(0o755)
     (tmp_path / "poetry.lock").write_text("")
+    (tmp_path / "pyproject.toml").write_text("")
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     said = casfs.run("sync", tmp_path / "poetry.lock", code=1, environ={"PATH": path}).stderr
     assert said.startswith(f"casfs: {tmp_path}/poetry.lock: ")

@@ -125,7 +125,7 @@ def test_project_without_a_word_of_its_build_system_is_setuptools_business(casfs
     (project / "pyproject.toml").write_text('[project]\nname = "old"\nversion = "1"\n')
     done = casfs.run("add", "-e", project, code=1)
     assert "setuptools" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"casfs: {project}: what it needs to be built can't be had: uv failed for the ")
+    assert done.stderr.splitlines()[-1].startswith(f"casfs: {project}: its build requirements can't be found: uv failed for the ")
 
 
 # --- what goes wrong
@@ -139,10 +139,10 @@ FAULTS = {
     "ends without a word": ("import os\ndef build_editable(*_): os._exit(0)\n", "gave no answer to build_editable"),
     "can't be loaded": ("import nothing_of_this_name\n", "can't be loaded: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
     "knows no editables": ("def build_wheel(*_): return 'x'\n", "makes no editable wheels (PEP 660)"),
-    "names nothing": ("def build_editable(*_): return 'mine-1.0-py3-none-any.whl'\n", "and there is none of that name"),
+    "names nothing": ("def build_editable(*_): return 'mine-1.0-py3-none-any.whl'\n", "but there is no such file"),
     "names a place outside": ("def build_editable(*_): return '../said'\n", "said that '../said' is the wheel"),
     "returns no name": ("def build_editable(*_): return 7\n", "said that 7 is the wheel"),
-    "asks for nonsense": ("def get_requires_for_build_editable(*_): return ['!!']\n", "what it needs to be built can't be had"),
+    "asks for nonsense": ("def get_requires_for_build_editable(*_): return ['!!']\n", "its build requirements can't be found"),
 }
 
 

@@ -27,9 +27,9 @@ def test_list_tells_what_each_environment_is_and_where_it_is_mounted(casfs: Casf
     assert {*found} == {"default", "other"}
     assert found["other"]["python"] == sys.version.split()[0]
     assert found["other"]["executable"].startswith("/")
-    assert [found[name]["distributions"] for name in ("default", "other")] == [0, 1]
+    assert [found[name]["distribution_count"] for name in ("default", "other")] == [0, 1]
     assert [found[name]["mounts"] for name in ("default", "other")] == [[], [str(mountpoint)]]
-    assert found["other"]["written-bytes"] == 0
+    assert found["other"]["written_bytes"] == 0
     default, other = casfs.run("--env", "other", "env", "list").stdout.splitlines()[2:]
     assert default.split() == ["default", found["default"]["python"], "0", "0", "B", *local_time(found["default"]["changed"]).split()]
     assert other.split() == [
@@ -87,7 +87,7 @@ def test_what_tools_wrote_is_removed_only_when_told_so(casfs: Casfs) -> None:
     mountpoint = casfs.mount(data_path="")
     (site_packages(mountpoint) / "mine.py").write_bytes(b"mine")
     casfs.umount(mountpoint)
-    assert read_list(casfs)["default"]["written-bytes"] == 4
+    assert read_list(casfs)["default"]["written_bytes"] == 4
     said = casfs.run("env", "remove", "default", code=1).stderr
     assert said.startswith("casfs: default: what was written into its mounts would be lost (4 B): `casfs diff` shows it, ")
     casfs.run("env", "remove", "--yes", "default")

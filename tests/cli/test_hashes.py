@@ -52,7 +52,7 @@ def scene(casfs: Casfs, index: PackageIndex) -> dict[str, str]:
     }
 
 
-NONE_OF = "is none of th|Hash mismatch"  # uv says the latter of what it has to open itself
+NONE_OF = "is not one of th|Hash mismatch"  # uv says the latter of what it has to open itself
 NO_HASH = "no hash is given for it"
 FILES = {
     "path": ("./" + WHEEL + " --hash={wrong}", NONE_OF),

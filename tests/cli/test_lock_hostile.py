@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -157,14 +159,45 @@ def test_repository_of_another_kind_is_refused_without_its_login(casfs: Casfs, k
     assert "secret" not in said
 
 
-def test_subdirectory_of_an_archive_is_refused(casfs: Casfs) -> None:
-    """Building the whole archive instead would be another project."""
+def of_subdirectory(path: Path, subdirectory: str) -> str:
+    return f'name = "one"\n[packages.archive]\npath = "{path}"\nsubdirectory = "{subdirectory}"\nhashes = {{ sha256 = "{digest(path)}" }}'
+
+
+@pytest.mark.parametrize("subdirectory", ["none", "..", "../../other", "/etc", "pyproject.toml"])
+def test_archive_without_the_subdirectory_is_refused(casfs: Casfs, subdirectory: str) -> None:
+    """Building the whole archive instead would be another project, and what is beside it is nobody's to build."""
     path = casfs.directory / "one-1.0.tar.gz"
     path.write_bytes(pack_project(make_project(casfs.directory / "project", make_wheel(None, "one")), "one"))
-    said = refusal(
-        casfs, f'name = "one"\n[packages.archive]\npath = "{path}"\nsubdirectory = "sub"\nhashes = {{ sha256 = "{digest(path)}" }}'
-    )
-    assert said.endswith("one: is in the subdirectory 'sub' of an archive, and casfs builds only whole ones")
+    assert refusal(casfs, of_subdirectory(path, subdirectory)) == f"casfs: {path}: has no subdirectory {subdirectory!r}"
+
+
+def pack(*members: tuple[str, str]) -> bytes:
+    """An archive with empty files (no target) and symbolic links."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, target in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
+            archive.addfile(member)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pack(("one/inner/x", ""), ("one/../../../x", "")),
+        pack(("one/out", "/tmp"), ("one/out/x", "")),
+        pack(("one/out", "../../.."), ("one/x", "")),
+        pack(("one/inner/x", ""))[:-20],
+        b"no archive",
+        b"",
+    ],
+    ids=["parent", "link", "relative link", "cut", "something else", "empty"],
+)
+def test_archive_that_can_not_be_unpacked_safely_is_refused(casfs: Casfs, content: bytes) -> None:
+    path = casfs.directory / "one-1.0.tar.gz"
+    path.write_bytes(content)
+    assert refusal(casfs, of_subdirectory(path, "inner")).startswith(f"casfs: {path}: can't be unpacked: ")
 
 
 def test_login_of_a_url_that_is_refused_is_not_told(casfs: Casfs) -> None:

@@ -66,6 +66,15 @@ def test_empty_lock_empties_the_environment(casfs: Casfs) -> None:
     assert casfs.run("sync", write_lock(casfs, head="packages = []")).stdout == "- one 1.0\n"
 
 
+_PYLOCK_WAYS = {  # what is typed, and what is there then
+    "--no-group usual --no-dev": "five",
+    "--no-default-groups --group test": "four five",
+    "--all-groups": "three four five",
+    "--all-groups --all-extras --no-group test": "two three five",
+    "--all-extras --no-extra more": "three five",
+}
+
+
 def test_markers_extras_and_groups_decide(casfs: Casfs, index: PackageIndex) -> None:
     for name in ("one", "two", "three", "four", "five"):
         index.offer(name)
@@ -78,10 +87,18 @@ def test_markers_extras_and_groups_decide(casfs: Casfs, index: PackageIndex) -> 
         entry(index, "five"),
         head='extras = ["more"]\ndependency-groups = ["usual", "test"]\ndefault-groups = ["usual"]',
     )
-    casfs.run("sync", lock)
+    assert "left out" not in casfs.run("sync", lock).stderr
     assert listed(casfs).keys() == {"three", "five"}
+    assert (
+        "left out: one 1.0: python_version < '3'\nleft out: two 1.0: 'more' in extras\n"
+        in casfs.run("sync", lock, "--show-left-out").stderr
+    )
     casfs.run("sync", lock, "--extra", "more", "--group", "test")
     assert listed(casfs).keys() == {"two", "three", "four", "five"}
+    for words, expected in _PYLOCK_WAYS.items():
+        casfs.run("sync", lock, *words.split())
+        assert {*listed(casfs)} == {*expected.split()}, words
+    assert "group 'test': can't be taken alone" in casfs.run("sync", lock, "--only-group", "test", code=1).stderr
     assert "extra 'none': is not in it" in casfs.run("sync", lock, "--extra", "none", code=1).stderr
 
 
@@ -145,7 +162,10 @@ BAD = {
         _HEAD + 'archive = { url = "http://127.0.0.1/one-1.0-py3-none-any.whl", hashes = { sha256 = "abc" } }',
         "is not a SHA-256",
     ),
-    "other Python": ('lock-version = "1.0"\ncreated-by = "x"\nrequires-python = ">=4"\npackages = []', "does not satisfy"),
+    "other Python": (
+        'lock-version = "1.0"\ncreated-by = "x"\nrequires-python = ">=4"\npackages = []',
+        "requires Python >=4; this environment has ",
+    ),
 }
 
 
@@ -189,6 +209,15 @@ def test_what_is_no_lock_is_told_with_what_to_do_instead(casfs: Casfs, name: str
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("content", ["version = 1\n[[package]]\n", 'lock-version = "1.0"\n'], ids=["uv", "pylock"])
+def test_lock_of_another_name_is_not_taken_for_requirements(casfs: Casfs, content: str) -> None:
+    path = casfs.directory / "old.lock"
+    path.write_text(content)
+    said = casfs.run("sync", path, code=1).stderr
+    assert said.startswith(f"casfs: {path}: holds no requirements, and a lock is known by its name: uv.lock, ")
+    assert said.count("\n") == 1
+
+
 # --- requirements files
 
 
@@ -208,7 +237,7 @@ def test_hashes_of_a_requirements_file_are_compared(casfs: Casfs, index: Package
     path = casfs.directory / "requirements.txt"
     path.write_text(f"one==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
     before = casfs.generation()
-    assert "is none of those" in casfs.run(*command, path, code=1).stderr
+    assert "is not one of those" in casfs.run(*command, path, code=1).stderr
     assert casfs.generation() == before
     assert index.fetched() == []
     path.write_text(f"one==1.0 \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{index.digests['one-1.0-py3-none-any.whl']}\n")
@@ -220,19 +249,58 @@ def test_hashes_of_a_requirements_file_are_compared(casfs: Casfs, index: Package
 # --- locks of other tools
 
 
+_UV_WAYS = {  # what is typed, and what is there then
+    "": "one two four",
+    "--extra more --no-dev": "one two three",
+    "--all-extras --no-extra more --no-group dev --group lint": "one two five",
+    "--all-groups --all-extras": "one two three four five",
+    "--only-group lint": "five",
+    "--only-dev": "four",
+    "--no-default-groups --group dev": "one two four",
+    "--no-default-groups": "one two",
+}
+
+
 def test_uv_lock_is_read_by_uv(casfs: Casfs, index: PackageIndex) -> None:
     index.offer("one", needs="two")
     index.offer("two")
-    index.offer("three")
+    for name in ("three", "four", "five"):
+        index.offer(name)
     project = casfs.directory / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text(
-        '[project]\nname = "project"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["one"]\n'
+        '[project]\nname = "project"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["one; platform_version >= \'#\'"]\n'
         '[project.optional-dependencies]\nmore = ["three"]\n'
+        '[dependency-groups]\ndev = ["four"]\nlint = ["five"]\n'
     )
     subprocess.run([UV, "lock", "--project", project], env=casfs.environ, check=True, capture_output=True)
-    assert casfs.run("sync", project / "uv.lock").stdout == "+ one 1.0\n+ two 1.0\n"
-    assert casfs.run("sync", project / "uv.lock", "--extra", "more").stdout.startswith("+ three 1.0\n")
+    for words, expected in _UV_WAYS.items():
+        casfs.run("sync", project / "uv.lock", *words.split())
+        assert {*listed(casfs)} == {*expected.split()}, words
+    casfs.run("sync", project / "uv.lock", environ={"UV_NO_DEV": "1"})
+    assert {*listed(casfs)} == {"one", "two"}
+    assert "nope" in casfs.run("sync", project / "uv.lock", "--no-group", "nope", code=1).stderr
+
+
+_POETRY_PROJECT = """
+[project.optional-dependencies]
+more = []
+[dependency-groups]
+lint = []
+[tool.poetry.group.dev.dependencies]
+[tool.poetry.group.docs]
+optional = true
+"""
+
+_POETRY_WAYS = {  # what is typed, and what Poetry is asked for
+    "": "--with=dev --with=lint",
+    "--group docs --no-dev": "--with=lint --with=docs",
+    "--no-default-groups": "",
+    "--all-groups --no-group lint": "--with=dev --with=docs",
+    "--only-group docs --extra more": "--extras=more --only=docs",
+    "--all-extras --only-dev": "--extras=more --only=dev",
+    "--all-extras --no-extra more": "--with=dev --with=lint",
+}
 
 
 def test_poetry_lock_is_read_by_poetry_if_it_is_there(casfs: Casfs, index: PackageIndex) -> None:
@@ -240,14 +308,22 @@ def test_poetry_lock_is_read_by_poetry_if_it_is_there(casfs: Casfs, index: Packa
     index.offer("one")
     lock = casfs.directory / "poetry.lock"
     lock.write_text("# nobody but Poetry reads it\n")
+    (casfs.directory / "pyproject.toml").write_text(_POETRY_PROJECT)
     done = casfs.run("sync", lock, code=1, environ={"PATH": os.defpath})
     assert done.stderr == f"casfs: {lock}: only Poetry can read it, with its plugin `export`, and there is no `poetry` on the PATH\n"
     answer = write_lock(casfs, entry(index, "one"), name="answer.toml")
-    program = casfs.directory / "bin/poetry"
+    program, asked = casfs.directory / "bin/poetry", casfs.directory / "asked"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\n[ "$2" = {casfs.directory} ] && [ "$3 $4 $5 $6" = "export -f pylock.toml -o" ] && cp {answer} "$7"\n')
+    program.write_text(f'#!/bin/sh\ncp {answer} "$7"\nshift 7\necho "$*" >{asked}\n')
     program.chmod(0o755)
-    assert casfs.run("sync", lock, environ={"PATH": f"{program.parent}:{os.defpath}"}).stdout == "+ one 1.0\n"
+    path = {"PATH": f"{program.parent}:{os.defpath}"}
+    assert casfs.run("sync", lock, environ=path).stdout == "+ one 1.0\n"
+    for words, options in _POETRY_WAYS.items():
+        casfs.run("sync", lock, *words.split(), environ=path)
+        assert asked.read_text().strip() == options, words
+    (casfs.directory / "pyproject.toml").unlink()
+    said = casfs.run("sync", lock, environ=path, code=1).stderr
+    assert said == f"casfs: {lock}: its project can't be read: {casfs.directory}/pyproject.toml: no such file or directory\n"
 
 
 # --- casfs lock
@@ -289,6 +365,36 @@ def test_uv_installs_what_was_locked(casfs: Casfs, index: PackageIndex) -> None:
         subprocess.run([UV, *words, path, "--python", plain], env=casfs.environ, check=True, capture_output=True, text=True)
     done = subprocess.run([UV, "pip", "freeze", "--python", plain], env=casfs.environ, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == [f"local @ file://{casfs.directory}/wheels/local-1.0-py3-none-any.whl", "one==1.0", "two==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("imp.pylock.toml", "pylock.imp.toml"),
+        ("pylock.a.b.toml", "pylock.a-b.toml"),
+        ("requirements.txt", "pylock.requirements-txt.toml"),
+        ("toml", "pylock.toml"),
+    ],
+)
+def test_lock_gets_no_name_by_which_nobody_knows_it(casfs: Casfs, name: str, better: str) -> None:
+    casfs.add(casfs.wheel("one"))
+    path = casfs.directory / name
+    said = casfs.run("lock", "--output", path, code=1).stderr
+    assert f"`casfs lock --output {casfs.directory}/{better}`" in said
+    assert said.count("\n") == 1
+    assert not path.exists()
+    casfs.run("lock", "--output", casfs.directory / better)
+
+
+def test_lock_is_written_into_a_pipe_of_any_name(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("one"))
+    pipe = casfs.directory / "pipe"
+    os.mkfifo(pipe)
+    with open(pipe, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+        casfs.run("lock", "--output", pipe)
+        assert file.read().decode() == casfs.run("lock").stdout
+    assert pipe.is_fifo()
+    assert casfs.run("lock", "--output", "/dev/stdout").stdout == casfs.run("lock").stdout
 
 
 def test_lock_that_can_not_be_written_leaves_the_old_one(casfs: Casfs) -> None:

@@ -29,7 +29,7 @@ def pylock(casfs: Casfs, index: PackageIndex) -> Path:
     """A lock of an environment with something of every kind, each named as its kind."""
     directory = casfs.directory
     index.offer("wheel")
-    for name in ("sdist", "archive", "directory", "vcs"):
+    for name in ("sdist", "archive", "directory", "vcs", "part"):
         table = f'[project]\nname = "{name}"\nversion = "1.0"\n'
         project = make_project(directory / name, make_wheel(None, name), table=table)
         packed = pack_project(project, name)
@@ -37,14 +37,18 @@ def pylock(casfs: Casfs, index: PackageIndex) -> Path:
             index.offer_file("sdist-1.0.tar.gz", packed)
         elif name == "archive":
             (directory / "archive-1.0.tar.gz").write_bytes(packed)
+        elif name == "part":
+            index.offer_file("whole.tar.gz", pack_project(project, "whole/inner"))
     commit_project(directory / "vcs")
+    subprocess.run(["git", "-C", directory / "vcs", "tag", "feature/x"], check=True)
     editable = make_editable(directory / "editable", "editable")
     words: list[str | Path] = [
         "wheel",
         "sdist",
         directory / "archive-1.0.tar.gz",
         directory / "directory",
-        f"vcs @ git+file://{directory}/vcs",
+        f"vcs @ git+file://{directory}/vcs@feature/x",
+        f"part @ {index.file_url('whole.tar.gz')}#subdirectory=inner-1.0",
     ]
     casfs.add(*words, "-e", editable)
     path = directory / "pylock.toml"
@@ -63,7 +67,7 @@ def test_lock_says_what_was_built_of_what(casfs: Casfs, index: PackageIndex, pyl
     ).stdout.strip()
     archive = hashlib.sha256((directory / "archive-1.0.tar.gz").read_bytes()).hexdigest()
     found = packages(pylock)
-    assert found.keys() == {"wheel", "sdist", "archive", "directory", "vcs", "editable"}
+    assert found.keys() == {"wheel", "sdist", "archive", "directory", "vcs", "part", "editable"}
     assert found["sdist"]["sdist"] == {
         "url": index.file_url("sdist-1.0.tar.gz"),
         "hashes": {"sha256": index.digests["sdist-1.0.tar.gz"]},
@@ -71,7 +75,17 @@ def test_lock_says_what_was_built_of_what(casfs: Casfs, index: PackageIndex, pyl
     assert found["archive"]["archive"] == {"path": f"{directory}/archive-1.0.tar.gz", "hashes": {"sha256": archive}}
     assert found["directory"] == {"name": "directory", "directory": {"path": f"{directory}/directory"}}
     assert found["editable"] == {"name": "editable", "directory": {"path": f"{directory}/editable", "editable": True}}
-    assert found["vcs"]["vcs"] == {"type": "git", "url": f"file://{directory}/vcs", "commit-id": commit}
+    assert found["vcs"]["vcs"] == {
+        "type": "git",
+        "url": f"file://{directory}/vcs",
+        "requested-revision": "feature/x",
+        "commit-id": commit,
+    }
+    assert found["part"]["archive"] == {
+        "url": index.file_url("whole.tar.gz"),
+        "subdirectory": "inner-1.0",
+        "hashes": {"sha256": index.digests["whole.tar.gz"]},
+    }
 
 
 def test_sync_of_that_lock_makes_the_same(casfs: Casfs, pylock: Path) -> None:
@@ -82,6 +96,12 @@ def test_sync_of_that_lock_makes_the_same(casfs: Casfs, pylock: Path) -> None:
     assert casfs.run("sync", pylock).stdout == ""
     assert casfs.generation() == before
     assert leftovers(casfs) == []
+
+
+def test_sync_says_the_same_of_the_same_state(casfs: Casfs, pylock: Path) -> None:
+    """Whether what it names has to be built, or is there."""
+    said = [casfs.run("--env", name, "sync", "--no-compile", pylock).stderr for name in ("other", "other", "third")]
+    assert {one.partition("; new")[0] for one in said} == {"21 files, 1.2 kB"}, said
 
 
 def test_sync_builds_what_may_have_changed_and_nothing_else(casfs: Casfs, index: PackageIndex, pylock: Path) -> None:
@@ -131,6 +151,6 @@ def test_login_of_a_repository_is_in_no_lock(casfs: Casfs, index: PackageIndex, 
     lock = casfs.directory / "pylock.login.toml"
     lock.write_text(text)
     casfs.run("--env", "other", "sync", lock)
-    said = casfs.run("--env", "other", "lock").stdout + casfs.run("--env", "other", "show", "vcs").stdout
+    said = casfs.run("--env", "other", "lock").stdout + casfs.run("--env", "other", "show", "vcs", "--files").stdout
     assert "secret" not in said
     assert "commit-id" in said

@@ -405,7 +405,7 @@ def test_what_the_pool_has_lost_is_fetched_again(casfs: Casfs, index: PackageInd
     lost = facts(casfs, f"{site_packages(mount)}/two/data")["sha256"]
     casfs.umount(mount)
     casfs.blob(str(lost)).unlink()
-    casfs.run("fsck", code=3)
+    casfs.run("fsck", "--repair", code=3)
     casfs.add("one")
     assert index.fetched() == ["two-1.0-py3-none-any.whl"]
     casfs.run("fsck")

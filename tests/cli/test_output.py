@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
@@ -22,6 +30,56 @@ def test_what_moves_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr()
     assert said.out == "\\u001b[31mred\\u0007 \\u202e \\udcff\n"
     assert said.err == "\\u009b31m\\u000d\ncasfs: warning: \\u001b]0;title\\u0007\n"
+
+
+_LONG = """
+from casfs.cli.output import progress_of_downloads, progress_of_wheels
+with progress_of_downloads() as show:
+    for number in (0, 10000, 20000):
+        show(number, 20000, number, 20000)
+with progress_of_wheels() as show:
+    for name in ("wheels", "installing"):
+        for number in (0, 10000, 20000):
+            show(name, number, 20000)
+    show("few", 1, 2)
+"""
+
+
+def test_a_terminal_is_told_how_far_many_wheels_are() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", _LONG], check=True, stderr=theirs)
+        said = os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    for words in (b"downloading 20,000/20,000", b"wheels", b"installing", b"20000/20000"):
+        assert words in said
+    assert b"few" not in said
+
+
+_WIDE = """
+from casfs.cli.output import progress_of_wheels
+with progress_of_wheels() as show:
+    show("a-project-with-a-name-that-is-longer-than-many-a-line-of-a-terminal 2026.12.31.post1", 123_400_000, 987_600_000)
+"""
+
+
+def test_a_bar_fits_into_80_columns_whatever_the_name() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        subprocess.run([sys.executable, "-c", _WIDE], check=True, stderr=theirs)
+        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(ours, 1 << 16).decode())
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    drawn = [line for line in re.split(r"[\r\n]+", said) if line.strip()]
+    assert "123.4/987.6 MB" in drawn[-1]
+    for line in drawn:
+        assert line.startswith("a-project-with-a-name-that-is")
+        assert "/987.6 MB" in line
+        assert len(line) <= 80
 
 
 def test_letters_of_every_script_stay(capsys: pytest.CaptureFixture[str]) -> None:

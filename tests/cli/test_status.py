@@ -31,8 +31,8 @@ def read_daemon(casfs: Casfs) -> dict[str, Any]:
 
 def test_status_tells_how_long_each_kind_of_request_took(casfs: Casfs, mounted: Path) -> None:
     daemon = read_daemon(casfs)
-    assert {"lookup", "open", "read"} <= daemon["latency"].keys() <= daemon["requests"].keys()
-    assert all(0 < p50 <= p99 < 60e6 for p50, p99 in daemon["latency"].values())
+    assert {"lookup", "open", "read"} <= daemon["latency_us"].keys() <= daemon["requests"].keys()
+    assert all(0 < p50 <= p99 < 60e6 for p50, p99 in daemon["latency_us"].values())
     text = casfs.run("status").stdout
     assert "Request" in text
     for kind in daemon["requests"]:
@@ -43,8 +43,8 @@ def test_status_tells_version_memory_descriptors_and_restarts(casfs: Casfs, moun
     daemon = read_daemon(casfs)
     assert daemon["casfs_version"] == __version__
     assert 1 << 20 < daemon["supervisor_resident_bytes"] < 1 << 30
-    assert daemon["open_blobs"] < daemon["descriptors"] < 100
-    assert daemon["restarts"] == 0
+    assert daemon["open_blob_count"] < daemon["descriptor_count"] < 100
+    assert daemon["restart_count"] == 0
     text = casfs.run("status").stdout
     for word in (f"casfs {__version__}", f"process {daemon['supervisor']}", f"process {daemon['worker']}", "descriptors"):
         assert word in text

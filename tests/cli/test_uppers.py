@@ -44,7 +44,7 @@ def read_diff(casfs: Casfs) -> Any:
 def test_nothing_was_ever_written(casfs: Casfs, mounted: MountedWorkshop, command: str) -> None:
     done = casfs.run(command)
     assert (done.stdout, done.stderr) == ("", "nothing was written into a mount of default\n")
-    assert read_diff(casfs) == {"distributions": [], "files": [], "bytecode": {"files": 0, "bytes": 0}, "problems": [], "bytes": 0}
+    assert read_diff(casfs) == {"distributions": [], "files": [], "bytecode": {"file_count": 0, "bytes": 0}, "problems": [], "bytes": 0}
 
 
 @pytest.mark.parametrize("command", ["diff", "absorb", "reset"])
@@ -74,9 +74,18 @@ def test_lock_and_sync_say_what_of_the_mounts_is_not_in_it(casfs: Casfs, mounted
     assert casfs.run("lock", "--output", lock).stderr == ""
     mounted.install("fresh", "3.0")
     mounted.write(f"{mounted.site}/mine.py", b"mine")
-    said = "not part of it, since changed in a mount: 1 distribution and 1 file; `casfs diff` names them, `casfs absorb`"
+    said = "not part of it, because it was changed in a mount: 1 distribution and 1 file; `casfs diff` names them, `casfs absorb`"
     for words in (("lock", "--output", lock), ("sync", lock)):
         assert said in casfs.run(*words).stderr.splitlines()[-1]
+
+
+def test_lock_names_the_command_that_takes_what_tools_installed_from_an_index(casfs: Casfs, mounted: MountedWorkshop) -> None:
+    for name in ("fresh", "more"):
+        mounted.install(name, "3.0")
+    casfs.run("absorb")
+    assert "; `casfs add fresh==3.0 more==3.0` takes it from an index\n" in casfs.run("lock", code=1).stderr
+    said = casfs.run("--store", casfs.store, "lock", code=1).stderr
+    assert f"; `casfs --store {casfs.store} add fresh==3.0 more==3.0` takes it from an index\n" in said
 
 
 def test_list_says_that_tools_see_other_distributions_in_the_mounts(casfs: Casfs, used: MountedWorkshop) -> None:
@@ -109,7 +118,7 @@ def test_diff_tells_a_program_the_same(casfs: Casfs, used: MountedWorkshop) -> N
     ]
     assert found["distributions"][0]["edited"] == [{"path": f"{used.site}/demo/__init__.py", "action": "edited", "bytes": 10}]
     assert found["files"] == [{"path": f"{used.site}/mine.py", "action": "added", "bytes": 4}]
-    assert found["bytecode"] == {"files": 1, "bytes": 5}
+    assert found["bytecode"] == {"file_count": 1, "bytes": 5}
 
 
 def test_diff_shows_names_that_are_not_utf_8(casfs: Casfs, mounted: MountedWorkshop) -> None:
@@ -125,7 +134,8 @@ def test_absorb_tells_each_change_and_what_is_left(casfs: Casfs, used: MountedWo
     assert done.stderr.endswith("2 files in it stay: edited, or part of no installed distribution; `casfs diff` names them\n")
     assert [one["name"] for one in json.loads(casfs.run("list", "--json").stdout)] == ["demo", "fresh"]
     assert [one["name"] for one in read_diff(casfs)["distributions"]] == ["demo"]
-    assert casfs.run("show", "fresh").stdout.startswith("name: fresh\nversion: 3.0\norigin: pip\nsize: ")
+    assert "name: fresh\nversion: 3.0\n" in (shown := casfs.run("show", "fresh").stdout)
+    assert "\nfrom: pip\n" in shown
 
 
 def test_absorb_names_what_it_refuses_and_goes_on(casfs: Casfs, used: MountedWorkshop) -> None:

@@ -142,7 +142,7 @@ def test_new_store_is_private(casfs: Casfs, tmp_path: Path) -> None:
 
 def test_reader_that_leaves_early_sees_no_traceback(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo", files={f"demo/{number}": b"" for number in range(2_000)}))
-    for words in ("show demo", "show demo --json", "generations", "--help"):
+    for words in ("show demo --files", "show demo --files --json", "generations", "--help"):
         script = f"{sys.executable} -m casfs {words} | head -1"
         done = subprocess.run(["bash", "-c", script], env=casfs.environ, capture_output=True, text=True, check=True)
         assert done.stderr == ""
@@ -159,7 +159,9 @@ def test_output_to_a_full_disk_is_an_error(casfs: Casfs) -> None:
 def test_output_in_any_locale(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo", files={"demo/Gr\u00fc\u00dfe \u65e5\u672c.txt": b""}))
     for locale in ("C", "POSIX", "C.UTF-8"):
-        done = casfs.run("show", "demo", environ={"LC_ALL": locale, "PYTHONIOENCODING": "", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+        done = casfs.run(
+            "show", "demo", "--files", environ={"LC_ALL": locale, "PYTHONIOENCODING": "", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        )
         assert ".txt" in done.stdout
 
 
@@ -208,7 +210,7 @@ def test_fsck_says_in_plain_lines_what_fast_does_not_prove(casfs: Casfs) -> None
 
 def test_the_signs_of_changes_are_explained(casfs: Casfs) -> None:
     for command in ("add", "sync"):
-        assert "+ came, - went, ~ is another version or comes from elsewhere, = was there already" in casfs.run(command, "--help").stdout
+        assert "signs: + added, - removed, ~ another version or another origin, = already there" in casfs.run(command, "--help").stdout
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_hashes_are_compared_as_add_does(casfs: Casfs, index: PackageIndex, tmp_
     path.write_text(f"one==1.0 --hash=sha256:{'0' * 64}\n{good}")
     done = casfs.run("pool", "warm", "-r", path, code=1)
     assert done.stdout == "+ two 1.0\n"
-    assert "is none of those" in done.stderr
+    assert "is not one of those" in done.stderr
     assert index.fetched() == ["two-1.0-py3-none-any.whl"]
 
 

@@ -115,9 +115,13 @@ def _read_layers(environment: Environment, manifests: Iterable[str]) -> dict[str
             content = Path(environment.store.pool.path(file.digest)).read_bytes()
             assert hashlib.sha256(content).hexdigest() == file.digest, f"wrong bytes under the name of {file.path}"
             assert len(content) == file.size
-            is_bytecode = file.path.endswith(".pyc")  # its first 16 bytes say when its source entered the store
-            files[file.path] = hashlib.sha256(content[16:]).hexdigest() if is_bytecode else file.digest
+            files[file.path] = digest_of(file.path, content)
     return files
+
+
+def digest_of(path: str, content: bytes) -> str:
+    """SHA-256 of a file; of bytecode without its first 16 bytes, which say when its source entered the store."""
+    return hashlib.sha256(content[16:] if path.endswith(".pyc") else content).hexdigest()
 
 
 def all_generations(store: Path, name: str = "default") -> dict[int, Contents]:

@@ -21,6 +21,10 @@ Point = tuple[Call, str]
 """A call and the error with which it fails."""
 
 
+_ATTEMPTS = 3
+"""So often a command is started anew whose injection came to no call about the store."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failing:
     """The calls of one command, and the errors with which each kind of them may fail."""
@@ -38,8 +42,13 @@ class Failing:
     def fail_at(self, number: int, point: Point) -> bool:
         """One command in which one call fails, and all that must be true afterwards. Whether it had to give up."""
         call, error = point
-        store = self.scene.copy(self.directory / str(number))
-        done = inject(self.scene, store, call, f"error={error}", self.directory / f"{number}.log")
+        for attempt in range(_ATTEMPTS):
+            store = self.scene.copy(self.directory / f"{number}.{attempt}")
+            if done := inject(self.scene, store, call, f"error={error}", self.directory / f"{number}.log"):
+                break
+            shutil.rmtree(store)
+        else:
+            return False
         try:
             self.scene.check_interrupted(store, done)
             if done.code and error in _NAMED:

@@ -54,7 +54,7 @@ def server(talk: Callable[[], Talk]) -> Iterator[str]:
 
 
 def download(url: str, path: Path, limits: Limits = SHORT, size: int = 0) -> bytes:
-    fetch_all([Download(url, str(path), size=size)], Access({}, limits=limits), lambda done, total: None)
+    fetch_all([Download(url, str(path), size=size)], Access({}, limits=limits), lambda *_: None)
     return path.read_bytes()
 
 

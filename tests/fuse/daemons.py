@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from casfs.mount.control import Reply, Request, ask_daemon
 from casfs.store.leases import iter_leases
 from casfs.store.store import open_store
-from tests.faults.commands import read_contents
+from tests.faults.commands import digest_of, read_contents
 from tests.fuse.harness import PYTHON_DIRECTORY, Casfs
 
 
@@ -50,6 +49,6 @@ def check_shown(casfs: Casfs, site: Path, never: set[str] = frozenset()) -> None
     }
     shown = {str(path.relative_to(site)): path for path in site.rglob("*") if path.is_file()}
     assert shown.keys() == known.keys()
-    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in shown.items()} == known
+    assert {name: digest_of(name, path.read_bytes()) for name, path in shown.items()} == known
     directories = {str(Path(name).parent) for name in known}
     assert [name for name in never if (site / name).exists() != (name in known or name in directories)] == []

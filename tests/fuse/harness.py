@@ -58,7 +58,7 @@ class Casfs:
         self.store = directory / "store"
         if template:
             shutil.copytree(template, self.store, symlinks=True)
-        self.environ = clean_environ(CASFS_STORE=str(self.store))
+        self.environ = clean_environ(CASFS_STORE=str(self.store), CASFS_SCRUB_RATE="0")  # a test that damages a blob says when it is found
         self._wheels = directory / "wheels"
         self._wheels.mkdir()
         self._count = 0
@@ -74,6 +74,7 @@ class Casfs:
             wait_for_end(pid)
         if kind is None and (self.store / "format").exists():
             assert self.run("fsck", "--fast").returncode == 0
+            assert list((self.store / "leases").glob("anchor-*")) == [], "a mount that nobody sees was left behind"
 
     def run(self, *words: str | Path, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; it must end with `code` (None: any).

@@ -35,7 +35,7 @@ def install(mountpoint: Path, name: str, version: str) -> None:
 
 def uppers(casfs: Casfs) -> list[str]:
     """Numbers of the upper layers on the disk."""
-    return sorted(name for name in os.listdir(casfs.store / "environments/default/upper") if name != "current")
+    return sorted(name for name in os.listdir(casfs.store / "environments/default/upper") if name.isdecimal())
 
 
 def test_a_new_process_and_a_running_one_see_what_was_absorbed(casfs: Casfs, writable: Path) -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import digest_bytes
+from casfs.store.environments import Environment
+from casfs.store.manifests import manifest_path
+from casfs.store.store import open_store
 from tests.fuse.harness import Casfs, make_template, site_packages, wait_for_end
 
 CONTENT = random.Random(11).randbytes(400_000)
@@ -161,8 +164,10 @@ def test_lost_manifest_is_an_error_and_the_rest_goes_on(casfs: Casfs) -> None:
     casfs.add(casfs.wheel("demo"), casfs.wheel("other"))
     mountpoint = casfs.mount()
     site = site_packages(mountpoint)
-    manifests = sorted(path for path in (casfs.store / "manifests").rglob("*") if path.is_file())
-    [mine] = [path for path in manifests if b'"demo/' in path.read_bytes() or b'"lib/{python}/site-packages/demo"' in path.read_bytes()][:1]
+    store = open_store(str(casfs.store))
+    demo = Environment(store, "default").require().find("demo")
+    assert demo is not None
+    mine = Path(manifest_path(store, demo.files.manifest))
     content = mine.read_bytes()
     mine.unlink()
     assert read(site / "demo/__init__.py") == f"OSError: [Errno {errno.EIO}"
@@ -171,6 +176,19 @@ def test_lost_manifest_is_an_error_and_the_rest_goes_on(casfs: Casfs) -> None:
     assert {"demo", "other"} <= {*os.listdir(site)}
     mine.write_bytes(content)
     assert read(site / "demo/__init__.py") == b"VALUE = 1\n"
+
+
+@pytest.mark.parametrize("reader", ["mount", "export"])
+def test_blob_that_a_read_has_missed_is_restored_by_an_add(casfs: Casfs, reader: str) -> None:
+    wheel = casfs.wheel("demo", files={"demo/data.bin": CONTENT})
+    casfs.add(wheel)
+    (blob := casfs.blob(digest_bytes(CONTENT))).unlink()
+    if reader == "mount":
+        assert read(site_packages(casfs.mount()) / "demo/data.bin") == f"OSError: [Errno {errno.EIO}"
+    else:
+        assert "the blob is missing" in casfs.run("export", casfs.directory / "exported", code=1).stderr
+    casfs.add(wheel)
+    assert blob.read_bytes() == CONTENT
 
 
 def test_log_ends_with_its_mount(casfs: Casfs) -> None:

@@ -256,7 +256,7 @@ def test_nothing_is_left_of_mounts_that_ended(scene: Scene) -> None:
 
 def scrub(casfs: Casfs) -> None:
     """What the daemon's scrub does when something was mounted."""
-    Scrubber(open_store(str(casfs.store))).look_at_mounts()
+    Scrubber(open_store(str(casfs.store))).look_at_mounts(1 << 40)
 
 
 def read_error(path: Path) -> int:
@@ -519,15 +519,15 @@ def test_show_tells_whose_a_file_is_and_whether_somebody_has_written_it(scene: S
     mountpoint = scene.mount()
     site = site_packages(mountpoint)
     facts = json.loads(scene.casfs.run("show", "--json", site / "demo/data.bin").stdout)
-    assert (facts["distribution"], facts["version"], facts["sha256"], facts["is-written"]) == ("demo", "1.0", digest_bytes(b"first"), False)
+    assert (facts["distribution"], facts["version"], facts["sha256"], facts["is_written"]) == ("demo", "1.0", digest_bytes(b"first"), False)
     assert Path(facts["blob"]).read_bytes() == b"first"
     (site / "demo/data.bin").write_bytes(b"edited")
     (site / "mine").write_bytes(b"mine")
-    assert "is-written: True" in scene.casfs.run("show", "./data.bin", cwd=site / "demo").stdout
-    assert "is-written: True" in scene.casfs.run("show", site / "mine").stdout
+    assert "is written: yes" in scene.casfs.run("show", "./data.bin", cwd=site / "demo").stdout
+    assert "is written: yes" in scene.casfs.run("show", site / "mine").stdout
     plain = site_packages(scene.casfs.mount(data_path="fuse")) / "demo/data.bin"
     assert plain.read_bytes() == b"first"  # this way nobody sees what was written
-    assert "is-written: False" in scene.casfs.run("show", plain).stdout
+    assert "is written: no" in scene.casfs.run("show", plain).stdout
     for path in (site / "absent", site / "demo", scene.casfs.directory / "elsewhere"):
         assert str(path) in scene.casfs.run("show", path, code=1).stderr
     (site / "demo/data.bin").unlink()
@@ -539,18 +539,18 @@ def test_show_of_an_edited_file_tells_what_the_mount_shows_and_what_the_original
     before = json.loads(scene.casfs.run("show", "--json", path).stdout)
     path.write_bytes(b"edited")
     facts = json.loads(scene.casfs.run("show", "--json", path).stdout)
-    assert (facts["is-written"], facts["bytes"], facts["sha256"]) == (True, 6, digest_bytes(b"edited"))
-    assert {name: facts[f"original-{name}"] for name in ("bytes", "sha256", "kind", "blob")} == {
+    assert (facts["is_written"], facts["bytes"], facts["sha256"]) == (True, 6, digest_bytes(b"edited"))
+    assert {name: facts[f"original_{name}"] for name in ("bytes", "sha256", "kind", "blob")} == {
         name: before[name] for name in ("bytes", "sha256", "kind", "blob")
     }
     done = scene.casfs.run("show", path)
     assert f"\nsha256: {digest_bytes(b'edited')}\n" in done.stdout
-    assert f"\noriginal-sha256: {digest_bytes(b'first')}\n" in done.stdout
+    assert f"\noriginal sha256: {digest_bytes(b'first')}\n" in done.stdout
     assert done.stderr == "the mount shows the copy in the upper layer, which was written there, in place of the original\n"
     path.unlink()
     path.symlink_to("__init__.py")
     facts = json.loads(scene.casfs.run("show", "--json", path).stdout)
-    assert (facts["kind"], facts["target"], facts["original-sha256"]) == ("symlink", "__init__.py", digest_bytes(b"first"))
+    assert (facts["kind"], facts["target"], facts["original_sha256"]) == ("symlink", "__init__.py", digest_bytes(b"first"))
 
 
 def test_a_mount_that_is_there_is_not_taken_for_another_kind(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import contextlib
 import os
 import signal
@@ -121,7 +122,7 @@ def test_one_path_may_be_a_mount_here_and_there(casfs: Casfs, inside: Container,
     casfs.run("mount", path)
     assert "already shows environment 'default'" in into(casfs, inside, path)
     assert "already shows environment 'default'" in casfs.run("mount", "--env", "two", "--into", str(inside.pid), path, code=1).stderr
-    assert sorted(one["into"] for one in casfs.status()) == [0, inside.pid]
+    assert {one["into"] for one in casfs.status()} == {None, inside.pid}
     casfs.umount(path)
     assert inside.path(path / "pyvenv.cfg").is_file()
     casfs.run("umount", "--all")
@@ -158,6 +159,7 @@ def test_a_place_that_was_unmounted_from_inside_is_forgotten(casfs: Casfs, insid
 
 
 def test_what_a_daemon_showed_inside_that_died_is_shown_again(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+    casfs.force_way("fuse")
     into(casfs, inside, tmp_path / "venv")
     [before] = casfs.status()
     os.killpg(before["supervisor"], signal.SIGKILL)
@@ -171,6 +173,7 @@ def test_what_a_daemon_showed_inside_that_died_is_shown_again(casfs: Casfs, insi
 
 
 def test_a_mount_that_died_can_be_asked_for_again(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+    casfs.force_way("fuse")
     into(casfs, inside, tmp_path / "venv")
     [before] = casfs.status()
     os.killpg(before["supervisor"], signal.SIGKILL)
@@ -184,10 +187,58 @@ def test_what_is_in_use_is_unmounted_only_lazily(casfs: Casfs, inside: Container
     into(casfs, inside, tmp_path / "venv")
     with open(inside.path(tmp_path / "venv/pyvenv.cfg"), "rb") as file:
         done = casfs.run("umount", "--into", str(inside.pid), tmp_path / "venv", code=1)
-        assert "busy; `casfs umount --lazy --into " in done.stderr
+        assert "is in use by " in done.stderr
+        assert f"`casfs umount --lazy --into {inside.pid} {tmp_path / 'venv'}`" in done.stderr
         casfs.run("umount", "--lazy", "--into", str(inside.pid), tmp_path / "venv")
         assert os.listdir(inside.path(tmp_path / "venv")) == []
         assert file.read()
+
+
+MAP = """
+import ctypes, os, sys
+root, library = sys.argv[1:]
+root and os.chroot(root)
+library and ctypes.CDLL(library)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("is_rooted", [False, True])
+def test_a_process_inside_that_has_a_library_of_the_mount_in_memory_keeps_it(
+    casfs: Casfs, inside: Container, tmp_path: Path, is_rooted: bool
+) -> None:
+    library = Path(str(_ctypes.__file__)).read_bytes()
+    casfs.add(casfs.wheel("native", files={"native.so": library}))
+    root = tmp_path if is_rooted else Path("/")
+    path, other = (tmp_path / name for name in ("venv", "other"))
+    for one in (path, other):
+        into(casfs, inside, one)
+    words = ["nsenter", "-m", "-t", str(inside.pid), sys.executable, "-c", MAP, str(root) if is_rooted else "", ""]
+    words[-1] = f"/{(site_packages(path) / 'native.so').relative_to(root)}"
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        done = casfs.run("umount", "--into", str(inside.pid), path, code=1)
+        assert f"(process {process.pid})" in done.stderr
+        assert (site_packages(inside.path(path)) / "native.so").is_file()
+        casfs.run("umount", "--lazy", "--into", str(inside.pid), path)
+        into(casfs, inside, path)
+        process.communicate()
+    casfs.run("umount", "--into", str(inside.pid), path)
+    casfs.run("umount", "--into", str(inside.pid), other)
+
+
+def test_a_process_inside_that_is_in_the_mount_is_named(casfs: Casfs, inside: Container, tmp_path: Path) -> None:
+    into(casfs, inside, tmp_path / "venv")
+    words = ["nsenter", "-m", "-t", str(inside.pid), "sh", "-c", 'cd "$1" && echo ready && exec cat', "sh", str(tmp_path / "venv")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        done = casfs.run("umount", "--into", str(inside.pid), tmp_path / "venv", code=1)
+        assert f"is in use by cat (process {process.pid})" in done.stderr
+        process.communicate()
+    casfs.run("umount", "--into", str(inside.pid), tmp_path / "venv")
 
 
 def test_what_can_not_be_is_refused(casfs: Casfs, inside: Container, tmp_path: Path) -> None:

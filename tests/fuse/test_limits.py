@@ -50,7 +50,7 @@ def test_more_files_than_descriptors_are_all_readable(scene: tuple[Casfs, Path])
     check_files(site_packages(mountpoint) / "demo")
     assert len(os.listdir(f"/proc/{pid}/fd")) < 64
     [status] = casfs.status()
-    assert 0 < status["open_blobs"] < 64
+    assert 0 < status["open_blob_count"] < 64
 
 
 def test_files_held_open_cost_the_daemon_nothing(scene: tuple[Casfs, Path]) -> None:
@@ -190,7 +190,7 @@ def test_many_at_once_ask_for_switches_and_status(scene: tuple[Casfs, Path], con
     def ask() -> None:
         try:
             for _ in range(20):
-                assert json.loads(control.send(b'{"command": "switch"}\n'))["problem"] == ""
+                assert json.loads(control.send(b'{"command": "switch", "environment": "default"}\n'))["problem"] == ""
                 control.check_status()
         except BaseException as problem:
             problems.append(problem)

@@ -66,7 +66,7 @@ def test_mounts_of_a_host_come_back_by_themselves(served: Casfs) -> None:
     assert [run_python(path, ASK) for path in paths] == ["1", "1"]
     after = served.status()
     assert {one["mountpoint"] for one in after} == set(map(str, paths))
-    assert {one["restarts"] for one in after} == {1}
+    assert {one["restart_count"] for one in after} == {1}
     assert {one["reason"] for one in after} == {f"process {before['worker']} ended with -9"}
     assert "this kernel can't repeat what was not answered" in served.run("daemon", "logs").stdout
     assert [one["id"] for one in served.leases()] == [after[0]["id"]]

@@ -109,7 +109,7 @@ def test_without_the_right_to_open_dev_fuse_the_reason_is_told(user: PlainUser) 
 
 def test_owner_is_roots_to_choose_and_environments_are_the_users_to_remove(user: PlainUser) -> None:
     said = user.casfs("mount", "--owner", "root", "theirs", code=1).stderr
-    assert said == f"casfs: {HOME}/theirs: only root can let the files of a mount belong to somebody (--owner)\n"
+    assert said == f"casfs: {HOME}/theirs: only root can choose the owner of a mount's files (--owner)\n"
     user.casfs("--env", "own", "mount", "--python", sys.executable, "own")
     assert f"is in use: {HOME}/own" in user.casfs("env", "remove", "own", code=1).stderr
     user.casfs("umount", "own")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from casfs.digest import digest_bytes
 from casfs.mount.overlays import sweep_work
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
@@ -262,7 +263,40 @@ def test_killed_run_lets_the_command_go_on_and_nothing_stays_after_it(run: Casfs
     wait_until(lambda: not left_behind(run))
 
 
+def test_killed_keeper_takes_nothing_from_the_command(run: Casfs) -> None:
+    with start(run, "python", "-c", f"print(end='.', flush=True); input(); {IMPORT}") as running:
+        assert running.stdout
+        assert running.stdout.read(1) == "."
+        [keeper] = [pid for pid in processes(run) if pid != running.pid and b"casfs" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(keeper, signal.SIGKILL)
+        assert run.run("list").stderr == ""
+        assert running.communicate("\n", TIME_LIMIT_S)[0].strip() == "1"
+
+
+LIST = r"""cd "$VIRTUAL_ENV"; cat lib/python3*/site-packages/demo.py
+find . -mindepth 1 ! -type d -printf '%P %M %U %s %T@ %l\n' -o -printf '%P %M %U %T@\n' | sort"""
+
+
+def test_environment_is_the_same_where_a_daemon_answers(run: Casfs) -> None:
+    without = output(run, *shell(LIST))
+    assert "demo.py" in without
+    assert output(run, *shell(LIST), environ={"CASFS_TEST_WAY": "fuse"}) == without
+
+
+def test_file_whose_bytes_are_lost_is_an_error_and_no_other_is(run: Casfs) -> None:
+    wheel = run.wheel("other", files={"other.py": b"VALUE = 3\n", "lost.py": b"VALUE = 'lost'\n"})
+    run.add(wheel)
+    blob = run.blob(digest_bytes(b"VALUE = 'lost'\n"))
+    blob.chmod(0o644)
+    blob.write_text("damaged")
+    run.run("fsck", "--repair", code=3)
+    source = f'cat "$VIRTUAL_ENV/{SITE}/lost.py" 2>&1 | grep -o "Input/output error"; cat "$VIRTUAL_ENV/{SITE}/other.py"'
+    assert output(run, *shell(source)).splitlines() == ["Input/output error", "VALUE = 3"]
+    run.add(wheel)
+
+
 def test_killed_worker_is_replaced(run: Casfs) -> None:
+    run.force_way("fuse")
     source = f"print(end='.', flush=True); input(); {IMPORT}"
     with start(run, "python", "-c", source) as running:
         assert running.stdout
@@ -273,6 +307,7 @@ def test_killed_worker_is_replaced(run: Casfs) -> None:
 
 
 def test_killed_supervisor_is_replaced(run: Casfs) -> None:
+    run.force_way("fuse")
     source = f"print(end='.', flush=True); input(); {IMPORT}"
     with start(run, "python", "-c", source) as running:
         assert running.stdout
@@ -344,9 +379,11 @@ WHEN_IT_HAS_CLEARED_AWAY = (
 )
 
 
+@pytest.mark.parametrize("way", ["image", "fuse"])
 @pytest.mark.parametrize("late", ["", WHEN_IT_HAS_CLEARED_AWAY], ids=["whenever", "when it has cleared away"])
-def test_daemon_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs, late: str) -> None:
-    alteration = "import casfs.mount.daemon as daemon\ndef fail(*_): raise RuntimeError('a bug')\ndaemon._serve_private = fail"
+def test_keeper_that_fails_is_told_in_one_line_and_runs_nothing(run: Casfs, late: str, way: str) -> None:
+    run.force_way(way)
+    alteration = "import casfs.mount.keeper as keeper\ndef fail(*_): raise RuntimeError('a bug')\nkeeper._keep = fail"
     done = run_altered(run, f"{late}{alteration}", "echo", "ran")
     assert (done.stdout, done.returncode) == ("", 1)
     assert len(done.stderr.splitlines()) == 1

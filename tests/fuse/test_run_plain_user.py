@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from casfs.digest import digest_bytes
 from tests.fuse.plain_user import HOME, UID, PlainUser
+from tests.fuse.test_run import LIST
 from tests.make_wheels import make_wheel
 
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -42,6 +44,31 @@ def run(user: PlainUser, *words: str, code: int = 0) -> str:
 def test_plain_user_has_the_kernel_data_path(user: PlainUser) -> None:
     source = 'stat -f -c %T "$VIRTUAL_ENV"; python -c "import demo; print(demo.VALUE)"; exit 3'
     assert run(user, "sh", "-c", source, code=3) == "overlayfs\n1\n"
+
+
+def test_small_environment_is_the_same_as_where_a_daemon_answers(user: PlainUser) -> None:
+    without = run(user, "sh", "-c", LIST)
+    assert "demo.py" in without
+    done = user.run("env", "CASFS_TEST_WAY=fuse", f"TMPDIR={HOME}/tmp", sys.executable, "-m", "casfs", "run", "sh", "-c", LIST)
+    assert done.stdout == without
+
+
+def test_file_tells_which_blob_and_distribution_it_is_of(user: PlainUser) -> None:
+    source = "import demo, os; print(*(os.getxattr(demo.__file__, f'user.casfs.{name}').decode() for name in names))"
+    said = run(user, "python", "-c", f"names = ('orig.digest', 'distribution', 'version'); {source}")
+    assert said.split() == [digest_bytes(b"VALUE = 1\n"), "demo", "1.0"]
+
+
+def test_file_whose_bytes_are_lost_is_an_error_and_no_other_is(user: PlainUser) -> None:
+    make_wheel({"kept.py": b"KEPT = 1\n", "lost.py": b"LOST = 1\n"}, "other").write_to(user.path(""))
+    store = ("--store", f"{HOME}/other")
+    user.casfs(*store, "add", "--python", sys.executable, "other-1.0-py3-none-any.whl")
+    digest = digest_bytes(b"LOST = 1\n")
+    user.path(f"other/blobs/{digest[:2]}/{digest[2:]}").chmod(0o644)
+    user.path(f"other/blobs/{digest[:2]}/{digest[2:]}").write_text("damaged")
+    user.casfs(*store, "fsck", "--repair", code=3)
+    source = 'cd "$VIRTUAL_ENV"/lib/python3*/site-packages; cat lost.py 2>&1 | grep -o "Input/output error"; cat kept.py'
+    assert user.casfs(*store, "run", "sh", "-c", source).stdout.splitlines() == ["Input/output error", "KEPT = 1"]
 
 
 def test_command_stays_who_it_is_and_has_no_rights(user: PlainUser) -> None:

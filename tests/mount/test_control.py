@@ -115,7 +115,7 @@ def test_another_version_is_refused_by_number(version: int):
 )
 def test_an_unknown_field_or_a_wrong_type_is_refused(text: str):
     with pytest.raises(
-        ValueError, match=r"has the unknown field 'extra'|has a field '(command|version)' of a wrong type|is no JSON object"
+        ValueError, match=r"has the unknown field 'extra'|has a field '(command|version)' of a wrong type|is not a JSON object"
     ):
         parse_request(text.encode())
 

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casfs.errors import MountRefused
+from casfs.mount.kernel import attach_mount, make_mount
+from casfs.mount.kernel import unmount as kernel_unmount
 from casfs.mount.mounts import (
     FILE_SYSTEM,
     Mount,
+    detach,
     find_mount,
     find_topmost,
     is_dead,
@@ -149,3 +152,41 @@ def test_a_working_directory_is_a_use_that_names_process_and_program(tmp_path: P
     users = dict(iter_users(str(tmp_path)))
     name = Path(f"/proc/{bystander.pid}/comm").read_text(encoding="utf-8").strip()
     assert users == {bystander.pid: name}
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Path]:
+    """A mount of ours, as root, with a directory in it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount an overlay")
+    path = tmp_path / "shown"
+    for directory in (path, tmp_path / "below", tmp_path / "above/inner"):
+        directory.mkdir(parents=True)
+    lower: list[tuple[str, str | int | None]] = [("lowerdir+", str(tmp_path / name)) for name in ("above", "below")]
+    attach_mount(fd := make_mount("overlay", [("source", FILE_SYSTEM), *lower], is_read_only=True), str(path))
+    os.close(fd)
+    yield path
+    if find_mount(str(path)):
+        detach(str(path))
+
+
+def test_who_leaves_a_mount_before_anybody_can_tell_who_it_is_only_delays_the_unmount(shown: Path, monkeypatch: pytest.MonkeyPatch):
+    """A mount within it stands for a process of which nothing can be told: the kernel says busy, and no process is found."""
+    attach_mount(fd := make_mount("tmpfs", []), str(shown / "inner"))
+    os.close(fd)
+
+    def leave_and_look(path: str, viewer: int) -> Iterator[tuple[int, str]]:
+        kernel_unmount(str(shown / "inner"), is_lazy=False)
+        yield from iter_users(path, viewer)
+
+    monkeypatch.setattr("casfs.mount.mounts.iter_users", leave_and_look)
+    unmount(str(shown))
+    assert find_mount(str(shown)) is None
+
+
+def test_who_stays_in_a_mount_is_named(shown: Path):
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=shown) as process:
+        with pytest.raises(MountRefused, match=rf"is in use by cat \(process {process.pid}\)"):
+            unmount(str(shown))
+        process.communicate()
+    unmount(str(shown))

@@ -150,6 +150,10 @@ class FakeSoundness:
 
     def __init__(self) -> None:
         self.unsound: set[Digest] = set()
+        self.failed: list[str] = []
+
+    def note_failed_read(self, error: StoreDamaged) -> None:
+        self.failed.append(error.subject)
 
     def is_first_sound(self, node: FileNode) -> bool:
         return node.digest not in self.unsound
@@ -547,6 +551,7 @@ async def test_a_blob_that_was_changed_is_given_to_nobody(operations: Operations
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await operations.open(ino_of(FILE), os.O_RDONLY, CTX)
     assert caught.value.errno == errno.EIO
+    assert soundness.failed == [FILE.digest]
 
 
 async def test_an_overlay_finds_nothing_to_copy_to_a_file_that_somebody_edits(operations: Operations, view: FakeView) -> None:

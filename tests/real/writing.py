@@ -200,7 +200,7 @@ def iter_files(top: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 def iter_untouchable(store: Path) -> Iterator[tuple[str, object]]:
     """All files of a store that a writer in a mount must not change; of blobs fsck reads the bytes."""
     for path, facts in iter_files(store):
-        if not path.startswith(("leases/", "environments/default/upper/", "environments/default/lock")):
+        if not path.startswith(("leases/", "locks/", "stamps/scrub", "environments/default/upper/", "environments/default/lock")):
             yield path, facts
 
 

@@ -27,6 +27,8 @@ def _is_valid_or_dropped(native: Path, mounted: Path) -> bool:
 
 def _have_one_body(native: Path, mounted: Path) -> bool:
     """Each finds its own interpreter: the tool's script by the path of the mount, ours beside itself."""
+    if not os.path.lexists(native):
+        return mounted.name in {"pip", "pip3"}  # what stands in for pip
     if not (native.is_file() and mounted.is_file() and native.stat().st_mode == mounted.stat().st_mode):
         return False
     theirs = body_of_pips_script(native)
@@ -58,7 +60,7 @@ def _without_own_digests(rows: list[tuple[str, str, str]]) -> list[tuple[str, st
     return [(name, "", "") if name.endswith("/direct_url.json") else (name, digest, size) for name, digest, size in rows]
 
 
-_SCRIPTS = {"bin/*", "lib/*/site-packages/*.dist-info/INSTALLER", "lib/*/site-packages/*.dist-info/RECORD"}
+_SCRIPTS = {"bin/*", "lib/*/site-packages/*.dist-info/INSTALLER", "lib/*/site-packages/*.dist-info/RECORD", "bin/pip*"}
 _OTHERS = tuple(one for one in MEANT if one.pattern not in _SCRIPTS)
 
 MEANT_AS_WRITTEN = (

@@ -179,7 +179,7 @@ def _inherit_beyond_the_end(scene: Scene) -> Planted:
 
 def _inherit_nonsense(scene: Scene) -> Planted:
     _record(scene, scene.newer, inherited=[["0", 1.5, None]])
-    return Planted(DamageKind.NUMBER, scene.number(scene.newer), "no number", ("work",))
+    return Planted(DamageKind.NUMBER, scene.number(scene.newer), "not a number", ("work",))
 
 
 def _lose_number(scene: Scene) -> Planted:
@@ -203,7 +203,7 @@ def _mark_for_another_project(scene: Scene) -> Planted:
 def _mark_nothing(scene: Scene) -> Planted:
     marker = scene.path("numbers", "by-project", "demo", "abcdef")
     marker.touch()
-    return Planted(DamageKind.MARKER, marker, "nobody has")
+    return Planted(DamageKind.MARKER, marker, "no manifest has")
 
 
 def _stranger(*parts: str) -> Plant:

@@ -251,3 +251,26 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
     thread.join(60)
     assert has(store, *contents.values()) == [True] * 300
     assert check_store(store).damages == ()
+
+
+def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_under_way_stays_whole(
+    store: Store, place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As of an environment that was made and removed meanwhile. A record that led to nothing would look like damage."""
+    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    ingest(store, place, DEMO)
+    before = files(store)
+    once = iter([DEMO])
+
+    def let_happen(path: str) -> Iterator[str]:
+        for wheel in once:
+            ingest(store, place, wheel)
+        return iter_shards(path)
+
+    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", let_happen)
+    collected = collect(store, EVERYTHING, nobody_seeing)
+    assert counts(collected) == (0, 1, 0, 0)
+    assert {path for path in files(store) if path.startswith("wheels")} == {path for path in before if path.startswith("wheels")}
+    assert check_store(store).damages == ()
+    run(store, Wish())
+    assert has(store, ONLY) == [True]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from casfs.errors import EnvironmentRefused, InvalidValue, StoreDamaged
 from casfs.store.environments import Environment
+from casfs.store.generations import Generation
 from tests.make_wheels import make_wheel
 from tests.store.making import ingest, install, publish_generation
 from tests.store.racing import run_both
@@ -38,6 +41,47 @@ def test_an_environment_that_does_not_exist(environment):
     assert environment.numbers() == []
     with pytest.raises(EnvironmentRefused, match="no environment"):
         environment.require()
+
+
+class Meanwhile(Environment):
+    """An environment in which something happens between the look at what is current, and its reading."""
+
+    def __init__(self, environment: Environment, happen: Callable[[], object]) -> None:
+        super().__init__(environment.store, environment.name)
+        self._happen = happen
+
+    def read(self, number: int) -> Generation:
+        happen, self._happen = self._happen, lambda: None
+        happen()
+        return super().read(number)
+
+
+def test_who_reads_a_generation_while_the_next_is_published_and_it_is_collected_gets_the_next(environment):
+    first = publish_generation(environment)
+
+    def happen():
+        publish_generation(environment)
+        os.unlink(environment.path(first.number))
+        os.unlink(environment.index_path(first.number))
+
+    assert Meanwhile(environment, happen).require().number == 2
+
+
+def test_who_reads_an_environment_while_it_is_removed_is_told_that_there_is_none(environment):
+    publish_generation(environment)
+    with pytest.raises(EnvironmentRefused, match="there is no environment"):
+        Meanwhile(environment, lambda: shutil.rmtree(environment.directory)).require()
+
+
+def test_all_generations_are_read_but_those_that_go_meanwhile(environment):
+    for _ in range(3):
+        publish_generation(environment)
+
+    def happen():
+        os.unlink(environment.path(2))
+        os.unlink(environment.index_path(2))
+
+    assert [one.number for one in Meanwhile(environment, happen).read_all()] == [1, 3]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-a", "a\n", "é", "a" * 101])

@@ -46,6 +46,18 @@ def test_a_link_means_what_it_leads_to(tmp_path: Path):
     assert resolve_path(f"{tmp_path}/deep/../x") == f"{tmp_path}/real/x"
 
 
+def test_a_pipe_without_a_path_is_named_by_its_descriptor(tmp_path: Path):
+    reading, writing = os.pipe()
+    (tmp_path / "link").symlink_to(f"/dev/fd/{writing}")
+    with open(reading, "rb") as pipe, open(writing, "wb"):
+        found = resolve_path(f"{tmp_path}/link")
+        Path(found).write_bytes(b"x")
+        assert found == f"/proc/{os.getpid()}/fd/{writing}"
+        assert pipe.read(1) == b"x"
+        (tmp_path / "alike").symlink_to(os.readlink(found))
+    assert resolve_path(f"{tmp_path}/alike") == f"{tmp_path}/{os.readlink(tmp_path / 'alike')}"
+
+
 def test_no_directory_is_asked_for_its_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It may be a mount whose daemon hangs, and then whoever asks hangs as well."""
     (tmp_path / "mnt").mkdir()

@@ -10,14 +10,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from casfs.digest import digest_bytes
+from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import StoreDamaged, WheelRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store import ingest as ingest_module
 from casfs.store import stamps
-from casfs.store.ingest import KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
+from casfs.store.fsck.check import check_store
+from casfs.store.fsck.repair import repair
+from casfs.store.ingest import ALL_WHEELS, KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
 from casfs.store.manifests import Kind, NewFile, read_manifest
 from casfs.store.numbers import find_number
+from casfs.store.quarantine import note_failed_read
+from casfs.store.scrub import Scrub
 from casfs.store.store import Store
 from casfs.wheels.source import MAX_WHEEL_SIZE
 from tests.make_wheels import DEMO, INFO, QUIRKS, MadeWheel, make_wheel, pack, with_record
@@ -133,13 +137,33 @@ def test_a_known_wheel_needs_no_file(store, place):
     assert (second.was_known, second.manifest, second.wheel_size) == (True, first.manifest, 123)
 
 
+def _read_in_vain(store: Store, digest: Digest, size: int) -> None:
+    with pytest.raises(StoreDamaged) as caught:
+        store.pool.open_blob(digest, size)
+    assert note_failed_read(store, caught.value)
+    assert not note_failed_read(store, caught.value)
+
+
+_NOTICE = {
+    "fsck": lambda store, digest, size: repair(store, check_store(store)),
+    "scrub": lambda store, digest, size: [list(Scrub(store).compare(one)) for one in _manifests(store)],
+    "a read": _read_in_vain,
+}
+
+
+def _manifests(store: Store) -> list[Digest]:
+    return [parse_digest(f"{path.parent.name}{path.name}") for path in Path(store.path("manifests")).glob("*/*")]
+
+
+@pytest.mark.parametrize("notice", _NOTICE.values(), ids=_NOTICE)
 @pytest.mark.parametrize("harm", [Path.unlink, lambda blob: (blob.chmod(0o644), blob.write_bytes(b"more than before"))])
-def test_a_known_wheel_whose_blobs_are_not_whole_is_unpacked_again(store, place, harm):
+def test_a_known_wheel_whose_blobs_were_found_lost_is_unpacked_again(store, place, harm, notice):
     path = make_wheel().write_to(place)
     [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
     blob = Path(store.pool.path(first.content.digest(0)))
     before = blob.read_bytes()
     harm(blob)
+    notice(store, first.content.digest(0), first.content.sizes[0])
     with pytest.raises(WheelRefused, match="not in the store any more"):
         ingest_wheels(store, [KnownWheel(path.name, first.wheel, first.wheel_size)], ANY_WHEEL)
     [again] = ingest_wheels(store, [str(path)], ANY_WHEEL)
@@ -229,7 +253,8 @@ def test_progress_ends_with_all_bytes(store, place):
     request = Request(ANY_WHEEL.accept, progress=lambda name, done, total: told.append((name, done, total)))
     [one] = ingest(store, place, make_wheel({"a": b"1" * 1000, "b": b"2" * 300_000}), request=request)
     total = one.content.total_size
-    assert told[-1] == ("demo-1.0-py3-none-any.whl", total, total)
+    assert told.pop() == (ALL_WHEELS, 1, 1)
+    assert told[-1] == ("demo 1.0", total, total)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 

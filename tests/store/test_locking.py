@@ -16,7 +16,7 @@ import pytest
 from casfs.store.environments import Environment
 from casfs.store.holders import is_held_by_strangers
 from casfs.store.leases import iter_dead_leases, iter_leases, new_lease, take_lease
-from casfs.store.locking import LockBusy, holding
+from casfs.store.locking import LockBusy, holding, say_waiting
 from casfs.store.shared import nothing_relying, relying
 from casfs.store.store import Store, open_store
 from tests.fuse.harness import REPOSITORY, TIME_LIMIT_S
@@ -215,6 +215,16 @@ def test_who_waits_says_for_whom_and_then_goes_on(store: Store) -> None:
         assert f"(process {os.getpid()}) holds {path}" in said
         lock.close()
         assert process.communicate("\n\n", timeout=TIME_LIMIT_S) == ("has it\nhas it\n", "")
+
+
+def test_that_somebody_waits_is_said_once_for_all_locks_of_a_store(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casfs.store.locking._told", set())
+    for name in ("one", "other"):
+        with holding(path := store.path("locks", name)):
+            say_waiting(path)
+    assert [record.getMessage().endswith("/locks/one") for record in caplog.records] == [True]
 
 
 def test_block_within_a_block_waits_for_nobody(store: Store) -> None:

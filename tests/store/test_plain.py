@@ -26,7 +26,7 @@ def test_a_missing_file_is_missing(place):
 
 def test_a_file_below_a_file_is_damage(place):
     (place / "file").write_bytes(b"")
-    with pytest.raises(StoreDamaged, match="no directory"):
+    with pytest.raises(StoreDamaged, match="not a directory"):
         read_plain_file(f"{place}/file/below")
 
 

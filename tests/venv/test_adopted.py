@@ -360,7 +360,7 @@ def test_an_environment_that_is_changed_meanwhile_is_refused(native: NativeWorks
         create_environment(environment, INTERPRETER)
 
     monkeypatch.setattr(_Absorption, "_store_chunks", change_meanwhile)
-    with pytest.raises(EnvironmentRefused, match="was changed by somebody else meanwhile"):
+    with pytest.raises(EnvironmentRefused, match="was changed by another process meanwhile"):
         native.adopt()
     assert environment.require().distributions == ()
 

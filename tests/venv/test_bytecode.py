@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import checksum_bytes
-from casfs.errors import EnvironmentRefused
+from casfs.errors import EnvironmentRefused, StoreDamaged
 from casfs.paths import SITE_PACKAGES
 from casfs.store import times
 from casfs.store.blob_stamps import UNKNOWN, read_blob_stamps
 from casfs.store.bytecode import Target, bytecode_path
 from casfs.store.environments import Environment
 from casfs.store.generations import parse_index
-from casfs.store.manifests import Kind, Manifest, ManifestFile, read_manifest
+from casfs.store.manifests import FIRST_TIME, Kind, Manifest, ManifestFile, read_manifest
+from casfs.store.quarantine import note_failed_read
 from casfs.store.store import open_store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
 from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, compile_distributions
@@ -254,7 +255,8 @@ def test_what_is_lost_is_made_again_with_the_same_bytes(workshop: Workshop, own_
     manifest, digest = files_of(workshop, change), change.after.distributions[0].files.manifest
     if lost == "blobs":
         for row in bytecode_in(manifest).values():
-            os.unlink(workshop.store.pool.path(manifest.digest(row)))
+            os.unlink(path := workshop.store.pool.path(manifest.digest(row)))
+            assert note_failed_read(workshop.store, StoreDamaged(path, "the blob is missing"))
     elif lost == "manifest":
         os.unlink(workshop.store.path("manifests", digest[:2], digest[2:]))
     else:
@@ -396,7 +398,7 @@ def test_a_store_of_the_version_before_stays_as_it_is_and_what_is_added_is_newer
     assert maker.made.compiled == 1
     assert bytecode_of(workshop, new, "__init__") == bytecode_of(workshop, old, "__init__")
     assert (old.time, source_of(old, "more").time, source_of(new, "__init__").time) == (0, 0, 0)
-    assert source_of(new, "more").time == new.time
+    assert source_of(old, "more").time < FIRST_TIME < source_of(new, "more").time < new.time
 
 
 def test_the_same_files_in_another_wheel_are_what_was_there_also_if_others_came_between(workshop: Workshop, own_interpreter: Interpreter):

@@ -152,7 +152,7 @@ def test_an_interpreter_of_somebody_else_is_not_run_unasked(root: Path, tmp_path
         os.chown(tmp_path / "home" / "python3", 1234, 1234)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 1234)
-    with pytest.raises(EnvironmentRefused, match="belongs to somebody else; name it with --python if you trust it"):
+    with pytest.raises(EnvironmentRefused, match="belongs to another user; name it with --python if you trust it"):
         find_base(Existing(str(root), "python3.11", str(tmp_path / "home"), False))
 
 
@@ -188,7 +188,7 @@ def test_a_base_within_what_belongs_to_somebody_else_is_not_run_unasked(
     assert refusal(root, base) is None
     changed = os.stat(base / place).st_ino
     monkeypatch.setattr(trust, "_belongs_to_another", lambda found: found.st_ino == changed)
-    assert refusal(root, base) == f"depends on '{(base / place).resolve()}', which belongs to somebody else"
+    assert refusal(root, base) == f"depends on '{(base / place).resolve()}', which belongs to another user"
 
 
 def test_a_sticky_directory_is_unsafe_for_what_is_looked_for_in_it(root: Path, tmp_path: Path):

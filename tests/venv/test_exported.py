@@ -153,7 +153,7 @@ def test_a_place_that_is_taken_meanwhile_is_refused(work: Workshop, target: Path
         target.mkdir(exist_ok=True)
         (target / "mine").touch()
 
-    with pytest.raises(EnvironmentRefused, match="somebody else has made it meanwhile"):
+    with pytest.raises(EnvironmentRefused, match="another process has made it meanwhile"):
         export_generation(work.store, work.environment.require(), str(target), take)
     assert os.listdir(target) == ["mine"]
     assert names_beside(target) == [".venv"]
@@ -335,7 +335,7 @@ def test_nothing_is_written_through_a_link_that_is_put_in_its_place(work: Worksh
         if done == count:
             put_link_in_place(target, path, place)
 
-    with pytest.raises(EnvironmentRefused, match=r"somebody else has taken away '\.\.venv\.casfs-"):
+    with pytest.raises(EnvironmentRefused, match=r"another process has removed '\.\.venv\.casfs-"):
         export_generation(work.store, work.environment.require(), str(target), swap)
     assert read_exported(place) == before
     assert not target.exists()
@@ -378,7 +378,7 @@ def test_a_directory_of_somebody_else_in_its_place_is_not_filled(work: Workshop,
     target.parent.mkdir()
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-    with pytest.raises(PermissionError, match="belongs to somebody else") as caught:
+    with pytest.raises(PermissionError, match="belongs to another user") as caught:
         export(work, target)
     assert caught.value.filename == str(target)
     assert not [path for path in target.parent.rglob("*") if not path.is_dir()]

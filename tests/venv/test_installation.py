@@ -28,7 +28,7 @@ DIST_INFO = "demo-1.0.dist-info"
 INFO = f"{SITE_PACKAGES}/{DIST_INFO}"
 SHOWN_SITE = show(SITE_PACKAGES)
 WHEEL = digest_bytes(b"a wheel")
-ORIGIN = "/wheels/demo-1.0-py3-none-any.whl"
+DIRECT_URL = b"{}"
 
 
 class FakeBlobs:
@@ -57,7 +57,7 @@ def install(
     manifest: Manifest, contents: Iterable[bytes] = (), *, requested: bool = True, directory: str = BASE.directory
 ) -> list[NewFile]:
     scripts = iter_scripts(manifest, FakeBlobs(contents))
-    return build_installation(manifest, scripts, origin=ORIGIN, requested=requested, python_directory=directory)
+    return build_installation(manifest, scripts, direct_url=DIRECT_URL, requested=requested, python_directory=directory)
 
 
 def content_of(made: Iterable[NewFile], path: str) -> bytes:
@@ -75,7 +75,7 @@ def test_record_lists_every_installed_file_once_with_its_hash_and_size_and_itsel
     about = Description("demo", "demo", "1.0", WHEEL, dist_info=DIST_INFO, entry_points=(("tool", "demo", "main"),))
     files = [row for row in drawn.files if show(row.path) != "bin"]
     manifest = build_manifest(about, files)
-    made = build_installation(manifest, (), origin=ORIGIN, requested=requested, python_directory=BASE.directory)
+    made = build_installation(manifest, (), direct_url=DIRECT_URL, requested=requested, python_directory=BASE.directory)
     expected = {show(row.path): (bytes.fromhex(row.digest), row.size) for row in files}
     expected |= {show(file.path): (hashlib.sha256(file.content).digest(), len(file.content)) for file in made}
     record = read_record(content_of(made, f"{INFO}/RECORD"))

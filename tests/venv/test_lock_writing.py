@@ -55,8 +55,11 @@ def test_source_distribution_of_an_index_is_named_with_its_own_digest() -> None:
 
 
 def test_what_tools_installed_from_an_index_is_refused_in_one_line() -> None:
-    said = refusal(generation("pip", "pip", "/x/c-1.0-py3-none-any.whl", wheel=Digest(""), wheel_size=0))
-    assert said == "lock: a 1.0, b 1.0: installed by pip in the mounted environment, and nobody knows from where; `casfs add` it"
+    said = refusal(generation("pip", "uv", "/x/c-1.0-py3-none-any.whl", wheel=Digest(""), wheel_size=0))
+    assert said == (
+        "lock: a 1.0, b 1.0: installed by pip and uv in the mounted environment, from an unknown source;"
+        " `casfs add a==1.0 b==1.0` takes it from an index"
+    )
 
 
 def test_source_distribution_whose_digest_is_not_known_is_refused() -> None:

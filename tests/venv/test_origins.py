@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.direct_url import ArchiveInfo, DirectUrl, DirInfo, VcsInfo
 
-from casfs.digest import digest_bytes
-from casfs.venv.origins import Form, format_direct_url, is_place, is_wheel_place, split_digest, with_digest
+from casfs.digest import Digest, digest_bytes
+from casfs.venv.origins import Archive, Form, format_archive, format_direct_url, is_place, is_wheel_place, parse_archive
 
 WHEEL = digest_bytes(b"a wheel")
 SDIST = digest_bytes(b"a source distribution")
@@ -56,7 +56,7 @@ def test_directory_is_no_archive(form: Form) -> None:
 
 
 def test_hash_of_a_source_distribution_is_its_own_and_not_that_of_what_was_built() -> None:
-    parsed = parse(with_digest("/x/demo-1.0.tar.gz", SDIST), Form.SDIST)
+    parsed = parse(format_archive("/x/demo-1.0.tar.gz", SDIST), Form.SDIST)
     assert isinstance(parsed.archive_info, ArchiveInfo)
     assert parsed.archive_info.hashes == {"sha256": SDIST}
     assert parsed.url == "file:///x/demo-1.0.tar.gz"
@@ -73,9 +73,24 @@ def test_repository_is_told_with_its_commit(subdirectory: str) -> None:
     assert (parsed.subdirectory or "") == subdirectory
 
 
-@given(st.text(min_size=1))
-def test_digest_of_a_place_is_found_again(place: str) -> None:
-    assert split_digest(with_digest(place, SDIST)) == (place, SDIST)
+def test_repository_is_told_with_what_was_asked_for() -> None:
+    said = json.loads(format_direct_url(f"git+https://host.example/x@{'0' * 40}", WHEEL, Form.REPOSITORY, "feature/x"))
+    assert said["vcs_info"] == {"vcs": "git", "commit_id": "0" * 40, "requested_revision": "feature/x"}
+
+
+def test_source_distribution_is_told_with_the_directory_in_it() -> None:
+    parsed = parse(format_archive("https://host.example/two.tar.gz", SDIST, "part/of it"), Form.SDIST)
+    assert isinstance(parsed.archive_info, ArchiveInfo)
+    assert (parsed.url, parsed.subdirectory, parsed.archive_info.hashes) == (
+        "https://host.example/two.tar.gz",
+        "part/of it",
+        {"sha256": SDIST},
+    )
+
+
+@given(st.text(min_size=1), st.sampled_from([None, SDIST]), st.sampled_from(["", "part", "part/of it"]))
+def test_parts_of_an_origin_are_found_again(place: str, digest: Digest | None, subdirectory: str) -> None:
+    assert parse_archive(format_archive(place, digest, subdirectory)) == Archive(place, digest, subdirectory)
 
 
 @pytest.mark.parametrize(

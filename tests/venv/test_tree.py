@@ -13,8 +13,7 @@ from casfs.digest import Digest, digest_bytes
 from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import SHARED_DIRECTORIES
 from casfs.store.manifests import FIRST_TIME, Description, Kind, Manifest, build_manifest
-from casfs.venv.differences import read_entries
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, shown_time_ns
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree, read_entries, shown_time_ns
 from tests.make_generations import BASE, Shelf, make_manifest, make_row, walk
 from tests.venv.stacks import Drawn, build_generation, flatten, merge, parents, show, stacks
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from casfs.store.manifests import Kind
 from casfs.store.uppers import current_upper, require_upper
-from casfs.venv.differences import read_entries, read_file
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, Tree
+from casfs.venv.tree import DirectoryNode, Tree, read_entries, read_file
 from casfs.venv.upper.merged import MergedView
 from casfs.venv.upper.summary import Summary, summarise
 from casfs.venv.upper.written import Writings

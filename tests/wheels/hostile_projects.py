@@ -98,7 +98,7 @@ _BAD_HASHES = {
     "empty hash": "",
 }
 for _kind, _value in _BAD_HASHES.items():
-    _add_rows(_kind, [(DEMO.name, f"sha256={_value}", "10")], repr(DEMO.name), "is no sha256 in unpadded URL-safe base64")
+    _add_rows(_kind, [(DEMO.name, f"sha256={_value}", "10")], repr(DEMO.name), "is not a sha256 in unpadded URL-safe base64")
 _add_record(
     "another normalisation",
     with_record(lambda rows: [rows[0], ("demo/e\u0301", *rows[1][1:]), *rows[2:]], ZipMember("demo/é")),

@@ -134,7 +134,7 @@ def _parse(metadata: str) -> str:
     ],
 )
 def test_requirement_that_nobody_can_read_is_refused_and_named(line: str):
-    assert _parse(f"Requires-Dist: idna\nRequires-Dist: {line}").startswith("'METADATA': has a line that is no requirement: ")
+    assert _parse(f"Requires-Dist: idna\nRequires-Dist: {line}").startswith("'METADATA': has a line that is not a requirement: ")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_requirement_of_an_old_wheel_means_what_it_meant(line: str, means: str):
         ("Summary: x\n" + " x\n" * 100_000, "has more than 100000 lines of headers"),
         ("Requires-Dist: x\n" * 10_001, "has 10001 lines Requires-Dist; the limit is 10000"),
         ("Requires-Python: " + ">1," * 4_000, "has a Requires-Python of 12000 characters; the limit is 10000"),
-        ("Requires-Dist: x" + ">1," * 4_000 + ">1", "has a line that is no requirement"),
+        ("Requires-Dist: x" + ">1," * 4_000 + ">1", "has a line that is not a requirement"),
     ],
 )
 def test_headers_without_an_end_are_refused_by_a_limit_that_is_told(metadata: str, words: str):

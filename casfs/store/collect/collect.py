@@ -4,7 +4,8 @@ First go records (what a wheel became, what a source or a manifest becomes with 
 whatever is killed, and whenever the power fails, nothing that is left leads to what is gone.
 
 What changes an environment or fills the pool shares a lock from its first look at the pool until what it made is published (see `shared`).
-Collecting takes turns with them: in each turn it looks at what has come to be needed, and removes what is not needed then.
+Collecting takes turns with them: in each turn it looks at what has come to be needed, and removes what is not needed then. A record that
+comes after its kind was collected stays, and so does what it leads to. A small store is done in one turn.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from casfs.store.environments import Environment
 from casfs.store.kept import list_kept
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.reliance import iter_environments
+from casfs.store.remembered import INSTALLED_SUFFIX, read_remembered
 from casfs.store.shared import follow_config, nothing_relying
 from casfs.store.store import Store
 
 _TURN_S = 0.5
-"""Whoever wants to change the store waits so long at most, and for one shard of the pool (40,000 of 10 million blobs)."""
+"""Whoever wants to change the store waits so long at most, and for one shard of the pool (40,000 of 10 million blobs) or a sync."""
 
 _REST_S = 0.05
 """Between two turns: those who wait need a moment to wake up and take the lock."""
@@ -76,8 +78,7 @@ def collect(store: Store, wish: Wish, holding_seen: HoldingSeen) -> Collected:
     """
     collection = _Collection(store, wish)
     collection.look_ahead(holding_seen)
-    collection.drop_generations(holding_seen)
-    return collection.run()
+    return collection.run(holding_seen)
 
 
 class _Collection:
@@ -97,11 +98,9 @@ class _Collection:
         with contextlib.suppress(StoreRefused):
             self._needed.look()
 
-    def drop_generations(self, holding_seen: HoldingSeen) -> None:
+    def _drop_generations(self, holding_seen: HoldingSeen) -> None:
         """Do without generations as is wished. Whoever sees an environment may still use a file of each."""
-        if self._wish.keep is None:
-            return
-        with self._nobody_changing(), holding_seen() as seen:
+        with holding_seen() as seen:
             chosen = self._choose_generations(seen)
             self._needed.look()  # a damaged store keeps them all
             for environment, numbers in chosen:
@@ -120,13 +119,19 @@ class _Collection:
         self._dropped.update(one.path(number) for one, numbers in chosen for number in numbers)
         return chosen
 
-    def run(self) -> Collected:
-        """Remove what nothing needs, in the order that leaves nothing that leads to what is gone."""
-        for steps in (self._iter_records, self._iter_manifests, self._iter_blobs):
-            self._take_turns(steps())
-            self._sync()
+    def run(self, holding_seen: HoldingSeen) -> Collected:
+        """Remove what nothing needs."""
+        self._take_turns(self._iter_steps(holding_seen))
         self._collected.size = self._remover.size
         return self._collected
+
+    def _iter_steps(self, holding_seen: HoldingSeen) -> Iterator[Step]:
+        """All there is to do, in the order that leaves nothing that leads to what is gone."""
+        if self._wish.keep is not None:
+            yield partial(self._drop_generations, holding_seen)
+        for steps in (self._iter_records, self._iter_manifests, self._iter_blobs):
+            yield from steps()
+            yield self._sync
 
     def _take_turns(self, steps: Iterator[Step]) -> None:
         """Take all steps, each at a moment when nobody changes the store and all that is needed was seen."""
@@ -173,6 +178,8 @@ class _Collection:
         wheels = [wheel for _, wheel in iter_wheels(self._store)]
         unneeded = [wheel for wheel in wheels if not self._needed.has_wheel(wheel)]
         self._collected.wheels += self._remover.remove_files(self._store.path("wheels"), unneeded)
+        if not self._wish.is_dry:
+            self._needed.keep_wheels()  # the record of one that comes later stays, so what it leads to must
         self._collected.spare_wheels = len({*wheels}.difference(unneeded, self._needed.wheels))
 
     def _collect_records(self, shard: str, is_needed: Callable[[str, str], bool]) -> None:
@@ -195,8 +202,14 @@ class _Collection:
 
     def _collect_stamps(self) -> None:
         names = [name for name in os.listdir(self._store.path("stamps")) if _STAMP_OF_MANIFEST.fullmatch(name)]
-        unneeded = [name for name in names if not self._needed.has_files(name.partition(".")[0])]
+        unneeded = [name for name in names if not self._is_stamp_needed(name)]
         self._remover.remove_files(self._store.path("stamps"), unneeded)
+
+    def _is_stamp_needed(self, name: str) -> bool:
+        if name.endswith(INSTALLED_SUFFIX):
+            found = read_remembered(self._store.path("stamps", name))
+            return found is not None and all(map(self._needed.has_files, found.manifests))
+        return self._needed.has_files(name.partition(".")[0])
 
     def _collect_downloads(self) -> None:
         """All of them: whoever fetches holds off collections, and has those that it goes on with elsewhere."""

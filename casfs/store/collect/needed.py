@@ -67,6 +67,10 @@ class Needed:
         except (StoreDamaged, InvalidValue) as error:
             raise StoreRefused(self._store.root, f"nothing is collected from a damaged store: {error}; `casfs fsck` tells more") from None
 
+    def keep_wheels(self) -> None:
+        """From the next look on need every wheel that the store knows, though no generation has it."""
+        self._with_all_wheels = True
+
     def has_blob(self, digest: str) -> bool:
         """Whether a blob is needed."""
         return int.from_bytes(bytes.fromhex(digest[: 2 * _KEY_BYTES]), sys.byteorder) in self._blobs

@@ -93,7 +93,7 @@ class NumbersCheck:
             return None
         for row, (number, old_row) in record.inherited.items():
             if not all(type(value) is int for value in (row, number, old_row)):
-                return "a row inherits what is no number"
+                return "a row inherits something that is not a number"
             older = self._records.get(number)
             if older is None:
                 return f"row {row} inherits from number {number:06x}, which has no good record"
@@ -121,7 +121,7 @@ class NumbersCheck:
         except (StoreDamaged, OSError):
             return None  # reported as the record's damage
         if record is None:
-            return "is a mark of a number that nobody has"
+            return "marks a number that no manifest has"
         facts = self._table.look(record.manifest) if record.manifest != BURNT else None
         return f"is a mark of a number that {facts.project} has" if facts and facts.project != project else None
 

@@ -24,7 +24,7 @@ from casfs.store.manifests import manifest_path
 from casfs.store.numbers import find_number, iter_slots, number_path, read_number
 from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import naming, sync_file_system
-from casfs.store.quarantine import set_aside, set_aside_blob, withdraw_wheels_of
+from casfs.store.quarantine import note_missing_blob, set_aside, set_aside_blob, withdraw_wheels_of
 from casfs.store.store import DIRECTORIES, Store
 
 _MAX_PROBES = 1000  # a number so far from its first slot is no number of that manifest, whatever a generation says
@@ -76,6 +76,10 @@ def _move(store: Store, report: Report, damage: Damage) -> str | None:
 def _move_blob(store: Store, report: Report, damage: Damage) -> str | None:
     moved = set_aside_blob(store, damage.path)
     return f"moved to {moved}" if moved else None
+
+
+def _note_missing(store: Store, report: Report, damage: Damage) -> str | None:
+    return "noted as missing" if note_missing_blob(store, damage.path) else None
 
 
 def _protect(store: Store, report: Report, damage: Damage) -> str | None:
@@ -161,6 +165,7 @@ _ACTIONS: dict[DamageKind, Callable[[Store, Report, Damage], str | None]] = {
     DamageKind.LAYOUT: _make_directory,
     DamageKind.STRANGER: _move,
     DamageKind.BLOB: _move_blob,
+    DamageKind.MISSING_BLOB: _note_missing,
     DamageKind.MODE: _protect,
     DamageKind.MANIFEST: _move,
     DamageKind.WHEEL: _move,

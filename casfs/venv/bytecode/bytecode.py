@@ -222,7 +222,7 @@ class BytecodeMaker:
                     for source, result in islice(results, _TOGETHER):
                         outcomes[source.digest] = self._stage(batch, alike[source.digest], result)
                         done += source.size
-                        self._progress("bytecode", done, total)
+                        self._progress("compiling", done, total)
                     batch.commit()
                 if not outcomes:
                     break

@@ -55,8 +55,9 @@ _FILE_MODES = {str(int(kind)): stat.S_IFREG | mode for kind, mode in FILE_MODES.
 LINK_KIND = str(int(Kind.SYMLINK))
 _SECOND = 1_000_000_000
 
-_METACOPY, _METACOPY_VALUE = "overlay.metacopy", bytes([0, 4, 0, 0])  # struct ovl_metacopy: version, length, flags, no digest
-_TOO_SMALL = 1  # a value of so many bytes makes a file an error (EIO) for whoever looks it up: ovl_check_metacopy_xattr in fs/overlayfs
+METACOPY, METACOPY_VALUE = "overlay.metacopy", bytes([0, 4, 0, 0])  # struct ovl_metacopy: version, length, flags, no digest
+REDIRECT = "overlay.redirect"  # path of the blob below a pool
+TOO_SMALL = 1  # a value of so many bytes makes a file an error (EIO) for whoever looks it up: ovl_check_metacopy_xattr in fs/overlayfs
 
 ORIGINAL_DIGEST, DISTRIBUTION, VERSION = "casfs.orig.digest", "casfs.distribution", "casfs.version"
 """Attributes for people, in `user`. An edit copies a file's attributes up with it, so the digest is said to be of the original."""
@@ -73,7 +74,7 @@ class FileLayout:
     def __init__(self, namespace: str, *, has_distribution: bool) -> None:
         """`namespace` is that of what overlayfs reads. Files of a distribution refer to its name and version, which an image has once."""
         redirect, digest = b"/" + b"\1" * 65, b"\2" * 64
-        attributes = pack_attribute(namespace, _METACOPY, _METACOPY_VALUE) + pack_attribute(namespace, "overlay.redirect", redirect)
+        attributes = pack_attribute(namespace, METACOPY, METACOPY_VALUE) + pack_attribute(namespace, REDIRECT, redirect)
         attributes += pack_attribute(USER, ORIGINAL_DIGEST, digest)
         shared = 2 if has_distribution else 0
         self._words = 1 + shared + len(attributes) // WORD  # i_xattr_icount: the header, which has 12 bytes, counts as one
@@ -114,7 +115,7 @@ def refer(words: array[int], files: int, slots: int, name: int, version: int) ->
 def spoil(data: bytearray, inode_at: int, *, has_distribution: bool) -> None:
     """Let whoever looks up a file get an error."""
     header = _SHARED_AT + (2 * WORD if has_distribution else 0)
-    data[inode_at + header + _VALUE_SIZE_AT] = _TOO_SMALL
+    data[inode_at + header + _VALUE_SIZE_AT] = TOO_SMALL
 
 
 def pack_inode(layout: int, mode: int, size: int, block: int, mtime_ns: int, *, links: int = 1) -> bytes:

@@ -2,7 +2,7 @@
 
     block 0        the superblock and the root's inode
     attributes     name and version of each distribution, once
-    fragments      in the order of layers
+    fragments      the skeleton's, then the distributions'
     the rest       directories that no fragment has, children before parents
 
 Equal generations have equal images, byte for byte; which is what their UUID says.
@@ -10,16 +10,17 @@ Equal generations have equal images, byte for byte; which is what their UUID say
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from casfs.digest import Digest, digest_bytes
-from casfs.store.generations import Generation, Layer, Outline
+from casfs.store.generations import Generation
+from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
-from casfs.venv.differences import ReadLayers, read_entries
 from casfs.venv.image.erofs import (
     BLOCK,
     DIRECTORY,
@@ -37,11 +38,10 @@ from casfs.venv.image.erofs import (
     refer,
     write_slot,
 )
-from casfs.venv.image.fragments import Fragment, read_fragment
-from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DirectoryNode, FileEntry, Tree
+from casfs.venv.image.fragments import Base, Fragment, read_fragment
+from casfs.venv.tree import Content, DirectoryNode, FileEntry, ReadLayers, Tree, read_entries
 
-_FORM = "casfs image 1"
+_FORM = "casfs image 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +65,42 @@ def build_image(store: Store, spec: ImageSpec) -> list[memoryview]:
 
     Raises StoreDamaged, and InvalidValue for what no directory can show: a shared pool may hold manifests that nobody here has checked.
     """
-    layers = spec.generation.layers
-    fragments = [read_fragment(store, one.manifest, spec.namespace, has_distribution=index > 0) for index, one in enumerate(layers)]
-    tree = Tree(_with_open_directories(spec.generation, fragments))
-    return _Image(fragments, spec).build(tree, LayerReader(store).fill)
+    generation = spec.generation
+    groups = [[generation.skeleton], *([one.files, one.installation] for one in generation.distributions)]
+    fragments = [
+        read_fragment(store, [layer.manifest for layer in group], spec.namespace, has_distribution=index > 0)
+        for index, group in enumerate(groups)
+    ]
+    tree = Tree(generation)
+    for index, opened in enumerate(chain.from_iterable(fragment.open for fragment in fragments)):
+        if opened:  # no manifest need be read for these directories
+            tree.add_outline(index, opened)
+    return _Image(fragments, spec).build(tree, functools.partial(_read_layers, store))
 
 
-def _with_open_directories(generation: Generation, fragments: Sequence[Fragment]) -> Generation:
-    """The generation with what fragments say of directories that are not in them, so that no manifest need be read for these."""
-
-    def extend(layer: Layer, fragment: Fragment) -> Layer:
-        outline = layer.outline
-        return dataclasses.replace(layer, outline=Outline({**outline.directories, **fragment.open}, outline.paths))
-
-    skeleton, *others = map(extend, generation.layers, fragments)
-    pairs = zip(generation.distributions, others[::2], others[1::2], strict=True)
-    distributions = tuple(dataclasses.replace(one, files=files, installation=more) for one, files, more in pairs)
-    return dataclasses.replace(generation, skeleton=skeleton, distributions=distributions)
+def _read_layers(store: Store, tree: Tree, layers: list[int]) -> None:
+    """As a LayerReader does, which knows older identities too: in an image there are none."""
+    for index in layers:
+        tree.add_content(index, Content(read_manifest(store, tree.layers[index].layer.manifest), {}))
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A fragment in an image."""
+class _Placed(NamedTuple):
+    """A layer in an image: one of the manifests of a fragment."""
 
     fragment: Fragment
     first_slot: int
     words: array[int]
+    base: Base
+
+    def entry(self, name: bytes, row: int) -> Entry:
+        """A file of it in a directory."""
+        return self.fragment.entry(name, self.base.file + row, self.first_slot)
 
     def directory(self, row: int) -> _Made | None:
         """A directory that is in it; None if it is open."""
-        if not (slot := self.fragment.directories[row]):
+        if not (slot := self.fragment.directories[self.base.directory + row]):
             return None
-        return _Made(self.first_slot + slot, self.words, self.fragment.parents[row])
+        return _Made(self.first_slot + slot, self.words, self.fragment.parents[self.base.directory + row])
 
 
 class _Made(NamedTuple):
@@ -122,7 +126,7 @@ class _Image:
         self._pieces: list[bytes | bytearray | array[int]] = [b""]  # block 0, at the end
         self._size = BLOCK
         numbers = self._add_attributes([fragment.distribution for fragment in fragments])
-        self._placed = [self._place(fragment, numbers.get(fragment.distribution, (0, 0))) for fragment in fragments]
+        self._placed = [one for fragment in fragments for one in self._place(fragment, numbers.get(fragment.distribution, (0, 0)))]
         self._align(BLOCK)
         self._area = Area(self._size // SLOT)
         self._made: dict[str, _Made] = {}
@@ -136,10 +140,9 @@ class _Image:
             for name, entry in tree.entries(directory).items():
                 shown = name.encode()
                 if isinstance(entry, FileEntry):
-                    placed = self._placed[entry.layer]
-                    entries.append(placed.fragment.entry(shown, entry.row, placed.first_slot))
+                    entries.append(self._placed[entry.layer].entry(shown, entry.row))
                 else:
-                    below.append(self._made.get(entry.path) or self._find(entry))
+                    below.append(self._made[entry.path])
                     entries.append((shown, below[-1].slot, DIRECTORY))
             if directory is tree.root:
                 slot, inode = ROOT_SLOT, self._area.add_root(entries, directory.mtime_ns)
@@ -167,7 +170,7 @@ class _Image:
         self._align(BLOCK)
         return numbers
 
-    def _place(self, fragment: Fragment, numbers: tuple[int, int]) -> _Placed:
+    def _place(self, fragment: Fragment, numbers: tuple[int, int]) -> list[_Placed]:
         self._align(fragment.alignment)
         first_slot, words = self._size // SLOT, array("I")
         words.frombytes(fragment.without(self._spec.lost) if self._spec.lost else fragment.data)
@@ -178,13 +181,12 @@ class _Image:
         if any(fragment.distribution):
             refer(words, fragment.files, fragment.stride, *numbers)
         self._add(words)
-        return _Placed(fragment, first_slot, words)
+        return [_Placed(fragment, first_slot, words, base) for base in fragment.bases]
 
-    def _find(self, directory: DirectoryNode) -> _Made:
-        [part] = directory.parts
-        made = self._placed[part.layer].directory(part.row)
-        assert made is not None, "an open directory was made before"
-        return made
+    def _find_packed(self, directory: DirectoryNode) -> _Made | None:
+        """A directory that one fragment has as it is shown, with all its parts."""
+        made, *others = [self._placed[part.layer].directory(part.row) for part in directory.parts]
+        return made if all(other == made for other in others) else None
 
     def _iter_open(self, tree: Tree, read: ReadLayers) -> Iterator[DirectoryNode]:
         """The directories that no fragment has, or of which several have a part; parents first."""
@@ -193,8 +195,9 @@ class _Image:
             yield (directory := waiting.pop())
             for entry in read_entries(tree, directory, read).values():
                 if isinstance(entry, DirectoryNode):
-                    part = entry.parts[0]
-                    if len(entry.parts) > 1 or self._placed[part.layer].directory(part.row) is None:
+                    if (made := self._find_packed(entry)) is not None:
+                        self._made[entry.path] = made
+                    else:
                         waiting.append(entry)
 
     def _add(self, piece: bytes | bytearray | array[int]) -> None:

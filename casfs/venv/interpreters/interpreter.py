@@ -51,7 +51,7 @@ def parse_interpreter(values: Mapping[str, Any]) -> Interpreter:
         markers = tuple(sorted((str(name), str(value)) for name, value in values["markers"].items()))
         return Interpreter(**fields, bits=int(values["bits"]), tags=tuple(map(str, values["tags"])), markers=markers)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InvalidValue("cached interpreter", "is not what this version of casfs writes") from None
+        raise InvalidValue("cached interpreter", "is not in the form that this version of casfs writes") from None
 
 
 def ask_interpreter(executable: str) -> Interpreter:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from casfs.errors import FetchFailed
-from casfs.venv.locks.lines import Hash, Kind, Line, is_at
+from casfs.venv.locks.lines import Hash, Kind, Line, real_place
 from casfs.venv.locks.locks import Locked
-from casfs.venv.origins import split_digest
+from casfs.venv.origins import parse_archive
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ class Asked:
 
     @cached_property
     def _by_project(self) -> Mapping[str, Sequence[Line]]:
+        """By canonical name, or by place if there is no name."""
         found: dict[str, list[Line]] = {}
         for line in self.lines:
-            found.setdefault(line.project, []).append(line)
+            found.setdefault(line.project or real_place(line.place), []).append(line)
         return found
 
     @cached_property
@@ -66,7 +67,7 @@ class Asked:
 
     def must_be_compared(self, project: str, origin: str) -> bool:
         """Whether a project that is there has to show that it is what was asked for."""
-        return any(line.groups for line in self._lines(project, "", split_digest(origin)[0]))
+        return any(line.groups for line in self._lines(project, "", parse_archive(origin).place))
 
     def prefers(self, project: str, version: str, place: str, hashes: Iterable[Hash]) -> bool:
         """Whether a file that an index offers has one of each set of hashes that are given for its project."""
@@ -80,11 +81,12 @@ class Asked:
         Raises FetchFailed with everything that has no hash, or not the right one.
         """
         compared = [(self._compare(one), one) for one in locked]
+        places = {real_place(one.place) for one in locked}
         reasons = [f"{one.project}: {found}" for found, one in compared if isinstance(found, str)]
         for line in self.lines if lines is None else lines:
             is_unnamed = line.groups and not line.project and line.is_for(self.markers)
-            if is_unnamed and not any(is_at(line.place, one.place) for one in locked):
-                reasons.append(f"{line.where}: nobody knows what its hash belongs to; write `NAME @ URL`")
+            if is_unnamed and real_place(line.place) not in places:
+                reasons.append(f"{line.where}: it is not clear which file its hash is of; write `NAME @ URL`")
         if reasons:
             raise FetchFailed("requirements with hashes", *reasons)
         return [one for one, _ in compared if isinstance(one, Locked)]
@@ -115,11 +117,11 @@ class Asked:
         known = {("sha256", str(one.digest))} if one.digest else set()
         for group, where in groups:
             if one.digest and not group & known and {algorithm for algorithm, _ in group} == {"sha256"}:
-                return f"its SHA-256 {one.digest} is none of those of {where}"
+                return f"its SHA-256 {one.digest} is not one of those of {where}"
         return replace(one, checks=tuple(group for group, _ in groups if not group & known)) if groups else one
 
     def _lines(self, project: str, version: str, place: str) -> list[Line]:
-        lines = (*self._by_project.get(project, ()), *(line for line in self._by_project.get("", ()) if is_at(line.place, place)))
+        lines = (*self._by_project.get(project, ()), *(self._by_project.get(real_place(place), ()) if place else ()))
         return [line for line in lines if _is_about(line, version) and line.is_for(self.markers)]
 
 

@@ -80,11 +80,9 @@ def refuse_line(where: str, reason: str) -> NoReturn:
     raise LockRefused(where, reason)
 
 
-def is_at(place: str, other: str) -> bool:
-    """Whether two paths or URLs are of one file."""
-    if "://" in place or "://" in other:
-        return place == other
-    return os.path.realpath(place) == os.path.realpath(other)
+def real_place(place: str) -> str:
+    """A URL as it is, a path without links: the same for all paths or URLs of one file."""
+    return place if "://" in place else os.path.realpath(place)
 
 
 def parse_requirement(text: str, hashes: Sequence[str], where: str, kind: Kind) -> Line:
@@ -100,7 +98,7 @@ def parse_requirement(text: str, hashes: Sequence[str], where: str, kind: Kind) 
     try:
         one = Requirement(text)
     except InvalidRequirement as error:
-        refuse_line(where, f"is no requirement, path or URL: {str(error).splitlines()[0]}")
+        refuse_line(where, f"is not a requirement, a path or a URL: {str(error).splitlines()[0]}")
     project, marker = canonicalize_name(one.name), str(one.marker or "")
     if not one.url:
         return Line(where, str(one), kind, project, str(one.specifier), "", marker, given)
@@ -115,7 +113,7 @@ def parse_editable(text: str, hashes: Sequence[str], where: str, kind: Kind) -> 
     if hashes:
         refuse_line(where, "an editable project has no single file that could have a hash")
     if kind is not Kind.ASKED:
-        refuse_line(where, "an editable project is no constraint")
+        refuse_line(where, "an editable project is not a constraint")
     line = _parse_place(text, frozenset(), where, kind)
     if line.fragments:
         refuse_line(where, "an editable project has no single file that could have a hash")
@@ -140,7 +138,7 @@ def _parse_place(text: str, hashes: frozenset[Hash], where: str, kind: Kind) -> 
         refuse_line(where, f"a {kind.value} needs a name: `NAME @ URL`")
     parts = _PLACE.fullmatch(text)
     if parts is None:
-        refuse_line(where, "is no path or URL")
+        refuse_line(where, "is not a path or a URL")
     try:
         marker = str(Marker(parts["marker"])) if parts["marker"] else ""
     except InvalidMarker as error:

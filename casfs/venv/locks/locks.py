@@ -14,7 +14,8 @@ from casfs.digest import Digest, is_collision_resistant, is_hash_algorithm, pars
 from casfs.errors import InvalidValue, LockRefused
 from casfs.paths import path_problem
 from casfs.store.generations import Distribution
-from casfs.venv.interpreters.interpreter import Interpreter
+from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem
+from casfs.venv.locks.markers import Decide, settle
 from casfs.venv.origins import Form, as_url
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Locked:
     is_requested: bool = True  # only a lock of casfs says that something is there since others need it
     hashes: tuple[tuple[str, str], ...] = ()  # algorithm and value, beside the SHA-256
     checks: tuple[frozenset[tuple[str, str]], ...] | None = None  # of each of these the file has one; None: nobody gave any
+    subdirectory: str = ""  # of a source distribution
+    revision: str = ""  # a tag or branch: what was asked for of a repository
 
     @property
     def is_remote(self) -> bool:
@@ -59,10 +62,35 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which optional parts of a lock are wanted, beside its default groups."""
+    """Which parts of a lock are wanted, in the words of uv. Nothing said: no extra, and the groups that its tool installs by itself."""
 
     extras: Sequence[str] = ()
     groups: Sequence[str] = ()
+    without_extras: Sequence[str] = ()
+    without_groups: Sequence[str] = ()
+    only_groups: Sequence[str] = ()
+    has_all_extras: bool = False
+    has_all_groups: bool = False
+    has_default_groups: bool = True
+
+    def choose_extras(self, offered: Sequence[str]) -> list[str]:
+        """Those that are wanted of what a lock offers."""
+        wanted = dict.fromkeys([*(offered if self.has_all_extras else ()), *self.extras])
+        return [one for one in wanted if one not in self.without_extras]
+
+    def choose_groups(self, offered: Sequence[str], default: Sequence[str]) -> list[str]:
+        """Those that are wanted of what a lock offers, beside what is in no group; `default` are those that come by themselves."""
+        usual = default if self.has_default_groups else ()
+        wanted = dict.fromkeys([*usual, *(offered if self.has_all_groups else ()), *self.groups])
+        return [one for one in wanted if one not in self.without_groups]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a lock names for an interpreter, and what its markers leave out: a line for each."""
+
+    locked: list[Locked]
+    left_out: list[str]
 
 
 Prefers = Callable[[str, str, str, Iterable[tuple[str, str]]], bool]
@@ -74,6 +102,19 @@ def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None,
 
     Where files of a package are preferred, it has no others.
     """
+    return read_whole_lock(path, interpreter, choice, prefers=prefers).locked
+
+
+def read_whole_lock(
+    path: str,
+    interpreter: Interpreter,
+    choice: Choice | None = None,
+    *,
+    prefers: Prefers | None = None,
+    decide: Decide | None = None,
+    made_of: str = "",
+) -> Reading:
+    """The same, and what is left out. If a tool made it of its own lock, that one is named, and the tool's way to read markers counts."""
     import tomllib
 
     from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
@@ -81,14 +122,18 @@ def read_lock(path: str, interpreter: Interpreter, choice: Choice | None = None,
     try:
         with open(path, "rb") as file:
             data = tomllib.load(file)
-        lock = Pylock.from_dict(_with_hashes(data))
+        settled = settle(data, dict(interpreter.markers), decide) if decide else data
+        lock = Pylock.from_dict(_with_hashes(settled))
+        if problem := requires_python_problem(interpreter, str(lock.requires_python or "")):
+            raise LockRefused(made_of or path, f"{problem}; --python chooses the interpreter of a new one, and --env its name")
         if prefers:
             lock = replace(lock, packages=[_with_preferred(one, prefers) for one in lock.packages])
-        return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)))
+        markers = [one.get("marker", "") for one in data["packages"]]
+        return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)), markers)
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
-        raise LockRefused(path, " ".join(str(error).split())) from None
+        raise LockRefused(made_of or path, " ".join(str(error).split())) from None
     except (ValueError, RecursionError) as error:
-        raise LockRefused(path, f"is not a lock file: {error}") from None
+        raise LockRefused(made_of or path, f"is not a lock file: {error}") from None
 
 
 def _with_hashes(value: Any) -> Any:
@@ -109,7 +154,8 @@ def _with_preferred(package: Package, prefers: Prefers) -> Package:
     return replace(package, wheels=wheels or None, sdist=sdist) if wheels or sdist else package
 
 
-def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str) -> list[Locked]:
+def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: str, said: Sequence[str]) -> Reading:
+    """What is chosen; `said` are the markers as the lock has them, in its order."""
     from packaging.tags import Tag
 
     for kind, chosen, offered in (("extra", choice.extras, lock.extras), ("group", choice.groups, lock.dependency_groups)):
@@ -117,14 +163,26 @@ def _select(lock: Pylock, interpreter: Interpreter, choice: Choice, directory: s
             raise InvalidValue(f"{kind} {unknown[0]!r}", "is not in it")
     tags = [Tag(*tag.split("-", 2)) for tag in interpreter.tags]
     markers: Any = dict(interpreter.markers)
-    groups = [*(lock.default_groups or ()), *choice.groups]
-    return [
+    if choice.only_groups:
+        raise InvalidValue(
+            f"group {choice.only_groups[0]!r}", "can't be taken alone: only a uv.lock or a poetry.lock says which packages are in no group"
+        )
+    extras = choice.choose_extras(lock.extras or ())
+    groups = choice.choose_groups(lock.dependency_groups or (), lock.default_groups or ())
+    try:
+        selected = list(lock.select(environment=markers, tags=tags, extras=extras, dependency_groups=groups))
+    except KeyError as error:  # `extra`, which markers of other files may have
+        raise InvalidValue(f"marker {error}", "is not one that a lock may have") from None
+    locked = [
         replace(
             _locked(package.name, str(package.version or ""), source, package.is_direct, directory),
             is_requested=_was_requested(package.tool),
         )
-        for package, source in lock.select(environment=markers, tags=tags, extras=choice.extras, dependency_groups=groups)
+        for package, source in selected
     ]
+    there = {id(package) for package, _ in selected}
+    pairs = [(package, marker) for package, marker in zip(lock.packages, said, strict=True) if id(package) not in there]
+    return Reading(locked, [f"{package.name} {package.version or ''}".rstrip() + f": {marker}" for package, marker in pairs])
 
 
 if TYPE_CHECKING:
@@ -139,9 +197,8 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
         _refuse_odd_repository(project, source)
         url = source.url or as_url(_path(source.path or "", directory))
         place = f"{source.type}+{url}@{source.commit_id}"
-        return Locked(project, version, Form.REPOSITORY, place + _fragment(source.subdirectory), "", None, 0, True)
-    if isinstance(source, PackageArchive) and source.subdirectory:
-        raise InvalidValue(project, f"is in the subdirectory {source.subdirectory!r} of an archive, and casfs builds only whole ones")
+        place += _fragment(source.subdirectory)
+        return Locked(project, version, Form.REPOSITORY, place, "", None, 0, True, revision=source.requested_revision or "")
     if isinstance(source, PackageDirectory):
         path = _path(posixpath.join(source.path, source.subdirectory or ""), directory)
         return Locked(project, version, Form.EDITABLE if source.editable else Form.DIRECTORY, path, "", None, 0, True)
@@ -152,13 +209,15 @@ def _locked(project: str, version: str, source: _Source, is_direct: bool, direct
     if "/" in filename or path_problem(filename):
         raise InvalidValue(repr(filename), "is not a file name")
     form = Form.WHEEL if filename.endswith(".whl") else Form.SDIST
+    subdirectory = (source.subdirectory or "") if isinstance(source, PackageArchive) and form is Form.SDIST else ""
     digest, hashes = _read_hashes(project, source.hashes)
-    return Locked(project, version, form, place, filename, digest, source.size or 0, is_direct, hashes=hashes)
+    size = source.size or 0
+    return Locked(project, version, form, place, filename, digest, size, is_direct, hashes=hashes, subdirectory=subdirectory)
 
 
 def _refuse_odd_texts(project: str, source: _Source) -> None:
     """Raises InvalidValue for what is in no path or URL that anybody can use."""
-    for field in ("name", "path", "url", "subdirectory", "type", "commit_id"):
+    for field in ("name", "path", "url", "subdirectory", "type", "commit_id", "requested_revision"):
         if _CONTROL.search(getattr(source, field, None) or ""):  # it may hold a login, so it is not shown
             raise InvalidValue(project, f"its {field.replace('_', '-')} has a control character")
     try:

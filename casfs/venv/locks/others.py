@@ -1,18 +1,20 @@
-"""Files that people take for locks: what each of them is, and which command makes of it what can be synced."""
+"""Files that people take for locks, and locks that nobody takes for one: what each is, and the command or the name that helps."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 
 from casfs.errors import LockRefused
 
 _REQUIREMENTS = "> requirements.txt` writes what `casfs sync` reads"
 _CONDA = "is a list of conda's packages, which casfs can't have; `casfs add` takes those of a package index by name"
 _PIPENV = f"is Pipenv's; `pipenv requirements {_REQUIREMENTS}"
-_PROJECT = "says what a project asks for, and locks nothing; {}`casfs add -e {}` adds the project with all that it needs"
+_PROJECT = "lists what a project requires, but locks nothing; {}`casfs add -e {}` adds the project with its requirements"
 
 _PYLOCK = re.compile(r"pylock\.([^.]+\.)?toml")  # PEP 751
+_NAMES = "pylock.toml or pylock.NAME.toml, with no dot in NAME"
 
 _BY_NAME = {
     "pyproject.toml": _PROJECT.format("`uv lock` makes a uv.lock of it, and ", "{}"),
@@ -31,6 +33,29 @@ def refuse_other_files(path: str) -> None:
         raise LockRefused(path, "is a wheel; `casfs add` adds it")
     name = os.path.basename(path)
     if name.endswith(".toml") and name not in _BY_NAME and not _PYLOCK.fullmatch(name):
-        raise LockRefused(path, "has a name that no lock file has; a lock of PEP 751 is named pylock.toml or pylock.NAME.toml")
+        raise LockRefused(path, f"has a name that no lock file has; a lock of PEP 751 is named {_NAMES}")
     if reason := _BY_NAME.get(name):
         raise LockRefused(path, reason.format(os.path.dirname(path) or "."))
+
+
+def refuse_other_name(path: str) -> None:
+    """Raises LockRefused, with a name that will do, for one by which no tool knows a lock (PEP 751)."""
+    directory, name = os.path.split(path)
+    if _PYLOCK.fullmatch(name):
+        return
+    words = [word for word in name.split(".") if word not in {"", "pylock", "toml"}]
+    better = os.path.join(directory, f"pylock.{'-'.join(words)}.toml" if words else "pylock.toml")
+    raise LockRefused(path, f"pip and uv know a lock by its name, which is {_NAMES}: `casfs lock --output {shlex.quote(better)}`")
+
+
+def refuse_locks_of_other_names(path: str) -> None:
+    """Raises LockRefused for a file that is a table of TOML, and so no requirements, whatever its name."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            is_table = bool(tomllib.load(file))
+    except (ValueError, RecursionError):
+        return
+    if is_table:
+        raise LockRefused(path, f"holds no requirements, and a lock is known by its name: uv.lock, poetry.lock, {_NAMES}")

@@ -59,7 +59,7 @@ class Requirements:
     lines: list[Line] = field(default_factory=list)
     options: list[str] = field(default_factory=list)  # as lines of a requirements file that a resolver reads
     trusted_hosts: list[str] = field(default_factory=list)
-    projects: list[str] = field(default_factory=list)  # paths of what is no requirements file; uv reads it
+    projects: list[str] = field(default_factory=list)  # paths of what is not a requirements file; uv reads it
     is_pre_allowed: bool = False
     are_hashes_required: bool = False
 
@@ -83,19 +83,19 @@ class Reader:
         line = self._expand(_COMMENT.sub("", word).strip(), shown)
         text, options = _split_options(line, shown)
         if not text:
-            refuse_line(shown, "is no requirement, path or URL")
+            refuse_line(shown, "is not a requirement, a path or a URL")
         self._add(text, options, shown, Kind.ASKED, is_editable=is_editable)
 
     def add_file(self, place: str, kind: Kind = Kind.ASKED) -> None:
         """A requirements file and those that it includes. Raises LockRefused, which names file and line, and what reading raises."""
         if os.path.basename(place) in _OF_PROJECTS or place.endswith(".py"):
             if is_url(place) or kind is not Kind.ASKED:
-                raise LockRefused(self.show(place), "is no requirements file")
+                raise LockRefused(self.show(place), "is not a requirements file")
             self.found.projects.append(os.path.abspath(place))
             return
         if place.endswith((".toml", ".whl")):
             raise LockRefused(
-                self.show(place), "is no requirements file; `casfs sync` reads lock files, and `casfs add` takes wheels as they are"
+                self.show(place), "is not a requirements file; `casfs sync` reads lock files, and `casfs add` takes wheels as they are"
             )
         self._read_file(_absolute(place), kind, ())
 
@@ -127,7 +127,7 @@ class Reader:
 
     def _add(self, text: str, options: Sequence[tuple[str, str]], where: str, kind: Kind, *, is_editable: bool) -> None:
         if odd := [name for name, _ in options if name != "--hash"]:
-            refuse_line(where, f"{odd[0]} is no option of a single requirement")
+            refuse_line(where, f"{odd[0]} is not an option of a single requirement")
         parse = parse_editable if is_editable else parse_requirement
         self.found.lines.append(parse(text, [value for _, value in options], where, kind))
 
@@ -150,7 +150,7 @@ class Reader:
 
     def _include(self, name: str, place: str, where: str, above: tuple[str, ...], kind: Kind) -> None:
         if name == "-r" and kind is not Kind.ASKED:
-            refuse_line(where, "a file of constraints includes requirements, of which nobody knows whether they are asked for")
+            refuse_line(where, "a constraints file includes a requirements file, so it is not clear whether you ask for those requirements")
         if name == "-r" and (os.path.basename(place) in _OF_PROJECTS or place.endswith((".py", ".toml"))):
             self.add_file(place)
         elif len(above) > _DEEPEST:
@@ -243,4 +243,6 @@ def _iter_options(words: Sequence[str], where: str) -> Iterator[tuple[str, str]]
         elif said in _ALONE and not sign:
             yield said, ""
         else:
-            refuse_line(where, f"{said} is no option that casfs reads in a requirements file" if said[:1] == "-" else "has a word too many")
+            refuse_line(
+                where, f"{said} is not an option that casfs reads in a requirements file" if said[:1] == "-" else "has a word too many"
+            )

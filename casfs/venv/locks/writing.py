@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from casfs.errors import EnvironmentRefused
 from casfs.store.generations import Distribution, Generation
-from casfs.venv.origins import is_place, is_wheel_place, split_digest
+from casfs.venv.origins import is_place, is_wheel_place, parse_archive
 
 Source = Mapping[str, Any]
 """A package's entry beside its name and version: where it comes from."""
@@ -18,7 +19,7 @@ Source = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Unknown:
-    """Why nobody could install a distribution from a lock."""
+    """Why nobody could install a distribution from a lock; "": a tool installed it, and an index may have it."""
 
     reason: str
 
@@ -28,15 +29,27 @@ def format_pylock(generation: Generation, read_direct_url: Callable[[Distributio
     import tomli_w
 
     sources = [(one, _source(one, read_direct_url(one))) for one in sorted(generation.distributions, key=lambda one: one.project)]
-    unknown: dict[str, list[str]] = {}
+    unknown: dict[str, list[Distribution]] = {}
     for one, source in sources:
         if isinstance(source, _Unknown):
-            unknown.setdefault(source.reason, []).append(f"{one.name} {one.version}")
+            unknown.setdefault(source.reason, []).append(one)
     if unknown:
-        raise EnvironmentRefused("lock", *(f"{', '.join(names)}: {reason}" for reason, names in unknown.items()))
+        raise EnvironmentRefused(
+            "lock",
+            *(
+                f"{', '.join(f'{one.name} {one.version}' for one in which)}: {reason or _describe_installed(which)}"
+                for reason, which in unknown.items()
+            ),
+        )
     packages = [_format_package(one, source) for one, source in sources if not isinstance(source, _Unknown)]
     head = {"lock-version": "1.0", "requires-python": f">={generation.interpreter.directory.removeprefix('python').removesuffix('t')}"}
     return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
+
+
+def _describe_installed(which: Sequence[Distribution]) -> str:
+    tools = " and ".join(sorted({one.origin for one in which}))
+    words = " ".join(shlex.quote(f"{one.project}=={one.version}") for one in which)
+    return f"installed by {tools} in the mounted environment, from an unknown source; `casfs add {words}` takes it from an index"
 
 
 def _format_package(one: Distribution, source: Source) -> dict[str, Any]:
@@ -51,13 +64,13 @@ def _source(one: Distribution, direct_url: bytes | None) -> Source | _Unknown:
     if direct_url is not None:
         return _direct_source(one, direct_url)
     if not is_place(one.origin):
-        return _Unknown(f"installed by {one.origin} in the mounted environment, and nobody knows from where; `casfs add` it")
+        return _Unknown("")
     if is_wheel_place(one.origin):
         return {"wheels": [_archive(one.origin, one.wheel, one.wheel_size)]}
-    place, digest = split_digest(one.origin)
-    return (
-        {"sdist": _archive(place, digest)} if digest else _Unknown(f"built from {place}, whose SHA-256 is not known; `casfs add` it again")
-    )
+    source = parse_archive(one.origin)
+    if source.digest is None:
+        return _Unknown(f"built from {source.place}, whose SHA-256 is not known; `casfs add` it again")
+    return {"sdist": _archive(source.place, source.digest)}
 
 
 def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
@@ -67,7 +80,8 @@ def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
         subdirectory = {"subdirectory": str(data["subdirectory"])} if data.get("subdirectory") else {}
         if "vcs_info" in data:
             vcs = data["vcs_info"]
-            return {"vcs": {"type": str(vcs["vcs"]), "url": str(data["url"]), "commit-id": str(vcs["commit_id"]), **subdirectory}}
+            asked = {"requested-revision": str(vcs["requested_revision"])} if vcs.get("requested_revision") else {}
+            return {"vcs": {"type": str(vcs["vcs"]), "url": str(data["url"]), **asked, "commit-id": str(vcs["commit_id"]), **subdirectory}}
         if "dir_info" in data and "://" not in place:
             editable = {"editable": True} if data["dir_info"].get("editable") else {}
             return {"directory": {"path": place, **editable, **subdirectory}}

@@ -102,7 +102,7 @@ def _publish(
 ) -> Generation:
     with environment.locked():
         if environment.current_number() != (before.number if before else None):
-            raise EnvironmentRefused(environment.name, "was changed by somebody else meanwhile")
+            raise EnvironmentRefused(environment.name, "was changed by another process meanwhile")
         refuse_touched(environment, before, [one.project for one in distributions])
         command = f"adopt {existing.directory}".encode("utf-8", "backslashreplace").decode()
         after = next_generation(environment, base, command, distributions)

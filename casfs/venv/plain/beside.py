@@ -90,12 +90,12 @@ def filling(directory: str) -> Iterator[Staging]:
 
 def _rename(staging: Staging, parent: int) -> None:
     if not _is_at(parent, staging.name, staging.fd):
-        raise EnvironmentRefused(staging.place, f"somebody else has taken away {staging.name!r}, in which it was being made")
+        raise EnvironmentRefused(staging.place, f"another process has removed {staging.name!r}, in which it was being made")
     try:
         os.rename(staging.name, os.path.basename(staging.place), src_dir_fd=parent, dst_dir_fd=parent)
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
-            raise EnvironmentRefused(staging.place, "somebody else has made it meanwhile") from None
+            raise EnvironmentRefused(staging.place, "another process has made it meanwhile") from None
         raise OSError(error.errno, error.strerror, staging.place) from None
 
 
@@ -108,7 +108,7 @@ def _make(parent: int, directory: str) -> Staging:
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
             if not _is_ours(fd):
                 os.close(fd)
-                raise PermissionError(errno.EPERM, "A directory that was just made there belongs to somebody else")
+                raise PermissionError(errno.EPERM, "A directory that was just made there belongs to another user")
             fcntl.flock(fd, fcntl.LOCK_EX)
             if _is_at(parent, name, fd):
                 return Staging(directory, name, fd)

@@ -18,11 +18,10 @@ from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.stamps import file_facts
 from casfs.store.store import Store
-from casfs.venv.differences import read_entries, read_file
 from casfs.venv.plain.beside import Staging, filling, require_free
 from casfs.venv.plain.cloning import clone_file
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileEntry, FileNode, Tree, read_entries, read_file
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""

@@ -16,10 +16,9 @@ from casfs.errors import StoreDamaged
 from casfs.store.generations import Generation
 from casfs.store.manifests import Kind
 from casfs.store.store import Store
-from casfs.venv.differences import read_entries, read_file
 from casfs.venv.plain.exported import Exported, Progress
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileNode, Tree
+from casfs.venv.tree import DIRECTORY_MODE, FILE_MODES, DirectoryNode, FileNode, Tree, read_entries, read_file
 
 _SECOND = 1_000_000_000
 

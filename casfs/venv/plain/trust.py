@@ -20,7 +20,7 @@ _LIBRARY = re.compile(r"python3\.[0-9]+t?")
 def trust_problem(executable: str) -> str | None:
     """Why a Python at an absolute path without symbolic links is not to be run unasked, in words; None if it may be. Raises OSError."""
     if _belongs_to_another(os.stat(executable)):
-        return "belongs to somebody else"
+        return "belongs to another user"
     directory = os.path.dirname(executable)
     prefix = os.path.dirname(directory)
     libraries = list(_iter_libraries(prefix))
@@ -78,7 +78,7 @@ def _above(path: str) -> list[str]:
 def _directory_problem(found: os.stat_result, *, is_looked_into: bool) -> str | None:
     """What lets others choose what is found in a directory. In one that is sticky they can't replace what is ours, but add names."""
     if _belongs_to_another(found):
-        return "belongs to somebody else"
+        return "belongs to another user"
     is_open = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_our_group(found.st_gid))
     if is_open and (is_looked_into or not found.st_mode & stat.S_ISVTX):
         return "others may write to"

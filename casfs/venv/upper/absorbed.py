@@ -335,7 +335,7 @@ def _written_problem(one: Written, owner: int, may_be_linked: bool) -> str | Non
     if one.links != 1 and not may_be_linked:
         return "has more than one name (hard links)"
     if one.owner != owner and not one.mode & 0o004:
-        return "belongs to somebody else and is not readable for the owner of the environment"
+        return "belongs to another user, and the owner of the environment can't read it"
     return None
 
 

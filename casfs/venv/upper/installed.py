@@ -110,7 +110,7 @@ def _read(view: MergedView, directory: str, dist_info: str, problems: Problems) 
     points = view.read_small(f"{directory}/entry_points.txt", MAX_ENTRY_POINTS)
     entry_points = parse_entry_points(points, "entry_points.txt", problems) if points is not None else ()
     lenient = Problems(dist_info, allow_record_mismatch=True)  # rows without hash are looked at one by one
-    rows = parse_record(_require(view, f"{directory}/RECORD", MAX_RECORD, problems), dist_info, lenient)
+    rows = parse_record(_require(view, f"{directory}/RECORD", MAX_RECORD, problems), dist_info, lenient, is_installed=True)
     lenient.raise_any()
     problems.raise_any()
     return Installed(
@@ -142,7 +142,7 @@ def _require(view: MergedView, path: str, limit: int, problems: Problems) -> byt
     content = view.read_small(path, limit)
     if content is None:
         name = path.rpartition("/")[2]
-        problems.refuse(f"has no {name}" if view.find(path) is None else f"has a {name} that is no plain file of at most {limit} bytes")
+        problems.refuse(f"has no {name}" if view.find(path) is None else f"has a {name} that is not a plain file of at most {limit} bytes")
     return content
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from casfs.digest import ContentHasher, Digest
 from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind
-from casfs.venv.differences import ReadLayers, read_entries, read_file
-from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, Tree
+from casfs.venv.tree import DirectoryNode, FileEntry, FileNode, ReadLayers, Tree, read_entries, read_file
 from casfs.venv.upper.written import Writings, Written, WrittenKind
 
 CHUNK = 1 << 20

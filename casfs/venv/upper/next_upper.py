@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from casfs.venv.differences import ReadLayers, read_entries
-from casfs.venv.tree import DirectoryNode, Tree
+from casfs.venv.tree import DirectoryNode, ReadLayers, Tree, read_entries
 from casfs.venv.upper.merged import MergedView, find_entry
 from casfs.venv.upper.written import Written, WrittenKind, is_bytecode, source_of
 

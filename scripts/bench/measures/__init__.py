@@ -8,6 +8,7 @@ from scripts.bench.bench import Bench
 from scripts.bench.figures import Figure
 from scripts.bench.measures import (
     add,
+    commands,
     disk,
     growth,
     host,
@@ -28,6 +29,7 @@ Measure = Callable[[Bench], Iterator[Figure]]
 
 MEASURES: dict[str, Measure] = {
     "ready": ready.measure,
+    "commands": commands.measure,
     "add": add.measure,
     "image": image.measure,
     "mounting": mounting.measure,

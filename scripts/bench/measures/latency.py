@@ -66,7 +66,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
 def _daemon_says(mount: Mounted) -> dict[str, float]:
     """Seconds by kind of request and share; none of a kind that was hardly asked for."""
     found = mount.store.status(mount.path)
-    often = {kind: times for kind, times in found["latency"].items() if found["requests"].get(kind, 0) >= _OFTEN}
+    often = {kind: times for kind, times in found["latency_us"].items() if found["requests"].get(kind, 0) >= _OFTEN}
     return {
         f"{_DAEMON}{kind}, {share}": time_us / 1e6 for kind, times in often.items() for share, time_us in zip(_SHARES, times, strict=True)
     }
