@@ -18,6 +18,7 @@ import casfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from typing import Any
 else:
     import _signal
 
@@ -31,6 +32,12 @@ _COMMANDS = {"add", "diff", "env", "generations", "list", "lock", "metrics", "mo
 """What is over so soon that starting counts. None needs to be a child of whoever called it, or starts or ends daemons as a rule."""
 
 _HERE = {"--no-server", "--foreground", "--watch"}
+
+_OWN_PLACES = ("/dev/fd/", "/dev/tty", "/proc/")
+"""Paths that mean something else to every process."""
+
+_PASSED_APART = {"PYTHONDONTWRITEBYTECODE", "PYTHONIOENCODING", "PYTHONUNBUFFERED"}
+"""What a server that was started with other ones can do as well."""
 
 _PATIENCE_S = 1.0  # a server that takes longer to get ready is no help
 
@@ -66,14 +73,14 @@ def program_identity() -> bytes:
     encoding = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
     program = (casfs.__version__, casfs.__file__, found.st_dev, found.st_ino, found.st_mtime_ns)
     flags = [getattr(sys.flags, name) for name in sys.flags.__match_args__ if name != "dont_write_bytecode"]
-    options = sorted(one for one in os.environ.items() if one[0].startswith(("PYTHON", "LD_")) and one[0] != "PYTHONDONTWRITEBYTECODE")
+    options = sorted(one for one in os.environ.items() if one[0].startswith(("PYTHON", "LD_")) and one[0] not in _PASSED_APART)
     return os.fsencode(repr((program, sys.prefix, sys.version, flags, sorted(sys._xoptions.items()), sys.warnoptions, encoding, options)))
 
 
 def ask_servers(words: list[str]) -> int | None:
     """The exit code of the command, if a server ran it. None: nothing has happened."""
     command = find_command(words)
-    if not has_server() or command not in _COMMANDS or not _HERE.isdisjoint(words):
+    if not has_server() or command not in _COMMANDS or not _HERE.isdisjoint(words) or _names_own_place(words):
         return None
     if command == "mount" and os.geteuid() != 0:  # it starts a daemon
         return None
@@ -87,9 +94,14 @@ def ask_servers(words: list[str]) -> int | None:
     return None
 
 
+def _names_own_place(words: list[str]) -> bool:
+    return any(place in word for place in _OWN_PLACES for word in words)
+
+
 def _format_command(words: list[str]) -> bytes:
     """What the command is given, beside what the kernel knows of us."""
-    streams = " ".join(f"{one.encoding} {one.errors}" for one in (sys.stdin, sys.stdout, sys.stderr)) + f" {int(sys.dont_write_bytecode)}"
+    ours: list[Any] = [sys.stdin, sys.stdout, sys.stderr]
+    streams = " ".join(f"{one.encoding} {one.errors} {int(one.write_through)}" for one in ours) + f" {int(sys.dont_write_bytecode)}"
     variables = [name + b"=" + value for name, value in os.environb.items()]
     parts = [program_identity(), streams.encode(), str(len(words)).encode(), *map(os.fsencode, words), *variables]
     return b"\0".join(parts)
@@ -109,6 +121,8 @@ def connect(path: str) -> _socket.socket:
     place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        if os.fstat(place).st_uid != os.geteuid():  # whoever made it could let us wait
+            raise PermissionError(path)
         peer.settimeout(_PATIENCE_S)
         peer.connect(f"/proc/self/fd/{place}")  # the path itself may be too long for an address (unix(7))
         if peer_of(peer)[1] != os.geteuid():

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casfs.cli.changes import show_in_mounts
 from casfs.cli.context import find_python, store_directory
 from casfs.cli.hints import environment_name, hint_at
 from casfs.cli.output import format_size, local_time, note, say, say_json, say_table, warn
 from casfs.errors import CasfsError, EnvironmentRefused
-from casfs.mount.removal import iter_shown, refuse_shown, remove_environment
+from casfs.mount.places import iter_shown
 from casfs.store.environments import Environment
 from casfs.store.generations import Generation
 from casfs.store.leases import iter_private_leases
@@ -109,6 +108,8 @@ def _json(one: _Listed) -> dict[str, Any]:
 
 def run_remove(arguments: argparse.Namespace) -> None:
     """casfs env remove"""
+    from casfs.mount.removal import refuse_shown, remove_environment
+
     store = _open(arguments)
     for name in dict.fromkeys(arguments.names):
         hint_at(name)
@@ -122,6 +123,7 @@ def run_remove(arguments: argparse.Namespace) -> None:
 
 def run_set_python(arguments: argparse.Namespace) -> None:
     """casfs env set-python"""
+    from casfs.cli.changes import show_in_mounts
     from casfs.venv.changes import set_interpreter
     from casfs.venv.interpreters.known import know_interpreter
 

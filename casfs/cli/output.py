@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -130,6 +129,8 @@ def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _fit(line: str) -> str:
     """The line, or as much of it as a terminal shows in one."""
+    import shutil
+
     columns = shutil.get_terminal_size().columns
     if _width(line) <= columns:
         return line

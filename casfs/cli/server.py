@@ -47,7 +47,11 @@ _LOADED_TOO = (
 """What these import where they need it."""
 
 _STARTS_PROGRAMS = {"add", "lock", "sync"}
-"""Commands whose programs may ask at the caller's terminal, which is not the server's: git for a password."""
+"""Commands that may work for long, and whose programs may ask at the caller's terminal, which is not the server's: git for a password.
+
+What they use is the business of the caller's control group (cgroups(7)). To move a process to another one takes the kernel about as long as
+a start takes us, so these are declined where it differs; what others use is too little to count.
+"""
 
 _CALLERS = 64  # that wait
 _PATIENCE_S = 1.0
@@ -233,7 +237,9 @@ def _take_on(peer: socket.socket, files: dict[str, tuple[int, int]]) -> list[str
         raise Declined
     if _surroundings(caller) != _surroundings(os.getpid()):
         raise Declined
-    _refuse_terminal(caller, find_command(words))
+    if (command := find_command(words)) in _STARTS_PROGRAMS and _read_of(caller, "cgroup") != _read_of(os.getpid(), "cgroup"):
+        raise Declined
+    _refuse_terminal(caller, command)
     _take_limits(caller)
     _take_signals(caller)
     os.fchdir(fds[3])
@@ -269,29 +275,34 @@ def _receive(peer: socket.socket) -> tuple[bytes, list[int]]:
 
 def _surroundings(pid: int) -> object:
     """What a process sees and may do (proc(5), namespaces(7)). Raises OSError if it is not ours to look at."""
-    with open(f"/proc/{pid}/status", "rb") as file:
-        lines = [line for line in file if line.startswith(_EQUAL)]
+    lines = [line for line in _read_of(pid, "status").splitlines() if line.startswith(_EQUAL)]
     namespaces = [os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in sorted(os.listdir(f"/proc/{pid}/ns"))]
     root = os.stat(f"/proc/{pid}/root")
     try:
-        with open(f"/proc/{pid}/attr/current", "rb") as file:
-            label = file.read()
+        label = _read_of(pid, "attr/current")
     except OSError:  # no security module
         label = b""
-    return lines, namespaces, (root.st_dev, root.st_ino), label, os.sched_getscheduler(pid)
+    way = (os.sched_getscheduler(pid), kernel.io_priority(pid), _read_of(pid, "personality"), _read_of(pid, "coredump_filter"))
+    return lines, namespaces, (root.st_dev, root.st_ino), label, way
+
+
+def _read_of(pid: int, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
 
 
 def _refuse_terminal(caller: int, command: str) -> None:
     """Raises Declined if the command may need the caller's terminal to be its own, or the caller runs in that terminal's background."""
-    with open(f"/proc/{caller}/stat", "rb") as file:
-        group, _, terminal, foreground = file.read().rpartition(b")")[2].split()[2:6]
+    group, _, terminal, foreground = _read_of(caller, "stat").rpartition(b")")[2].split()[2:6]
     if terminal != b"0" and (group != foreground or command in _STARTS_PROGRAMS):
         raise Declined
 
 
 def _take_limits(caller: int) -> None:
-    with open(f"/proc/{caller}/status", "rb") as file:
-        os.umask(next(int(line.split()[1], 8) for line in file if line.startswith(b"Umask:")))
+    os.umask(next(int(line.split()[1], 8) for line in _read_of(caller, "status").splitlines() if line.startswith(b"Umask:")))
+    if (score := _read_of(caller, "oom_score_adj")) != _read_of(os.getpid(), "oom_score_adj"):
+        with open("/proc/self/oom_score_adj", "wb", 0) as file:
+            file.write(score)
     if (nice := os.getpriority(os.PRIO_PROCESS, caller)) != os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     for limit in _LIMITS:
@@ -301,8 +312,7 @@ def _take_limits(caller: int) -> None:
 
 def _take_signals(caller: int) -> None:
     """Ignore and block what the caller does; what we handle ends us, or is Ctrl-C."""
-    with open(f"/proc/{caller}/status", "rb") as file:
-        said = dict(line.split(b":\t", 1) for line in file if line.startswith(b"Sig"))
+    said = dict(line.split(b":\t", 1) for line in _read_of(caller, "status").splitlines() if line.startswith(b"Sig"))
     ignored, blocked = ({one for one in signal.valid_signals() if int(said[name], 16) >> one - 1 & 1} for name in (b"SigIgn", b"SigBlk"))
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -313,11 +323,14 @@ def _take_signals(caller: int) -> None:
 
 
 def _open_streams(manners: Sequence[str]) -> None:
-    """Those of Python know what their descriptors were when they were opened. `manners` are encoding and error handler of each."""
+    """Those of Python know what their descriptors were when they were opened.
+
+    `manners` are encoding and error handler of each, and whether it keeps nothing back.
+    """
     modes = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
     for fd, (name, mode) in enumerate(modes):
-        encoding, errors = manners[2 * fd : 2 * fd + 2]
-        buffering = 1 if name == "stderr" or os.isatty(fd) else -1
+        encoding, errors, is_unbuffered = manners[3 * fd : 3 * fd + 3]
+        buffering = 1 if name == "stderr" or is_unbuffered == "1" or os.isatty(fd) else -1
         stream = open(fd, mode, buffering, encoding, errors, closefd=False)  # noqa: SIM115  # for as long as we live
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

@@ -1,13 +1,14 @@
 """System calls that Python's os module lacks, one function each.
 
 See mount(2), open_tree(2), move_mount(2), umount2(2), openat2(2), setns(2), unshare(2), prctl(2), capset(2), fsopen(2), fsconfig(2),
-fsmount(2), mount_setattr(2), statx(2).
+fsmount(2), mount_setattr(2), statx(2), ioprio_get(2).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import signal
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Sequence
 # the same on every architecture that Linux has added numbers to since 5.1
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2 = 428, 429, 437
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_FSPICK, _SYS_MOUNT_SETATTR = 430, 431, 432, 433, 442
+_SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31}
+_IOPRIO_WHO_PROCESS = 1
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
@@ -249,3 +252,10 @@ def mount_identity(path: str) -> int:
         return 0
     [mask], [identity] = struct.unpack_from("I", found, _STATX_MASK_AT), struct.unpack_from("Q", found, _STATX_MNT_ID_AT)
     return int(identity) if mask & _STATX_MNT_ID_UNIQUE else 0
+
+
+def io_priority(pid: int) -> int:
+    """The I/O priority of a process, as `ionice` sets it. Raises OSError, also where we don't know how to ask."""
+    if (number := _SYS_IOPRIO_GET.get(os.uname().machine)) is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return _check(int(_libc.syscall(number, _IOPRIO_WHO_PROCESS, pid)), "")

@@ -18,7 +18,7 @@ from casfs.mount.into import find_process, is_ours_in, namespace_of
 from casfs.mount.kernel import mount_identity
 from casfs.mount.mounts import is_ours, iter_mounts
 from casfs.store.fields import read_fields
-from casfs.store.leases import Lease, iter_leases
+from casfs.store.leases import Lease, iter_leases, iter_private_leases
 from casfs.store.locking import holding
 from casfs.store.records import write_record
 from casfs.store.store import Store
@@ -169,3 +169,16 @@ def iter_gone_places(store: Store) -> Iterator[Place]:
             is_gone = place.home != "" and find_process(int(place.home.split()[0]), 0) is None
         if is_gone:
             yield place
+
+
+def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
+    """(environment, where) of everything that shows one: mounts here and in other mount namespaces, and commands under `casfs run`."""
+    gone = set(iter_gone_places(store))
+    for place in iter_places(store):
+        if place not in gone:
+            yield place.environment, f"{place.path} (in process {place.pid})" if place.namespace else place.path
+    for lease in iter_leases(store):
+        if lease.environment:
+            yield lease.environment, lease.mountpoint
+    for lease in iter_private_leases(store):
+        yield lease.environment, f"casfs run (process {lease.pid})"

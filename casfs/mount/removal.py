@@ -12,30 +12,17 @@ from casfs.errors import CasfsError, EnvironmentRefused
 from casfs.mount.control import Request, ask_daemon, raise_problem
 from casfs.mount.overlay import is_work_in_use
 from casfs.mount.overlays import OLD_METADATA, find_overlay
-from casfs.mount.places import find_host, iter_gone_places, iter_places, locked_places
+from casfs.mount.places import find_host, iter_shown, locked_places
 from casfs.mount.placing import end_unused_overlays
 from casfs.mount.shown import ShownGenerations
 from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
-from casfs.store.leases import iter_leases, iter_private_leases, iter_withdrawn_leases
+from casfs.store.leases import iter_leases, iter_withdrawn_leases
 from casfs.store.reliance import iter_environments
 from casfs.store.store import Store
 from casfs.store.uppers import iter_uppers, remove_tree
 
 _PATIENCE_S, _AGAIN_S = 2.0, 0.05  # the kernel lets go of an overlay a moment after its last mount has ended
-
-
-def iter_shown(store: Store) -> Iterator[tuple[str, str]]:
-    """(environment, where) of everything that shows one: mounts here and in other mount namespaces, and commands under `casfs run`."""
-    gone = set(iter_gone_places(store))
-    for place in iter_places(store):
-        if place not in gone:
-            yield place.environment, f"{place.path} (in process {place.pid})" if place.namespace else place.path
-    for lease in iter_leases(store):
-        if lease.environment:
-            yield lease.environment, lease.mountpoint
-    for lease in iter_private_leases(store):
-        yield lease.environment, f"casfs run (process {lease.pid})"
 
 
 def refuse_shown(environment: Environment) -> None:
