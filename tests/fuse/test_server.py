@@ -160,7 +160,7 @@ WORDS: list[tuple[str, ...]] = [
     ("rollback", "77"),
     ("add", "no.whl"),
     ("-q", "sync", "none.toml"),
-    ("mount", "/proc/none"),
+    ("mount", "/dev/null/none"),
 ]
 
 
@@ -266,6 +266,7 @@ def test_who_sees_other_mounts_or_wants_no_server_has_none(served: Served):
     assert served.run("list", environ={"CASFS_SERVER": "0"})[0] == HERE
     assert served.run("--no-server", "list")[0] == HERE
     assert served.run("collect")[0] == HERE
+    assert served.run("lock", "-o", "/dev/fd/1")[0] == HERE
     assert served.run("list")[0] == 0
 
 
