@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from casfs.cli.output import OUTPUT, complain, say_why
+from casfs.cli.output import OUTPUT, complain, leave_stream, say_why
 from casfs.errors import CasfsError, describe_failure
 from casfs.store.publish import naming
 
@@ -50,10 +50,10 @@ def exit_code(run: Callable[[], int | None]) -> int:
         say_why(error)
         complain(f"casfs: {error}")
     except BrokenPipeError:  # the reader of our output left, as `head` does
-        _leave_output()
+        leave_stream(sys.stdout)
     except OSError as error:
         if error.filename == OUTPUT:
-            _leave_output()
+            leave_stream(sys.stdout)
         complain(f"casfs: {describe_failure(error)}")
     except KeyboardInterrupt:
         complain("casfs: interrupted")
@@ -66,8 +66,3 @@ def _answer(run: Callable[[], int | None]) -> int:
         return run() or 0
     except SystemExit as leaving:  # argparse's way
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-
-
-def _leave_output() -> None:
-    """What nobody takes goes nowhere; else Python would try once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

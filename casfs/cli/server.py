@@ -6,11 +6,12 @@ can't be taken on must be equal, or the caller does it alone: user, groups and c
 
     client                              fork                                 server
     its uid must be the server's                                             accepts; compares who the client is; forks
-    message, streams, directory ------> compares the program, and takes on
+    message --------------------------> compares the program, and takes on
     passes its signals on       <------ READY, and a descriptor of itself
-    GO ------------------------------>  runs the command
+    GO, streams, directory ---------->  runs the command
     ends alike                  <------ EXITED, the code                     SIGNALED, if a signal ended the fork
 
+What the client has open is sent to whom is known to be alive: for as long as a message waits, who reads our output waits as well.
 A client that ends before GO has not begun anything, and one that is killed afterwards takes the command with it: the server sees that. A
 server that is killed leaves its commands alone, which tell their clients themselves how they ended. It is killed with its daemon.
 """
@@ -27,14 +28,13 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from casfs.cli.client import EXITED, GO, READY, SIGNALED, find_command, peer_of, program_identity
+from casfs.cli.client import DECLINED, EXITED, GO, READY, SIGNALED, find_command, peer_of, program_identity
 from casfs.cli.main import main as run_here
 from casfs.mount import kernel
 
@@ -57,7 +57,6 @@ a start takes us, so these are declined where it differs; what others use is too
 _CALLERS = 64  # that wait
 _PATIENCE_S = 1.0
 _MAX_MESSAGE = 8 << 20  # what execve(2) takes is less
-_DECLINED = 74  # no command ends so (sysexits.h: EX_IOERR)
 
 _EQUAL = (b"Uid:", b"Gid:", b"Groups:", b"Cap", b"NoNewPrivs:", b"Seccomp:", b"Cpus_allowed:", b"Mems_allowed:")
 """Lines of /proc/PID/status (proc(5)) that a fork can't or may not change."""
@@ -213,7 +212,9 @@ class _Last:
         try:
             words = _get_ready(peer)
         except Exception:  # noqa: BLE001  # whatever it is, the caller can do without us
-            os._exit(_DECLINED)
+            with contextlib.suppress(OSError):
+                peer.send(DECLINED + bytes(1))
+            os._exit(1)
         self._peer = peer
         try:
             run_here(words)
@@ -229,20 +230,26 @@ def _get_ready(peer: socket.socket) -> list[str]:
     os.closerange(peer.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     os.setpgid(0, 0)
     peer.settimeout(_PATIENCE_S)
-    words = _take_on(peer)
+    words, manners = _take_on(peer)
     process = os.pidfd_open(os.getpid())
     socket.send_fds(peer, [READY], [process])
     os.close(process)
-    if peer.recv(1) != GO:
+    go, fds, _, _ = socket.recv_fds(peer, 1, 4)
+    if go != GO or len(fds) != 4:
         raise Declined
     peer.settimeout(None)
+    os.fchdir(fds[3])
+    for number, fd in enumerate(fds[:3]):
+        os.dup2(fd, number)
+    for fd in fds:
+        os.close(fd)
+    _open_streams(manners)
     return words
 
 
-def _take_on(peer: socket.socket) -> list[str]:
-    """Become what the caller is. Answers the words that were typed. Raises Declined, OSError or ValueError."""
-    message, fds = _receive(peer)
-    identity, streams, count, *rest = message.split(b"\0")
+def _take_on(peer: socket.socket) -> tuple[list[str], list[str]]:
+    """Become what the caller is. Answers the words that were typed, and how its streams are. Raises Declined, OSError or ValueError."""
+    identity, streams, count, *rest = _receive(peer).split(b"\0")
     caller, _ = peer_of(peer)
     words = [os.fsdecode(word) for word in rest[: int(count)]]
     if identity != program_identity():
@@ -252,11 +259,6 @@ def _take_on(peer: socket.socket) -> list[str]:
     _refuse_terminal(caller, command)
     _take_limits(caller)
     _take_signals(caller)
-    os.fchdir(fds[3])
-    for number, fd in enumerate(fds[:3]):
-        os.dup2(fd, number)
-    for fd in fds:
-        os.close(fd)
     os.environ.clear()
     os.environ.update(os.fsdecode(variable).partition("=")[::2] for variable in rest[int(count) :])
     time.tzset()
@@ -264,23 +266,17 @@ def _take_on(peer: socket.socket) -> list[str]:
         locale.setlocale(locale.LC_CTYPE, "")
     *manners, has_no_bytecode = streams.decode().split()
     sys.dont_write_bytecode = has_no_bytecode == "1"
-    _open_streams(manners)
     sys.argv[1:] = words
-    return words
+    return words, manners
 
 
-def _receive(peer: socket.socket) -> tuple[bytes, list[int]]:
-    """The message of a caller, and descriptors of its standard streams and its directory."""
-    head, fds, _, _ = socket.recv_fds(peer, 4, 4)
-    (size,) = struct.unpack("<I", head)
-    if len(fds) != 4 or size > _MAX_MESSAGE:
-        raise Declined
-    message = bytearray()
-    while len(message) < size:
-        if not (part := peer.recv(size - len(message))):
+def _receive(peer: socket.socket) -> bytes:
+    """The message of a caller."""
+    with peer.makefile("rb") as file:
+        size = int.from_bytes(file.read(4), "little")
+        if size > _MAX_MESSAGE or len(message := file.read(size)) != size:
             raise Declined
-        message += part
-    return bytes(message), fds
+    return message
 
 
 def _surroundings(pid: int) -> object:
