@@ -32,6 +32,11 @@ def parse_digest(text: str) -> Digest:
     return Digest(text)
 
 
+def shard_path(digest: str) -> str:
+    """Where, below its directory, is what is named by a digest: ab/cdef..."""
+    return f"{digest[:2]}/{digest[2:]}"
+
+
 def is_hash_algorithm(name: str) -> bool:
     """Whether hashes of this name can be computed on every machine, and have one length."""
     import hashlib

@@ -4,8 +4,8 @@ in turns side by side.
 
 from __future__ import annotations
 
-import fcntl
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.interpreters import OWN, VERSIONS, has_python
+from casfs.interpreters.interpreter import Interpreter, ask_interpreter
+from tests.make_generations import Workshop, open_workshop
+from tests.namespaces import own_namespace
+from tests.python_versions import OWN, VERSIONS, has_python
 
 # No deadline: a machine that is busy with other work is no bug of ours.
 settings.register_profile("casfs", deadline=None, print_blob=True)
@@ -33,6 +36,10 @@ sys.dont_write_bytecode = False
 
 # Where mkfs.* are; Debian gives its users a path without them.
 os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+if os.environ.get("PYTEST_XDIST_WORKER") and os.geteuid() == 0:
+    # A new mount namespace copies every mount and keeps it alive, also a disk whose power is cut. So no worker sees the mounts of another.
+    own_namespace()
 
 _LONGEST = (
     "test_adopt_export",
@@ -112,27 +119,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Scheduling(config, log)
 
 
-_MAKE_NAMESPACES = {
-    "test_collect",
-    "test_collect_while_seen",
-    "test_comeback",
-    "test_into",
-    "test_run",
-    "test_run_names",
-    "test_run_plain_user",
-    "test_run_terminal",
-    "test_strangers",
-}
-_WAIT_FOR_DISKS = {"test_file_systems", "test_full_disk", "test_mounted_image", "test_power_cut"}
+@pytest.fixture(scope="session")
+def own_interpreter() -> Interpreter:
+    """The interpreter that runs the tests; outside its virtual environment, if it has one."""
+    return ask_interpreter(sys.executable)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def turns(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A new mount namespace copies every mount and keeps it alive, also a disk whose power is cut: tests of the two kinds never overlap."""
-    name = Path(str(request.path)).stem
-    if name not in _MAKE_NAMESPACES | _WAIT_FOR_DISKS:
-        yield
-        return
-    with (Path(tempfile.gettempdir()) / "casfs-tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH if name in _MAKE_NAMESPACES else fcntl.LOCK_EX)
-        yield
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    """A store in memory with one environment that has nothing in it yet."""
+    place = tempfile.mkdtemp(prefix="casfs-test-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    try:
+        with open_workshop(Path(place)) as one:
+            yield one
+    finally:
+        shutil.rmtree(place)

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from casfs.changes.changes import AddOptions, Change, add_wheels
 from casfs.digest import Digest, checksum_bytes, digest_bytes
+from casfs.interpreters.interpreter import Interpreter
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
 from casfs.store.generations import BaseInterpreter, Distribution, Generation, Layer, build_layer
 from casfs.store.manifests import Description, Kind, Manifest, ManifestFile, build_manifest, format_manifest
 from casfs.store.store import Store, open_store
 from casfs.venv.bytecode.check import check_bytecode
-from casfs.venv.changes import AddOptions, Change, add_wheels
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.reading import LayerReader
-from casfs.venv.tree import Content, Identity, Tree, read_entries, read_file
+from casfs.venv.tree import Tree, read_entries, read_file
 from tests.make_wheels import MadeWheel
 
 BASE = BaseInterpreter("/usr/bin/python3.11", "3.11.7", "cpython-311", "python3.11")
@@ -50,27 +50,20 @@ def make_manifest(
 
 
 class Shelf:
-    """Manifests in memory: gives numbers and old identities as a store does, and remembers which layers were read of it."""
+    """Manifests in memory: gives numbers as a store does, and remembers which layers were read of it."""
 
     def __init__(self) -> None:
-        self._contents: dict[Digest, Content] = {}
+        self._contents: dict[Digest, Manifest] = {}
         self._numbers: dict[Digest, int] = {}
-        self._identities: dict[tuple[str, str, Digest, Kind], Identity] = {}
         self.reads: list[int] = []  # indexes of layers, as they were asked for
 
     def layer(self, manifest: Manifest) -> Layer:
-        """The manifest's place in a generation. A file that the project had before keeps its identity."""
+        """The manifest's place in a generation."""
         digest = digest_bytes(format_manifest(manifest))
         if digest not in self._contents:
-            number = self._numbers[digest] = len(self._numbers) + 1
-            self._contents[digest] = Content(manifest, dict(self._iter_inherited(manifest, number)))
+            self._numbers[digest] = len(self._numbers) + 1
+            self._contents[digest] = manifest
         return build_layer(digest, self._numbers[digest], manifest)
-
-    def _iter_inherited(self, manifest: Manifest, number: int) -> Iterator[tuple[int, Identity]]:
-        for row, file in enumerate(manifest.iter_files()):
-            key = (manifest.description.project, file.path, file.digest, file.kind)
-            if (old := self._identities.setdefault(key, (number, row))) != (number, row):
-                yield row, old
 
     def distribution(self, files: Manifest, installation: Manifest | None = None) -> Distribution:
         """A distribution whose wheel brings `files`; `installation` lies over them."""
@@ -85,7 +78,7 @@ class Shelf:
 
     def manifests(self) -> list[Manifest]:
         """All that it has."""
-        return [content.manifest for content in self._contents.values()]
+        return list(self._contents.values())
 
     def fill(self, tree: Tree, layers: list[int]) -> None:
         """What a tree is given that asks for these layers."""

@@ -8,12 +8,12 @@ from functools import partial
 from casfs.cli.context import choose_interpreter
 from casfs.cli.output import format_count, format_size, note, warn
 from casfs.errors import CasfsError, describe_failure
+from casfs.interpreters.interpreter import Interpreter
 from casfs.store.environments import Environment
 from casfs.store.ingest import Progress
-from casfs.store.remembered import Wanted
+from casfs.store.installations import Wanted
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, Made, MakeBytecode, Stored, target_of
-from casfs.venv.interpreters.interpreter import Interpreter
 
 
 def find_maker(environment: Environment, progress: Progress) -> BytecodeMaker | None:
@@ -62,7 +62,7 @@ def note_bytecode(made: Made) -> None:
 
 
 def describe_bytecode(made: Made) -> dict[str, object]:
-    """The same for programs."""
+    """What became of bytecode, for programs."""
     return {
         "file_count": made.files,
         "bytes": made.size,

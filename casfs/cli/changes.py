@@ -1,4 +1,4 @@
-"""What commands that change an environment do, and tell; remove, compile and rollback."""
+"""What commands that change an environment do alike, and what they tell of it."""
 
 from __future__ import annotations
 
@@ -8,40 +8,32 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
+from casfs.changes.changes import (
+    AddOptions,
+    Change,
+    WheelToAdd,
+    add_wheels,
+)
 from casfs.cli.bytecode import describe_bytecode, new_maker, note_bytecode, wanted_of, way_to_make
-from casfs.cli.context import choose_interpreter, open_context, warn_of_dead_interpreter
 from casfs.cli.output import format_count, format_size, note, progress_of_wheels, say, say_json, warn
-from casfs.cli.showing import tell_daemons
-from casfs.errors import InterpreterRefused, RecordRefused, StoreDamaged, WheelRefused
+from casfs.errors import RecordRefused, StoreDamaged, WheelRefused
+from casfs.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
+from casfs.mounts.refresh import refresh_after_change
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
 from casfs.store.ingest import Ingested
 from casfs.store.manifests import Description, read_manifest
+from casfs.store.pending_changes import changing
 from casfs.store.store import Store
-from casfs.store.unfinished import changing
-from casfs.store.uppers import current_upper
 from casfs.venv.bytecode.bytecode import Made
-from casfs.venv.changes import (
-    AddOptions,
-    Arrival,
-    Change,
-    add_wheels,
-    compile_distributions,
-    parse_project,
-    remove_distributions,
-    roll_back,
-)
-from casfs.venv.interpreters.interpreter import Interpreter, requires_python_problem, tags_problem
-from casfs.venv.upper.written import is_bytecode
-
-_ROLLBACK = "rollback to "
+from casfs.venv.bytecode_names import is_bytecode
 
 
 def change_and_show(
     arguments: argparse.Namespace,
     environment: Environment,
     interpreter: Interpreter,
-    wheels: Sequence[str | Arrival],
+    wheels: Sequence[str | WheelToAdd],
     *,
     command: str = "",
     only: frozenset[str] | None = None,
@@ -55,7 +47,7 @@ def change_and_show(
     with changing(environment.store):
         with _naming_the_option():
             change, made = add_fitting(environment, interpreter, wheels, options, is_compiled=not arguments.no_compile)
-        show_in_mounts(environment)
+        refresh_after_change(environment, warn)
     changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
     coming = {one.about.project for one in change.ingested} - changed
     present = [one for one in change.after.distributions if one.project in coming] if only is None else []
@@ -68,7 +60,7 @@ def change_and_show(
     _tell_added(change, counted)
     note_bytecode(made)
     if only is None:  # what a lock says was weighed by whoever made it
-        _warn_of_broken(environment, interpreter, change)
+        warn_of_broken(environment, interpreter, change)
     return None if made.problem else change
 
 
@@ -82,23 +74,23 @@ def _naming_the_option() -> Iterator[None]:
         raise RecordRefused(error.subject, *others, f"{last}; --allow-record-mismatch takes the wheel anyway") from None
 
 
-def _warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
+def warn_of_broken(environment: Environment, interpreter: Interpreter, change: Change) -> None:
     """One line for each requirement that a change broke."""
-    from casfs.venv.broken import find_broken
+    from casfs.changes.broken import find_broken
 
     for broken in find_broken(environment.store, change.before, change.after, interpreter):
         warn(str(broken))
 
 
 def add_fitting(
-    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | Arrival], options: AddOptions, *, is_compiled: bool
+    environment: Environment, interpreter: Interpreter, wheels: Sequence[str | WheelToAdd], options: AddOptions, *, is_compiled: bool
 ) -> tuple[Change, Made]:
     """Add wheels that fit the interpreter, and show how far that is. Bytecode that the store has is taken; the rest is made if wanted.
 
     Raises WheelRefused.
     """
     for one in wheels:
-        refuse_unrecordable(one.origin if isinstance(one, Arrival) else one)
+        refuse_unrecordable(one.origin if isinstance(one, WheelToAdd) else one)
 
     def check(path: str, about: Description) -> None:
         _refuse_misfit(interpreter, path, about)
@@ -198,67 +190,6 @@ def describe_new(ingested: Sequence[Ingested]) -> str:
     return "new to the pool: " + (f"{format_count(files, 'file')}, {format_size(size)}" if files else "nothing")
 
 
-def show_in_mounts(environment: Environment) -> None:
-    """Let the mounts show the current generation, and no bytecode of what went with the one before."""
-    tell_daemons(environment)
-    if (upper := current_upper(environment)) is None or upper.is_empty or os.geteuid() != 0:
-        return
-    from casfs.mount.overlays import find_overlay
-    from casfs.venv.upper.stale import find_stale_bytecode, remove_below, tidy_upper
-
-    if stale := find_stale_bytecode(environment):
-        if (overlay := find_overlay(environment.store, environment.name)) is not None:
-            remove_below(overlay.anchor, stale)
-        else:
-            tidy_upper(environment)
-
-
-def run_remove(arguments: argparse.Namespace) -> None:
-    """casfs remove"""
-    environment = open_context(arguments)
-    projects = [parse_project(name) for name in arguments.names]
-    with changing(environment.store):
-        change = remove_distributions(environment, projects)
-        show_in_mounts(environment)
-    say_change(arguments, environment, change.before, change.after)
-    with contextlib.suppress(InterpreterRefused):  # one that is gone from the machine keeps nothing from being removed
-        _warn_of_broken(environment, choose_interpreter(environment, None), change)
-
-
-def run_compile(arguments: argparse.Namespace) -> None:
-    """casfs compile"""
-    environment = open_context(arguments)
-    environment.require()
-    interpreter = choose_interpreter(environment, None)
-    with changing(environment.store), progress_of_wheels() as progress:
-        maker = new_maker(environment.store, interpreter, progress, arguments.optimize)
-        change = compile_distributions(environment, maker.make)
-        show_in_mounts(environment)
-    note_bytecode(maker.made)
-    said = "every source that compiles has bytecode" if change.after is change.before else f"generation {change.after.number}: compile"
-    note(said)
-
-
-def run_rollback(arguments: argparse.Namespace) -> None:
-    """casfs rollback"""
-    environment = open_context(arguments)
-    with changing(environment.store):
-        change = roll_back(environment, arguments.generation)
-        show_in_mounts(environment)
-    say_change(arguments, environment, change.before, change.after)
-    warn_of_dead_interpreter(environment, change.after)
-    note(f"generation {change.after.number}: {change.after.command}; `casfs rollback` undoes that{_further(environment, change.after)}")
-
-
-def _further(environment: Environment, after: Generation) -> str:
-    """Where to go on from a rollback, which is a generation itself, so that a second one returns from it."""
-    numbers = environment.numbers()
-    while after.command.startswith(_ROLLBACK) and (number := int(after.command.removeprefix(_ROLLBACK))) in numbers:
-        after = environment.read(number)
-    earlier = max((number for number in numbers if number < after.number), default=None)
-    return "" if earlier is None else f", `casfs rollback {earlier}` goes further back"
-
-
 def say_change(arguments: argparse.Namespace, environment: Environment, before: Generation | None, after: Generation) -> None:
     """Say, as it is wanted, which distributions came, went or changed."""
     if arguments.json:
@@ -270,7 +201,7 @@ def say_change(arguments: argparse.Namespace, environment: Environment, before: 
 def say_difference(before: Generation | None, after: Generation) -> None:
     """One line for each distribution that came, went or changed: +, - or ~."""
     for old, new in iter_differences(before, after):
-        say(_describe(old, new))
+        say(format_difference(old, new))
 
 
 def describe_change(environment: Environment, before: Generation | None, after: Generation) -> dict[str, object]:
@@ -304,7 +235,8 @@ def _identity(one: Distribution) -> tuple[str, ...]:
     return one.version, one.wheel, one.installation.manifest
 
 
-def _describe(was: Distribution | None, now: Distribution | None) -> str:
+def format_difference(was: Distribution | None, now: Distribution | None) -> str:
+    """One line for a distribution that came, went or changed."""
     if was is None or now is None:
         one = was or now
         sign = "+" if now else "-"

@@ -23,12 +23,12 @@ else:
     import _signal
 
 SUFFIX = ".commands"
-"""In leases/: what the name of a server's socket ends with."""
+"""In run/: what the name of a server's socket ends with."""
 
 READY, GO = b"+", b"!"  # of the server, which has taken on all that we are, and of us
-EXITED, SIGNALED, DECLINED = b"E", b"S", b"D"  # how the command ended; the number follows. It has not begun if it was declined
+EXITED, SIGNALED = b"E", b"S"  # how the command ended; the number follows
 
-_COMMANDS = {"add", "diff", "env", "generations", "list", "lock", "metrics", "mount", "remove", "rollback", "show", "status", "sync"}
+SERVED = {"add", "diff", "env", "generations", "list", "lock", "metrics", "mount", "remove", "rollback", "show", "status", "sync"}
 """What is over so soon that starting counts. None needs to be a child of whoever called it, or starts or ends daemons as a rule."""
 
 _HERE = {"--no-server", "--foreground", "--watch"}
@@ -80,7 +80,7 @@ def program_identity() -> bytes:
 def ask_servers(words: list[str]) -> int | None:
     """The exit code of the command, if a server ran it. None: nothing has happened."""
     command = find_command(words)
-    if not has_server() or command not in _COMMANDS or not _HERE.isdisjoint(words) or _names_own_place(words):
+    if not has_server() or command not in SERVED or not _HERE.isdisjoint(words) or _names_own_place(words):
         return None
     if command == "mount" and os.geteuid() != 0:  # it starts a daemon
         return None
@@ -112,7 +112,7 @@ def _iter_sockets(words: list[str]) -> Iterator[str]:
     given = None
     for word, following in zip(words, [*words[1:], ""], strict=True):
         given = following if word == "--store" else word[len("--store=") :] if word.startswith("--store=") else given
-    directory = f"{os.path.expanduser(usual_store(given))}/leases"
+    directory = f"{os.path.expanduser(usual_store(given))}/run"
     return (f"{directory}/{name}" for name in os.listdir(directory) if name.endswith(SUFFIX))
 
 
@@ -144,25 +144,22 @@ def peer_of(connection: _socket.socket) -> tuple[int, int]:
 def _ask_server(path: str, message: bytes) -> int | None:
     try:
         peer = connect(path)
-        peer.sendall(len(message).to_bytes(4, "little") + message)
+        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, here))
+        peer.sendmsg([len(message).to_bytes(4, "little")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        os.close(here)
+        peer.sendall(message)
         answer, ancillary, _, _ = peer.recvmsg(1, _socket.CMSG_SPACE(4))
         if answer != READY:
             return None
         process = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
-        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
-        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, here))
         _pass_signals_on(process)
-        peer.sendmsg([GO], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-        os.close(here)
+        peer.sendall(GO)
     except (OSError, IndexError):
         _keep_signals()
         return None
     peer.settimeout(None)
-    ending = peer.recv(2)
-    if ending[:1] == DECLINED:
-        _keep_signals()
-        return None
-    return _end_alike(ending)
+    return _end_alike(peer.recv(2))
 
 
 def _pass_signals_on(process: int) -> None:

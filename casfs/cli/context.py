@@ -15,8 +15,8 @@ from casfs.store.shared import add_shared_pool, use_shared_pools, use_what_is_th
 from casfs.store.store import Store, open_store
 
 if TYPE_CHECKING:  # most commands look at no daemon
+    from casfs.interpreters.interpreter import Interpreter
     from casfs.store.generations import Generation
-    from casfs.venv.interpreters.interpreter import Interpreter
 
 
 def store_directory(arguments: argparse.Namespace) -> str:
@@ -42,7 +42,7 @@ def open_context(arguments: argparse.Namespace, *, create: bool = False) -> Envi
 
 
 def open_to_read(arguments: argparse.Namespace) -> Environment:
-    """The same for a command that changes and mounts nothing: a shared pool that can't be used is named, and it does without."""
+    """The environment of a command that changes and mounts nothing: a shared pool that can't be used is named, and it does without."""
     name = environment_name(arguments)
     store = open_store(store_directory(arguments))
     use_what_is_there(store, warn)
@@ -51,7 +51,7 @@ def open_to_read(arguments: argparse.Namespace) -> Environment:
 
 def choose_interpreter(environment: Environment, request: str | None) -> Interpreter:
     """The environment's interpreter; for a new environment the one asked for, else the `python3` of PATH."""
-    from casfs.venv.interpreters.known import know_base, know_interpreter
+    from casfs.interpreters.known import know_base, know_interpreter
 
     current = environment.current()
     if current is None:
@@ -79,7 +79,7 @@ def warn_of_dead_interpreter(environment: Environment, generation: Generation) -
 
 
 def warn_if_dead(environment: Environment, executable: str) -> None:
-    """The same for who knows its path."""
+    """Say so if the interpreter at this path is gone."""
     try:
         os.stat(executable)
     except OSError as error:
@@ -89,8 +89,8 @@ def warn_if_dead(environment: Environment, executable: str) -> None:
 
 def find_python(store: Store, request: str | None) -> str:
     """Path of the interpreter that a user means, by default the `python3` of PATH. Raises InterpreterRefused."""
-    from casfs.venv.interpreters.known import recall_base
-    from casfs.venv.interpreters.search import find_interpreter
+    from casfs.interpreters.known import recall_base
+    from casfs.interpreters.search import find_interpreter
 
     environ = {"HOME": os.path.expanduser("~"), **os.environ}
     return find_interpreter(request, environ, recall=lambda path: recall_base(store, path))

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from casfs.cli.output import note
 from casfs.errors import CasfsError
-from casfs.mount.kernel import adopt_orphans
+from casfs.overlay.kernel import adopt_orphans
 
 _OF_THE_TERMINAL = {signal.SIGINT, signal.SIGQUIT}  # the kernel sends them to the whole foreground group when somebody types Ctrl-C
 _PASSED_ON = {*_OF_THE_TERMINAL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM}

@@ -6,17 +6,19 @@ Exit codes: 0 fine, 1 an error that is the user's to mend, 2 wrong usage, 3 `fsc
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from casfs.cli.ending import end_in_order, exit_code
+from casfs.cli.client import has_server
 from casfs.cli.hints import environment_name, hint_as_typed
-from casfs.cli.output import be_quiet, note
+from casfs.cli.output import OUTPUT, be_quiet, complain, format_count, note, say_why, warn
 from casfs.cli.parser import build_parser
-from casfs.errors import CasfsError, StoreDamaged
+from casfs.errors import CasfsError, StoreDamaged, describe_failure
+from casfs.store.publish import naming
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,20 +42,8 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-_APART = (
-    "daemons:run_start",
-    "daemons:run_stop",
-    "daemons:run_adopt",
-    "daemons:run_answer",
-    "service:run_install",
-    "helping:run_help",
-    "helping:run_greeting",
-)
-"""Commands that find mounts as they are: they start and end daemons themselves."""
-
-
 def _run(words: Sequence[str], umask: int) -> int:
-    """Run the command's function, which is imported only now: most commands need little of the program."""
+    """Run the command's function."""
     arguments = build_parser(words).parse_args(words, argparse.Namespace(umask=umask))
     hint_as_typed(arguments)
     if arguments.quiet:
@@ -89,20 +79,95 @@ def _run_talking(arguments: argparse.Namespace) -> int:
 
 def _run_command(arguments: argparse.Namespace) -> int:
     if way := os.environ.get("CASFS_TEST_WAY"):
-        from casfs.mount.overlay_layers import force_way
+        from casfs.mounts.overlay_layers import force_way
 
         force_way(way)
-    if arguments.run not in _APART and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
-        from casfs.cli.comeback import bring_back_mounts
+    if not has_server():
+        from casfs.daemon.start import without_command_server
 
-        bring_back_mounts(arguments)
-    module, _, function = arguments.run.partition(":")
+        without_command_server.append(True)
+    if rate := os.environ.get("CASFS_SCRUB_RATE"):
+        from casfs.cli.options import parse_size
+        from casfs.store.scrub import first_rate
+
+        first_rate[:] = [parse_size(rate)]
+    if not getattr(arguments, "is_apart", False) and not getattr(arguments, "foreground", False) and not getattr(arguments, "all", False):
+        _recover_mounts(arguments)
     try:
-        return int(getattr(importlib.import_module(f"casfs.cli.{module}"), function)(arguments) or 0)
+        return int(arguments.run(arguments) or 0)
     except StoreDamaged as error:
         _note_failed_read(arguments, error)
         raise
 
 
+def _recover_mounts(arguments: argparse.Namespace) -> None:
+    from casfs.cli.context import store_directory
+    from casfs.mounts.recovery import recover_mounts
+
+    if count := recover_mounts(store_directory(arguments), warn):
+        note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
+
+
 if __name__ == "__main__":
     main()
+
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def end_in_order() -> None:
+    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: it clears away what it has begun. Forked ones end at once."""
+    for number in _ENDINGS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # else whoever started us had it ignored
+            signal.signal(number, _end)
+    os.register_at_fork(after_in_child=_end_at_once)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """Once is enough: a second signal would disturb the clearing away."""
+    _set_ours(signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _end_at_once() -> None:
+    _set_ours(signal.SIG_DFL)
+
+
+def _set_ours(how: signal.Handlers) -> None:
+    for number in _ENDINGS:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, how)
+
+
+def exit_code(run: Callable[[], int | None]) -> int:
+    """The exit code that `run` answers, 0 for None. An error that is the user's to mend is said in a line; a bug leaves as it came."""
+    try:
+        code = _answer(run)
+        with naming(OUTPUT):
+            sys.stdout.flush()
+        return code
+    except CasfsError as error:
+        say_why(error)
+        complain(f"casfs: {error}")
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        _leave_output()
+    except OSError as error:
+        if error.filename == OUTPUT:
+            _leave_output()
+        complain(f"casfs: {describe_failure(error)}")
+    except KeyboardInterrupt:
+        complain("casfs: interrupted")
+        return 130
+    return 1
+
+
+def _answer(run: Callable[[], int | None]) -> int:
+    try:
+        return run() or 0
+    except SystemExit as leaving:  # argparse's way
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+
+
+def _leave_output() -> None:
+    """What nobody takes goes nowhere; else Python would try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,32 +11,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from casfs.changes.changes import WheelToAdd, create_environment
 from casfs.cli.changes import change_and_show, tell_present
 from casfs.cli.context import choose_interpreter, open_context
-from casfs.cli.index_options import typed_options
+from casfs.cli.options import typed_options
 from casfs.cli.output import note_on_terminal, progress_of_downloads, waiting, warn
 from casfs.errors import FetchFailed, StoreDamaged, WheelRefused
-from casfs.fetch.access import Access, build_access, hide_logins
-from casfs.fetch.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
-from casfs.fetch.obtain import Means, obtain
-from casfs.fetch.requirements import read_requirements
-from casfs.fetch.resolve import Question, compare, find_held, is_held, resolve
-from casfs.fetch.uv import Uv, find_uv
+from casfs.interpreters.interpreter import Interpreter
+from casfs.lockfiles.hashes import Asked
+from casfs.lockfiles.lines import Kind
+from casfs.lockfiles.lockfile import Locked
+from casfs.lockfiles.requirements import Reader, Requirements
+from casfs.resolve.access import Access, build_access, hide_logins
+from casfs.resolve.configured import read_pip_settings, read_uv_settings, says_hashes_are_required, take_constraints, translate
+from casfs.resolve.obtain import FetchContext, obtain
+from casfs.resolve.requirements import read_requirements
+from casfs.resolve.resolve import ResolveRequest, compare, find_held, is_held, resolve
+from casfs.resolve.uv import Uv, find_uv
 from casfs.store.environments import Environment
 from casfs.store.generations import Distribution, Generation
+from casfs.store.installations import Wanted
 from casfs.store.kept import keeping_downloads
 from casfs.store.manifests import read_manifest
+from casfs.store.pending_changes import changing
 from casfs.store.quarantine import read_losses
-from casfs.store.remembered import Wanted
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
-from casfs.store.unfinished import changing
-from casfs.venv.changes import Arrival, create_environment
-from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.lines import Kind
-from casfs.venv.locks.locks import Locked
-from casfs.venv.locks.requirements import Reader, Requirements
 from casfs.venv.origins import parse_archive
 
 _READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY_HASHES", "UV_VERIFY_HASHES")
@@ -44,7 +44,7 @@ _READ_HERE = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIRE_HASHES", "UV_NO_VERIFY
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ResolverSetup:
     """Who finds and builds what is wanted, and how its files are reached."""
 
     uv: Uv
@@ -55,7 +55,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AddRequest:
     """What somebody asks for: requirements, paths and URLs; files of requirements; and projects to be used where they are."""
 
     what: Sequence[str]
@@ -63,7 +63,7 @@ class Wish:
     editable: Sequence[str] = ()
 
 
-def make_reach(arguments: argparse.Namespace) -> Reach:
+def make_reach(arguments: argparse.Namespace) -> ResolverSetup:
     """As the options, the environment variables and the configuration files of pip and uv say."""
     typed = typed_options(arguments)
     found = read_uv_settings(os.environ, Path.cwd())
@@ -71,7 +71,7 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
     configured = translate(typed, os.environ, pip, found)
     words, constraints = take_constraints((*typed, *configured.options))
     environ = {name: value for name, value in configured.environ.items() if name not in _READ_HERE}
-    return Reach(
+    return ResolverSetup(
         Uv(find_uv(os.environ), words, environ, warn),
         build_access(words, environ, found, pip.get("proxy"), arguments.max_wheel_size),
         [*constraints, *os.environ.get("UV_CONSTRAINT", "").split()],
@@ -80,7 +80,7 @@ def make_reach(arguments: argparse.Namespace) -> Reach:
     )
 
 
-def read_wish(reach: Reach, wish: Wish) -> tuple[Reach, Requirements]:
+def read_wish(setup: ResolverSetup, wish: AddRequest) -> tuple[ResolverSetup, Requirements]:
     """All that was asked for, of which uv reads nothing itself, and the reach with what the files say of it.
 
     Raises LockRefused for what is not understood, OSError, FetchFailed.
@@ -89,7 +89,7 @@ def read_wish(reach: Reach, wish: Wish) -> tuple[Reach, Requirements]:
 
     def read(place: str) -> bytes:
         if place not in content:
-            content[place] = sys.stdin.buffer.read() if place == "-" else read_requirements(place, reach.access)
+            content[place] = sys.stdin.buffer.read() if place == "-" else read_requirements(place, setup.access)
         return content[place]
 
     reader = Reader(read, os.environ, hide_logins)
@@ -97,54 +97,54 @@ def read_wish(reach: Reach, wish: Wish) -> tuple[Reach, Requirements]:
         reader.add_word(word, hide_logins(word))
     for word in wish.editable:
         reader.add_word(word, hide_logins(word), is_editable=True)
-    for kind, files in ((Kind.ASKED, wish.requirements), (Kind.CONSTRAINT, reach.constraints), (Kind.OVERRIDE, reach.overrides)):
+    for kind, files in ((Kind.ASKED, wish.requirements), (Kind.CONSTRAINT, setup.constraints), (Kind.OVERRIDE, setup.overrides)):
         for file in files:
             reader.add_file(file, kind)
-    reader.found.are_hashes_required |= reach.are_hashes_required
-    return _extend(reach, reader.found), reader.found
+    reader.found.are_hashes_required |= setup.are_hashes_required
+    return _extend(setup, reader.found), reader.found
 
 
-def _extend(reach: Reach, found: Requirements) -> Reach:
+def _extend(setup: ResolverSetup, found: Requirements) -> ResolverSetup:
     """With the options of files that uv knows only on its command line, and the logins of indexes."""
     words = [word for host in found.trusted_hosts for word in ("--allow-insecure-host", host)]
-    if found.is_pre_allowed and "--prerelease" not in reach.uv.options:
+    if found.is_pre_allowed and "--prerelease" not in setup.uv.options:
         words += ["--prerelease", "allow"]
     indexes = build_access([word for line in found.options for word in line.split(" ")], {}, ())
-    insecure = reach.access.insecure | {*found.trusted_hosts}
-    access = replace(reach.access, logins={**indexes.logins, **reach.access.logins}, insecure=insecure)
-    return replace(reach, uv=replace(reach.uv, options=(*reach.uv.options, *words)), access=access)
+    insecure = setup.access.insecure | {*found.trusted_hosts}
+    access = replace(setup.access, logins={**indexes.logins, **setup.access.logins}, insecure=insecure)
+    return replace(setup, uv=replace(setup.uv, options=(*setup.uv.options, *words)), access=access)
 
 
 def add_names(arguments: argparse.Namespace) -> None:
     """Add what requirements, URLs, paths and files of requirements ask for, and what that needs."""
-    wish = Wish(arguments.what, arguments.requirements or (), arguments.editable or ())
+    wish = AddRequest(arguments.what, arguments.requirements or (), arguments.editable or ())
     environment = open_context(arguments, create=True)
     interpreter = choose_interpreter(environment, arguments.python)
-    with finding(environment.store, interpreter, environment.current(), make_reach(arguments), wish) as (arrivals, there):
-        _add(arguments, environment, interpreter, arrivals, there)
+    with finding(environment.store, interpreter, environment.current(), make_reach(arguments), wish) as (wheels_to_add, there):
+        _add(arguments, environment, interpreter, wheels_to_add, there)
 
 
 @contextlib.contextmanager
 def finding(
-    store: Store, interpreter: Interpreter, before: Generation | None, reach: Reach, wish: Wish
-) -> Iterator[tuple[Sequence[Arrival], Sequence[Distribution]]]:
+    store: Store, interpreter: Interpreter, before: Generation | None, setup: ResolverSetup, wish: AddRequest
+) -> Iterator[tuple[Sequence[WheelToAdd], Sequence[Distribution]]]:
     """What has to come to what is there before, and what was asked for and is there. Files are there within the block."""
     refuse_odd_words([*wish.what, *wish.editable])
-    reach, requirements = read_wish(reach, wish)
+    setup, requirements = read_wish(setup, wish)
     asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
     present = before.distributions if before else ()
-    question = Question(requirements, asked, present, find_held(store, present, asked, reach.uv.options))
+    request = ResolveRequest(requirements, asked, present, find_held(store, present, asked, setup.uv.options))
     with store.batch() as scratch:
-        locked = _resolve(reach, interpreter, question, wish.editable, scratch.directory)
-        wanted = [one for one in locked if not is_held(question, one)]
-        wanted = compare(reach.uv, interpreter, question, wanted, scratch.directory)
+        locked = _resolve(setup, interpreter, request, wish.editable, scratch.directory)
+        wanted = [one for one in locked if not is_held(request, one)]
+        wanted = compare(setup.uv, interpreter, request, wanted, scratch.directory)
         missing = [one for one in wanted if not _is_there(store, before, one, one.project in asked.projects)]
         coming = {one.project for one in missing}
         resolved = {one.project for one in locked if one.project in asked.projects}
-        with obtaining(store, interpreter, reach, missing, scratch.directory) as arrivals:
+        with obtaining(store, interpreter, setup, missing, scratch.directory) as wheels_to_add:
             marked = [
                 replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
-                for one, locked in zip(arrivals, missing, strict=True)
+                for one, locked in zip(wheels_to_add, missing, strict=True)
             ]
             yield marked, [one for one in present if one.project in resolved - coming]
 
@@ -155,10 +155,12 @@ def refuse_odd_words(words: Sequence[str]) -> None:
         raise FetchFailed(hide_logins(repr(odd[0])), "is not a requirement, a path or a URL")
 
 
-def _resolve(reach: Reach, interpreter: Interpreter, question: Question, editable: Sequence[str], directory: str) -> Sequence[Locked]:
+def _resolve(
+    setup: ResolverSetup, interpreter: Interpreter, request: ResolveRequest, editable: Sequence[str], directory: str
+) -> Sequence[Locked]:
     try:
         with waiting("resolving"):
-            return resolve(reach.uv, interpreter, question, directory)
+            return resolve(setup.uv, interpreter, request, directory)
     except FetchFailed as error:
         if not editable:
             raise
@@ -169,11 +171,11 @@ def _add(
     arguments: argparse.Namespace,
     environment: Environment,
     interpreter: Interpreter,
-    arrivals: Sequence[Arrival],
+    wheels_to_add: Sequence[WheelToAdd],
     there: Sequence[Distribution],
 ) -> None:
-    if arrivals:
-        change_and_show(arguments, environment, interpreter, arrivals, command=_as_typed(arguments), there=there)
+    if wheels_to_add:
+        change_and_show(arguments, environment, interpreter, wheels_to_add, command=_as_typed(arguments), there=there)
     else:
         with changing(environment.store):
             create_environment(environment, interpreter)
@@ -216,25 +218,39 @@ def _is_whole(store: Store, present: Distribution) -> bool:
 
 @contextlib.contextmanager
 def obtaining(
-    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
-) -> Iterator[Sequence[Arrival]]:
+    store: Store,
+    interpreter: Interpreter,
+    setup: ResolverSetup,
+    wanted: Sequence[Locked],
+    directory: str,
+    *,
+    bytecode: Wanted | None = None,
+) -> Iterator[Sequence[WheelToAdd]]:
     """Wheels for what is wanted. A refusal of one of them within the block names where it came from, not where it lies meanwhile."""
     for one in wanted:
         if not one.is_vouched_for and one.is_remote and one.filename:
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so its content can't be checked")
-    with relying(store), keeping_downloads(store, directory):  # what the pool knows stays known
-        arrivals = obtain_shown(store, interpreter, reach, wanted, directory, bytecode=bytecode)
-        files = [one for one in arrivals if isinstance(one.wheel, str)]
+    with shared_store_lock(store), keeping_downloads(store, directory):  # what the pool knows stays known
+        wheels_to_add = obtain_shown(store, interpreter, setup, wanted, directory, bytecode=bytecode)
+        files = [one for one in wheels_to_add if isinstance(one.wheel, str)]
         origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
         try:
-            yield arrivals
+            yield wheels_to_add
         except WheelRefused as error:
             raise type(error)(origins.get(error.subject, error.subject), *error.reasons) from None
 
 
 def obtain_shown(
-    store: Store, interpreter: Interpreter, reach: Reach, wanted: Sequence[Locked], directory: str, *, bytecode: Wanted | None = None
-) -> list[Arrival]:
+    store: Store,
+    interpreter: Interpreter,
+    setup: ResolverSetup,
+    wanted: Sequence[Locked],
+    directory: str,
+    *,
+    bytecode: Wanted | None = None,
+) -> list[WheelToAdd]:
     """Wheels for what is wanted; a terminal shows how far that is."""
     with progress_of_downloads() as report:
-        return obtain(store, wanted, Means(reach.uv, interpreter.executable, reach.access, directory, report, note_on_terminal, bytecode))
+        return obtain(
+            store, wanted, FetchContext(setup.uv, interpreter.executable, setup.access, directory, report, note_on_terminal, bytecode)
+        )

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from typing import Any
 
 from casfs.cli.hints import complete_hints
 from casfs.errors import CasfsError, FetchFailed
@@ -57,18 +56,11 @@ def note(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """The same for what has to be known even if few words are wanted."""
+    """A line on standard error for what has to be known even if few words are wanted."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    try:
+    with contextlib.suppress(OSError):  # where nobody can read it, the exit code has to do
         print("\n  ".join(map(escape, complete_hints(text).split("\n  "))), file=sys.stderr)
-    except OSError:  # where nobody can read it, the exit code has to do
-        leave_stream(sys.stderr)
-
-
-def leave_stream(stream: TextIO) -> None:
-    """What nobody takes goes nowhere; else Python would try once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def escape(text: str) -> str:
@@ -84,7 +76,7 @@ def _escape_one(one: str) -> str:
 def say_why(error: CasfsError) -> None:
     """What the program that failed had to say, if one did."""
     if isinstance(error, FetchFailed) and error.said:
-        from casfs.fetch.access import hide_logins
+        from casfs.resolve.access import hide_logins
 
         for line in error.said:
             complain(hide_logins(line))
@@ -200,6 +192,9 @@ def progress_of_wheels() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
+_REDRAW_S = 0.1  # a bar takes 1 ms to draw
+
+
 @contextlib.contextmanager
 def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[..., None]]:
     """Something to call with what is done, and, if that changed, `description` and `total`."""
@@ -209,9 +204,19 @@ def _bar(name: str, total: int, *, is_count: bool = False) -> Iterator[Callable[
 
     name_column = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_MAX_NAME))
     columns = (name_column, BarColumn(_BAR_WIDTH), MofNCompleteColumn() if is_count else DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    shown_s = 0.0
+    # no thread of its own, which would keep wheels from being unpacked by more than one process
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
         task = progress.add_task(name, total=total)
-        yield lambda done, **more: progress.update(task, completed=done, **more)
+
+        def update(done: int, **more: Any) -> None:
+            nonlocal shown_s
+            progress.update(task, completed=done, **more)
+            if (now_s := time.monotonic()) - shown_s > _REDRAW_S:
+                shown_s = now_s
+                progress.refresh()
+
+        yield update
 
 
 @contextlib.contextmanager

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from casfs import __version__
 from casfs.digest import Digest, digest_bytes
 from casfs.store.environments import Environment
-from casfs.store.records import write_record
+from casfs.store.runtime_files import write_record
 from casfs.store.uppers import current_upper
 
 if TYPE_CHECKING:
+    from casfs.lockfiles.lockfile import Choice
     from casfs.store.generations import Generation
-    from casfs.venv.locks.locks import Choice
 
 _FORMAT = 1
 
@@ -78,8 +78,8 @@ def _wanted_parts(arguments: argparse.Namespace) -> list[object]:
 
 
 def choice_of(arguments: argparse.Namespace) -> Choice:
-    """The same, for whoever reads the lock."""
-    from casfs.venv.locks.locks import Choice
+    """Which parts of a lock are wanted, for whoever reads it."""
+    from casfs.lockfiles.lockfile import Choice
 
     return Choice(*_wanted_parts(arguments))  # type: ignore[arg-type]
 

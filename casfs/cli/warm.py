@@ -12,25 +12,25 @@ from functools import partial
 from threading import Event, Lock
 from typing import TypeVar
 
+from casfs.changes.changes import WheelToAdd
 from casfs.cli.bytecode import new_maker, note_bytecode, way_to_make
 from casfs.cli.changes import describe_new
 from casfs.cli.context import find_python, store_directory
-from casfs.cli.names import Reach, Wish, make_reach, obtain_shown, read_wish, refuse_odd_words
+from casfs.cli.names import AddRequest, ResolverSetup, make_reach, obtain_shown, read_wish, refuse_odd_words
 from casfs.cli.output import format_count, note, progress_of_wheels, say, say_why, warn
 from casfs.errors import CasfsError
-from casfs.fetch.access import hide_logins
-from casfs.fetch.resolve import Question, compare, compile_requirements, verify
+from casfs.interpreters.interpreter import Interpreter
+from casfs.interpreters.known import know_interpreter
+from casfs.lockfiles.hashes import Asked
+from casfs.lockfiles.lines import Kind, Line
+from casfs.lockfiles.lockfile import Locked, read_lock
+from casfs.lockfiles.requirements import Requirements
+from casfs.resolve.access import hide_logins
+from casfs.resolve.resolve import ResolveRequest, compare, compile_requirements, verify
 from casfs.store.ingest import Ingested, Request, ingest_wheels
 from casfs.store.kept import keeping_downloads
-from casfs.store.shared import relying, use_shared_pools
+from casfs.store.shared import shared_store_lock, use_shared_pools
 from casfs.store.store import Store, open_store
-from casfs.venv.changes import Arrival
-from casfs.venv.interpreters.interpreter import Interpreter
-from casfs.venv.interpreters.known import know_interpreter
-from casfs.venv.locks.hashes import Asked
-from casfs.venv.locks.lines import Kind, Line
-from casfs.venv.locks.locks import Locked, read_lock
-from casfs.venv.locks.requirements import Requirements
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -39,21 +39,21 @@ _TOGETHER = 16
 """So many files are downloaded before they are taken in, and then deleted: that bounds what lies on the disk twice."""
 
 
-def run_warm(arguments: argparse.Namespace) -> int:
-    """casfs pool warm"""
+def warm(arguments: argparse.Namespace) -> int:
+    """Fill the pool as the command says; answers its exit code."""
     if not arguments.what and not arguments.requirements:
         arguments.usage_error("name something to warm the pool with")
     refuse_odd_words(arguments.what)
-    reach, requirements = read_wish(make_reach(arguments), Wish(arguments.what, arguments.requirements or ()))
+    setup, requirements = read_wish(make_reach(arguments), AddRequest(arguments.what, arguments.requirements or ()))
     store = open_store(store_directory(arguments), create=True)
     use_shared_pools(store)
     interpreters = [know_interpreter(store, find_python(store, one)) for one in arguments.python or [None]]
     failed = 0
     for interpreter in {one.executable: one for one in interpreters}.values():
-        with relying(store):
+        with shared_store_lock(store):
             with store.batch() as scratch:
                 asked = Asked(requirements.lines, dict(interpreter.markers), requirements.are_hashes_required)
-                warmth = _Warmth(store, reach, interpreter, requirements, asked, arguments.jobs, scratch.directory)
+                warmth = _Warmth(store, setup, interpreter, requirements, asked, arguments.jobs, scratch.directory)
                 ingested = list(warmth.take_in(warmth.resolve(_lines_to_warm(requirements))))
             _prepare(store, interpreter, ingested, is_compiled=not arguments.no_compile)
         note(f"Python {interpreter.version}: {format_count(len(ingested), 'wheel')}; {describe_new(ingested)}")
@@ -77,7 +77,7 @@ class _Warmth:
     """What is brought into the pool for one interpreter. What fails is told and counted, and the rest goes on."""
 
     store: Store
-    reach: Reach
+    setup: ResolverSetup
     interpreter: Interpreter
     requirements: Requirements
     asked: Asked
@@ -99,12 +99,12 @@ class _Warmth:
         alone = replace(self.requirements, lines=[line, *others], projects=[])
         with tempfile.TemporaryDirectory(dir=self.directory) as directory:
             compile_line = partial(compile_requirements, interpreter=self.interpreter, requirements=alone, directory=directory)
-            question = Question(alone, self.asked)
+            request = ResolveRequest(alone, self.asked)
             try:
-                verify(self.reach.uv, self.interpreter, question, directory, line=line)
-                lock = compile_line(self.reach.uv)
+                verify(self.setup.uv, self.interpreter, request, directory, line=line)
+                lock = compile_line(self.setup.uv)
                 locked = read_lock(lock, self.interpreter, prefers=self.asked.prefers)
-                return compare(self.reach.uv, self.interpreter, question, locked, directory, line=line)
+                return compare(self.setup.uv, self.interpreter, request, locked, directory, line=line)
             except CasfsError as error:
                 with self._telling:
                     self._fail(line.text, error)
@@ -114,17 +114,17 @@ class _Warmth:
         """The wheels for what is wanted, as the store has them then."""
         for start in range(0, len(wanted), _TOGETHER):
             with tempfile.TemporaryDirectory(dir=self.directory) as directory, keeping_downloads(self.store, directory):
-                arrivals = list(self._obtain(wanted[start : start + _TOGETHER], directory))
-                for one in filter(None, self._side_by_side(self._ingest, arrivals)):
+                wheels_to_add = list(self._obtain(wanted[start : start + _TOGETHER], directory))
+                for one in filter(None, self._side_by_side(self._ingest, wheels_to_add)):
                     say(f"{'=' if one.was_known else '+'} {one.about.name} {one.about.version}")
                     yield one
 
-    def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[Arrival]:
+    def _obtain(self, wanted: Sequence[Locked], directory: str) -> Iterator[WheelToAdd]:
         """The files for what is wanted: all at once or, if one can't be had, one by one."""
         try:
             with keeping_downloads(self.store, directory):
-                arrivals = obtain_shown(self.store, self.interpreter, self.reach, wanted, directory)
-            yield from arrivals
+                wheels_to_add = obtain_shown(self.store, self.interpreter, self.setup, wanted, directory)
+            yield from wheels_to_add
         except CasfsError as error:
             if len(wanted) == 1:
                 self._fail(wanted[0].place, error)
@@ -133,13 +133,13 @@ class _Warmth:
                 os.mkdir(alone := f"{directory}/alone-{number}", 0o700)
                 yield from self._obtain([one], alone)
 
-    def _ingest(self, arrival: Arrival) -> Ingested | None:
+    def _ingest(self, wheel_to_add: WheelToAdd) -> Ingested | None:
         try:
-            request = Request(lambda path, about: None, max_wheel_size=self.reach.access.limits.body, stop=self.stop)
-            return ingest_wheels(self.store, [arrival.wheel], request)[0]
+            request = Request(lambda path, about: None, max_wheel_size=self.setup.access.limits.body, stop=self.stop)
+            return ingest_wheels(self.store, [wheel_to_add.wheel], request)[0]
         except CasfsError as error:
             with self._telling:
-                self._fail(arrival.origin, error)
+                self._fail(wheel_to_add.origin, error)
             return None
 
     def _side_by_side(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

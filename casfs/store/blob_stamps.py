@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, checksum_bytes, digest_file
 from casfs.store.blobs import LocalPool
+from casfs.store.derived import put_in_place
 from casfs.store.manifests import Manifest
-from casfs.store.plain import OPEN_FLAGS
+from casfs.store.regular_file import OPEN_FLAGS
 from casfs.store.store import Store
 
 STAMPS_SUFFIX = ".blobs"
@@ -34,7 +35,7 @@ UNKNOWN: Facts = (0, 0, 0, 0, 0)
 
 
 @dataclass(slots=True)
-class BlobStamps:
+class BlobStatCache:
     """The stamps of one manifest's blobs, by row."""
 
     numbers: array[int]
@@ -51,27 +52,24 @@ class BlobStamps:
         self.numbers[_FACTS * row : _FACTS * (row + 1)] = array("q", facts)
 
 
-def new_stamps() -> BlobStamps:
+def new_stamps() -> BlobStatCache:
     """Stamps that know nothing yet."""
-    return BlobStamps(array("q"))
+    return BlobStatCache(array("q"))
 
 
-def read_blob_stamps(root: str, manifest: Digest) -> BlobStamps | None:
+def read_blob_stat_cache(root: str, manifest: Digest) -> BlobStatCache | None:
     """The stamps of a manifest's blobs in the store at `root`; None if there are none that can be used."""
     with contextlib.suppress(OSError), open(_path(root, manifest), "rb") as file:
         checksum, body = file.read(_CHECKSUM), file.read()
         if checksum == bytes.fromhex(checksum_bytes(body)) and len(body) % (8 * _FACTS) == 0:
-            return BlobStamps(array("q", body))
+            return BlobStatCache(array("q", body))
     return None
 
 
-def write_blob_stamps(store: Store, manifest: Digest, stamps: BlobStamps) -> None:
+def write_blob_stat_cache(store: Store, manifest: Digest, stamps: BlobStatCache) -> None:
     """Keep the stamps. Never fails: they only save time."""
-    path, body = _path(store.root, manifest), stamps.numbers.tobytes()
-    with contextlib.suppress(OSError):
-        with open(f"{path}.{os.getpid()}", "wb") as file:
-            file.write(bytes.fromhex(checksum_bytes(body)) + body)
-        os.rename(f"{path}.{os.getpid()}", path)
+    body = stamps.numbers.tobytes()
+    put_in_place(_path(store.root, manifest), bytes.fromhex(checksum_bytes(body)) + body)
 
 
 def stamp_new_blobs(store: Store, manifest: Digest, content: Manifest, written: Iterable[Digest]) -> None:
@@ -79,12 +77,12 @@ def stamp_new_blobs(store: Store, manifest: Digest, content: Manifest, written: 
     new = set(written)
     if not new:
         return
-    stamps = read_blob_stamps(store.root, manifest) or new_stamps()
+    stamps = read_blob_stat_cache(store.root, manifest) or new_stamps()
     pool = LocalPool(store.pool.directory)
     for row in range(len(content.names)):
         if (digest := content.digest(row)) in new and (facts := blob_facts(pool.path(digest))) is not None:
             stamps.remember(row, facts)
-    write_blob_stamps(store, manifest, stamps)
+    write_blob_stat_cache(store, manifest, stamps)
 
 
 def blob_facts(path: str) -> Facts | None:

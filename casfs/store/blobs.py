@@ -9,10 +9,10 @@ import stat
 from collections.abc import Iterable
 from typing import Protocol
 
-from casfs.digest import ContentHasher, Digest, digest_bytes
+from casfs.digest import ContentHasher, Digest, digest_bytes, shard_path
 from casfs.errors import StoreDamaged
-from casfs.store.plain import OPEN_FLAGS
 from casfs.store.publish import Batch, write_all
+from casfs.store.regular_file import OPEN_FLAGS
 
 _SYSTEM_IS_SHORT = frozenset({errno.ENFILE, errno.EMFILE, errno.ENOMEM})  # these say nothing about the blob
 
@@ -33,7 +33,7 @@ class LocalPool:
 
     def path(self, digest: Digest) -> str:
         """Where the blob is, or would be."""
-        return f"{self.directory}/{digest[:2]}/{digest[2:]}"
+        return f"{self.directory}/{shard_path(digest)}"
 
     def is_private(self, digest: Digest, size: int) -> bool:
         """Whether a plain file of the right size is there. Anything else under the name is damage, and a new put replaces it."""

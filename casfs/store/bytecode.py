@@ -20,13 +20,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from casfs.digest import Digest, parse_digest
+from casfs.digest import Digest, parse_digest, shard_path
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import SITE_PACKAGES
 from casfs.store.locking import holding
 from casfs.store.manifests import Kind, Manifest, read_manifest
-from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 LEVELS = (0, 1, 2)
@@ -85,7 +85,7 @@ def format_outcome(outcome: Outcome) -> str:
 
 
 def parse_outcome(text: str) -> Outcome | None:
-    """The reverse; None for what makes no sense."""
+    """What text says that a source became; None for what makes no sense."""
     if text == _NOTHING:
         return NOT_COMPILED
     if (match := _LINK.fullmatch(text)) is None:
@@ -242,7 +242,7 @@ def _is_for(name: str, target: Target) -> bool:
 
 
 def _path(root: str, target: Target, kind: str, digest: Digest) -> str:
-    return f"{root}/bytecode/{target}/{kind}/{digest[:2]}/{digest[2:]}"
+    return f"{root}/bytecode/{target}/{kind}/{shard_path(digest)}"
 
 
 @contextlib.contextmanager

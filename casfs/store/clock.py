@@ -22,6 +22,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from casfs.descriptors import closing_fd
 from casfs.store.locking import holding
 from casfs.store.manifests import FIRST_TIME, LAST_TIME
 from casfs.store.publish import naming
@@ -57,12 +58,9 @@ class Clock:
 def held_clock(store: Store) -> Iterator[Clock]:
     """Hold the store's clock; others wait. Raises OSError."""
     path = store.path("clock")
-    with holding(store.path("locks", "clock")), naming(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            yield Clock(fd)
-        finally:
-            os.close(fd)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    with holding(store.path("locks", "clock")), naming(path), closing_fd(os.open(path, flags, 0o644)) as fd:
+        yield Clock(fd)
 
 
 def newest_time(store: Store) -> int:
@@ -71,10 +69,8 @@ def newest_time(store: Store) -> int:
         fd = os.open(store.path("clock"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
-    try:
+    with closing_fd(fd):
         return _read(fd)
-    finally:
-        os.close(fd)
 
 
 def _read(fd: int) -> int:

@@ -16,8 +16,8 @@ from casfs.paths import parse_environment_name
 from casfs.store.generations import Generation, format_index, format_lock, parse_index, parse_lock
 from casfs.store.locking import holding
 from casfs.store.manifests import read_manifest
-from casfs.store.plain import read_plain_file
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 
@@ -142,7 +142,8 @@ class Environment:
         """Make `generation` durable and current. Call it with the lock held, when all that it refers to is published."""
         self._withdraw_unfinished()
         try:
-            self._publish(generation)
+            with self.store.syncs.once():
+                self._publish(generation)
         except BaseException:
             with contextlib.suppress(OSError, StoreDamaged):
                 if self.current_number() != generation.number:
@@ -154,7 +155,7 @@ class Environment:
         with self.store.batch() as batch:
             batch.add(self.path(generation.number), lock, exclusive=True)
             batch.add(self.index_path(generation.number), format_index(generation, lock))
-            batch.commit()
+            batch.commit_small()
             self._point_current_at(batch, generation.number)
             batch.commit()
 

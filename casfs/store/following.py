@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 
+from casfs.descriptors import closing_fd
 from casfs.errors import PathRefused
 
 ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # one need not be allowed to read it
@@ -27,15 +28,12 @@ def resolve_path(path: str) -> str:
 
     Raises PathRefused for links in a circle and, if we are root, for one that belongs to another user.
     """
-    root = os.open("/", ON_THE_WAY)
-    try:
+    with closing_fd(os.open("/", ON_THE_WAY)) as root:
         return resolve_below(root, os.path.join(os.getcwd(), path))
-    finally:
-        os.close(root)
 
 
 def resolve_below(root: int, path: str) -> str:
-    """The same for a path as a process sees it that has the open directory `root` as its root directory: no link leads out of that."""
+    """Where a path leads as a process sees it that has the open directory `root` as its root directory: no link leads out of that."""
     is_root = os.geteuid() == 0
     # in a user namespace the real root, who owns /, has another number
     trusted = {0, os.stat("/").st_uid}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from casfs.digest import Digest, checksum_bytes, parse_digest
+from casfs.digest import Digest, checksum_bytes, parse_digest, shard_path
 from casfs.errors import InvalidValue
 from casfs.paths import PYTHON_COMPONENT, SITE_PACKAGES
 from casfs.store.manifests import Description, Manifest, build_manifest
@@ -150,7 +150,7 @@ def _lock_archive(one: Distribution) -> dict[str, Any]:
     """Where its files come from. For what was built, or installed by a tool, that is the manifest, by a path relative to the lock file."""
     if not _is_of_wheel(one):
         manifest = one.files.manifest
-        return {"path": f"../../../manifests/{manifest[:2]}/{manifest[2:]}", "hashes": {"sha256": manifest}}
+        return {"path": f"../../../manifests/{shard_path(manifest)}", "hashes": {"sha256": manifest}}
     place = "url" if "://" in one.origin else "path"
     return {place: one.origin, "size": one.wheel_size, "hashes": {"sha256": one.wheel}}
 

@@ -8,7 +8,7 @@ and found good; then blobs and manifests become durable together, and only after
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from casfs.digest import ContentHasher, Digest, checksum_bytes, digest_bytes
 from casfs.errors import RecordRefused, WheelRefused, reason_of
 from casfs.store.blob_stamps import stamp_new_blobs
+from casfs.store.installations import Remembered, Wanted
 from casfs.store.known_wheels import Found, find_known
 from casfs.store.manifests import (
     Description,
-    Kind,
     Manifest,
     ManifestFile,
     NewFile,
@@ -31,25 +31,15 @@ from casfs.store.manifests import (
 )
 from casfs.store.numbers import assign_numbers
 from casfs.store.publish import Batch, naming, room_problem, write_all
-from casfs.store.remembered import Remembered, Wanted
-from casfs.store.stamps import file_facts, read_stamp, write_stamp
 from casfs.store.store import Store
 from casfs.store.times import publish_dated
+from casfs.store.wheel_stamps import file_facts, read_stamp, write_stamp
 from casfs.wheels.source import MAX_WHEEL_SIZE, FileSource, too_large
 
 if TYPE_CHECKING:  # a wheel that is known is never opened, and then all of casfs.wheels would be loaded for nothing
-    from casfs.wheels.wheel import Wheel, WheelFile
+    from casfs.wheels.wheel import Wheel
 
 _COPY_SIZE = 1 << 20
-
-_ALONE_SIZE = 256 * 1024
-"""Members from this size on are unpacked in threads of their own. Below it threads hand the interpreter lock to and fro and lose: two of
-them unpacked Django (3,670 small files) at half the speed of one, and SciPy (large libraries) at 1.3 times."""
-
-_THREADS = 2
-
-_WHOLE_SIZE = 32 << 20
-"""Members up to this size are inflated whole in memory, and written only if the pool lacks them; larger ones are streamed."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the wheel's file name, bytes done and bytes in all; and with `ALL_WHEELS`, or `INSTALLING`, wheels done and wheels in all."""
@@ -122,8 +112,11 @@ class _Draft:
     remembered: Remembered | None = None
 
 
-def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request) -> list[Ingested]:
-    """The wheels, by path or known, in their order: all of them or none. Raises WheelRefused, OSError, and what `accept` raises."""
+def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Request, beside: Sequence[MadeFiles] = ()) -> list[Ingested]:
+    """The wheels, by path or known, in their order: all of them or none. Raises WheelRefused, OSError, and what `accept` raises.
+
+    If any of them is new, the files `beside` are published with it.
+    """
     with store.batch() as batch:
         drafts: list[_Draft] = []
         for one in wheels:
@@ -131,11 +124,13 @@ def ingest_wheels(store: Store, wheels: Sequence[str | KnownWheel], request: Req
             request.progress(ALL_WHEELS, len(drafts), len(wheels))
         known = [draft.manifest is not None for draft in drafts]
         new = [(draft, draft.content) for draft in drafts if draft.manifest is None and draft.content is not None]
-        for (draft, _), dated in zip(new, publish_dated(store, batch, [content for _, content in new]), strict=True):
+        others = [_stage_group(store, batch, group, set()) for group in beside] if new else []
+        published = publish_dated(store, batch, [*(content for _, content in new), *others])
+        for (draft, _), dated in zip(new, published, strict=False):
             draft.manifest, draft.content, _ = dated
     numbers = iter(assign_numbers(store, [_finished(draft) for draft in drafts if draft.remembered is None]))
     ingested = [_recalled(store, draft) or _record(draft, next(numbers), was_known) for draft, was_known in zip(drafts, known, strict=True)]
-    _publish_wheels(store, ingested)
+    store.syncs.publish_next({store.path("wheels", one.wheel): f"{one.manifest}\n".encode() for one in ingested if not one.was_known})
     for draft in drafts:
         if draft.new:
             stamp_new_blobs(store, *_finished(draft), draft.new)
@@ -161,15 +156,6 @@ def _recalled(store: Store, draft: _Draft) -> Ingested | None:
         return None
     facts = (found.about, found.count, found.size, found.number, True, 0, 0)
     return Ingested(draft.path, draft.digest, draft.size, found.manifest, *facts, partial(read_manifest, store, found.manifest), found)
-
-
-def _publish_wheels(store: Store, ingested: Iterable[Ingested]) -> None:
-    """Let the store know these wheels again."""
-    with store.batch() as batch:
-        for one in ingested:
-            if not one.was_known:
-                batch.add(store.path("wheels", one.wheel), one.manifest.encode() + b"\n")
-        batch.commit()
 
 
 def _ingest_one(store: Store, batch: Batch, path: str, request: Request) -> _Draft:
@@ -265,6 +251,7 @@ def _known(  # noqa: PLR0917
 
 def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, request: Request) -> None:
     """Stage the blobs of a wheel that the store has not seen, and draft its manifest. Raises WheelRefused with all that is wrong."""
+    from casfs.store.unpack import iter_unpacked
     from casfs.wheels.wheel import read_wheel
 
     source = FileSource(copy_fd, draft.path)
@@ -275,16 +262,17 @@ def _unpack_wheel(store: Store, batch: Batch, copy_fd: int, draft: _Draft, reque
     problems: list[str] = []
     done, total = 0, sum(file.member.size for file in wheel.files)
     files: list[ManifestFile] = []
-    with closing(_iter_unpacked(store, batch, source, wheel, request.stop)) as all_unpacked:
-        for unpacked in all_unpacked:
-            files.append(unpacked.file)
-            if unpacked.problem:
-                problems.append(unpacked.problem)
-            if unpacked.is_new:
-                draft.new.add(unpacked.file.digest)
-            draft.new_files += unpacked.is_new
-            draft.new_bytes += unpacked.is_new and unpacked.file.size
-            done += unpacked.file.size
+    with closing(iter_unpacked(store.pool, batch, source, wheel.files, request.stop)) as shares:
+        for share in shares:
+            for unpacked in share:
+                files.append(unpacked.file)
+                done += unpacked.file.size
+                if unpacked.problem:
+                    problems.append(unpacked.problem)
+                if unpacked.is_new:
+                    draft.new.add(unpacked.file.digest)
+                    draft.new_files += 1
+                    draft.new_bytes += unpacked.file.size
             request.progress(f"{about.name} {about.version}", done, total)
     if problems and not request.allow_record_mismatch:
         raise RecordRefused(draft.path, *sorted(problems))
@@ -306,62 +294,6 @@ def _describe(wheel: Wheel, digest: Digest, problems: tuple[str, ...] = ()) -> D
 
 
 @dataclass(frozen=True, slots=True)
-class _Unpacked:
-    file: ManifestFile
-    is_new: bool
-    problem: str | None
-
-
-def _iter_unpacked(store: Store, batch: Batch, source: FileSource, wheel: Wheel, request_stop: Event) -> Generator[_Unpacked, None, None]:
-    """Every file of the wheel, staged: large ones in threads, small ones here meanwhile. Whoever wants no more waits for no thread."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    stop = Event()
-    unpack = partial(_unpack, store, batch, source, stops=(stop, request_stop))
-    large = [file for file in wheel.files if file.member.size >= _ALONE_SIZE]
-    small = [file for file in wheel.files if file.member.size < _ALONE_SIZE]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        futures = [threads.submit(unpack, file) for file in sorted(large, key=lambda file: -file.member.size)]
-        try:
-            for file in small:
-                yield unpack(file)
-            for future in futures:
-                yield future.result()
-        finally:
-            stop.set()
-            threads.shutdown(cancel_futures=True)
-
-
-def _until(stops: Sequence[Event], chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, until nobody wants them any more. Raises CancelledError then."""
-    from concurrent.futures import CancelledError
-
-    for chunk in chunks:
-        if any(stop.is_set() for stop in stops):
-            raise CancelledError
-        yield chunk
-
-
-def _unpack(store: Store, batch: Batch, source: FileSource, file: WheelFile, stops: Sequence[Event]) -> _Unpacked:
-    """Inflate, hash and stage one member."""
-    from casfs.wheels.inflate import iter_content
-    from casfs.wheels.record import record_problem
-
-    hasher = ContentHasher(file.record.algorithm if file.record else "sha256")
-    chunks = _until(stops, iter_content(source, file.member))
-    if file.member.size <= _WHOLE_SIZE:
-        content = b"".join(chunks)
-        hasher.update(content)
-        is_new = store.pool.stage(batch, content, hasher.digest)
-    else:
-        is_new = store.pool.stage_stream(batch, chunks, hasher)
-    kind = Kind.EXECUTABLE if file.executable else Kind.FILE
-    row = ManifestFile(file.path, hasher.digest, hasher.checksum, hasher.size, kind)
-    problem = record_problem(file.record, hasher.size, hasher.record_hash) if file.record else None
-    return _Unpacked(row, is_new, problem)
-
-
-@dataclass(frozen=True, slots=True)
 class MadeFiles:
     """Files that casfs itself made for one distribution, and directories that must be there even if empty."""
 
@@ -374,11 +306,14 @@ def ingest_files(store: Store, groups: Iterable[MadeFiles]) -> list[tuple[Digest
     """For each group the digest, the content and the number of its manifest. All of it is published."""
     new: set[Digest] = set()
     with store.batch() as batch:
-        rows = ((group, [_stage_file(store, batch, file, new) for file in group.files]) for group in groups)
-        made = publish_dated(store, batch, [build_manifest(group.about, files, group.directories) for group, files in rows])
+        made = publish_dated(store, batch, [_stage_group(store, batch, group, new) for group in groups])
     for digest, manifest, _ in made:
         stamp_new_blobs(store, digest, manifest, new)
     return made
+
+
+def _stage_group(store: Store, batch: Batch, group: MadeFiles, new: set[Digest]) -> Manifest:
+    return build_manifest(group.about, [_stage_file(store, batch, file, new) for file in group.files], group.directories)
 
 
 def _stage_file(store: Store, batch: Batch, file: NewFile, new: set[Digest]) -> ManifestFile:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.manifests import Description, Manifest, read_manifest
-from casfs.store.plain import read_plain_file
-from casfs.store.remembered import Remembered, Wanted, recall
+from casfs.store.installations import Remembered, Wanted, recall
+from casfs.store.manifests import Description, Manifest, own_manifest_path, read_manifest
+from casfs.store.quarantine import read_wheel_record
 from casfs.store.store import Store
 
 _HEAD = 512
@@ -39,7 +39,7 @@ def find_known(store: Store, filename: str, digest: Digest, wanted: Wanted | Non
 
     for root in (store.root, *store.shared):
         try:
-            manifest = parse_digest(read_plain_file(f"{root}/wheels/{digest}").decode("ascii", "replace").strip())
+            manifest = read_wheel_record(f"{root}/wheels/{digest}")
             remembered = recall(store, manifest, wanted) if wanted else None
             content = None if remembered else read_manifest(store, manifest)
         except (FileNotFoundError, InvalidValue, StoreDamaged):
@@ -56,8 +56,8 @@ def iter_wheels(store: Store, project: str, version: str) -> Iterator[tuple[Dige
         for name in _names(f"{root}/wheels"):
             with contextlib.suppress(OSError, InvalidValue, StoreDamaged):  # what is damaged is fsck's business
                 wheel = parse_digest(name)
-                digest = parse_digest(read_plain_file(f"{root}/wheels/{wheel}").decode("ascii", "replace").strip())
-                if not _may_be_of(f"{root}/manifests/{digest[:2]}/{digest[2:]}", project):
+                digest = read_wheel_record(f"{root}/wheels/{wheel}")
+                if not _may_be_of(own_manifest_path(root, digest), project):
                     continue
                 manifest = read_manifest(store, digest)
                 if (manifest.description.project, manifest.description.version) == (project, version):

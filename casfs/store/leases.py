@@ -1,9 +1,27 @@
 """Leases: what keeps things alive while its holder lives.
 
-A mount holds a lease: a file in leases/ that says what is mounted where and that its daemon keeps locked. The lock ends with the process,
+A mount holds a lease: a file in run/ that says what is mounted where and that its daemon keeps locked. The lock ends with the process,
 however it ends, so a lease whose lock can be had is a dead one's. Beside it lie the daemon's control socket, its log and its tables.
 
-What a dead one showed can be shown again, so its lease stays until it is buried; of its log the store keeps the last one.
+What a dead one showed can be shown again, so its lease stays until it is removed; of its log the store keeps the last one.
+
+The run directory (run/), whose files matter only as long as the mounts and processes of which they tell:
+
+    <id>.json              a lease: what is mounted where, and by which process, which has it locked
+    <id>.withdrawn         a lease whose mount has ended, while somebody uses it still
+    <id>.sock              the daemon's control socket (see `casfs.daemon.control`)
+    <id>.commands          the socket of the process that runs commands (see `casfs.cli.server`)
+    <id>.slots             a host's table: which directory of its root shows which environment (see `casfs.fuse.host`)
+    <id>.shown             which generation of each environment the kernel has been told of
+    <id>.log, <id>.log.1   what the daemon had to say
+    <id>.mnt               a directory on which a host is mounted, or another hidden mount, where /run can't be used
+    dead.log               the log of the last daemon that died
+    <path>.mount           a path that shows an environment (see `casfs.mounts.mountpoints`)
+    overlay-<environment>  the overlay of an environment that is mounted (see `casfs.mounts.environment_overlays`)
+    anchor-<token>         where a hidden mount is attached: an overlay, or an image (see `casfs.overlay.hidden_mounts`)
+    change-<id>            a change that is under way, which its process has locked (see `pending_changes`)
+
+A private mount, of `casfs run`, has more beside its lease: a mountpoint, and an environment if one was made for it alone.
 """
 
 from __future__ import annotations
@@ -16,13 +34,15 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from casfs.store.fields import read_fields
+from casfs.store.environments import Environment
+from casfs.store.migration import MOUNT_SUFFIX
 from casfs.store.publish import naming, write_all
-from casfs.store.records import is_locked
+from casfs.store.runtime_files import is_locked, read_fields
 from casfs.store.store import Store, open_new_lease
+from casfs.store.uppers import remove_tree
 
 DEAD_LOG = "dead.log"
-"""In leases/: what the last daemon that died had written into its log, and when its death was noticed."""
+"""In run/: what the last daemon that died had written into its log, and when its death was noticed."""
 
 _BESIDE = (".sock", ".commands", ".slots", ".shown", ".log", ".log.1", ".json", ".withdrawn")
 _LEASE_FILE = re.compile(r"([0-9a-f]{12})\..*(?<!\.mnt)")
@@ -100,13 +120,18 @@ def new_lease_id() -> str:
     return os.urandom(6).hex()
 
 
+def has_mount_records(store: Store) -> bool:
+    """Whether the kernel shows something of the store, as far as is remembered (see `casfs.mounts.mountpoints`)."""
+    return any(name.endswith(MOUNT_SUFFIX[store.run]) for name in os.listdir(store.run_path()))
+
+
 def lease_path(store: Store, lease_id: str) -> str:
     """File of a lease."""
-    return store.path("leases", f"{lease_id}.json")
+    return store.run_path(f"{lease_id}.json")
 
 
 def _withdrawn_path(store: Store, lease_id: str) -> str:
-    return store.path("leases", f"{lease_id}.withdrawn")
+    return store.run_path(f"{lease_id}.withdrawn")
 
 
 def iter_leases(store: Store) -> Iterator[Lease]:
@@ -159,9 +184,9 @@ def _iter_dead(store: Store) -> Iterator[Lease]:
                 _remove(store, lease_id)
 
 
-def bury_lease(store: Store, lease: Lease, epitaph: str) -> None:
+def remove_dead_lease(store: Store, lease: Lease, last_log_line: str) -> None:
     """Remove a dead one's lease with all that belongs to it. The store keeps its log, with this last line and its time."""
-    keep_log(store, lease, epitaph)
+    keep_log(store, lease, last_log_line)
     _remove(store, lease.id)
 
 
@@ -170,20 +195,20 @@ def forget_lease(store: Store, lease: Lease) -> None:
     _remove(store, lease.id)
 
 
-def keep_log(store: Store, lease: Lease, epitaph: str) -> None:
+def keep_log(store: Store, lease: Lease, last_log_line: str) -> None:
     """Let the log of a lease outlive it, in place of the one that was kept before."""
-    path = store.path("leases", DEAD_LOG)
+    path = store.run_path(DEAD_LOG)
     with contextlib.suppress(OSError):
         os.unlink(path)
     with contextlib.suppress(OSError):
-        os.rename(store.path("leases", f"{lease.id}.log"), path)
+        os.rename(store.run_path(f"{lease.id}.log"), path)
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {epitaph}\n")
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {last_log_line}\n")
 
 
 def sweep_leases(store: Store) -> None:
     """Remove files of leases that were withdrawn, and whose holders died before they could."""
-    for lease_id in {found[1] for name in os.listdir(store.path("leases")) if (found := _LEASE_FILE.fullmatch(name))}:
+    for lease_id in {found[1] for name in os.listdir(store.run_path()) if (found := _LEASE_FILE.fullmatch(name))}:
         # in the order in which a lease changes its name, so that a living one is seen
         contents = [_read(path) for path in _names(store, lease_id)]
         if not any(contents[:2]) and not (contents[2] and contents[2].is_held):
@@ -196,7 +221,7 @@ def _names(store: Store, lease_id: str) -> tuple[str, str, str]:
 
 
 def _iter_ids(store: Store, suffix: str = ".json") -> Iterator[str]:
-    for name in sorted(os.listdir(store.path("leases"))):
+    for name in sorted(os.listdir(store.run_path())):
         if name.endswith(suffix):
             yield name.removesuffix(suffix)
 
@@ -220,4 +245,35 @@ def _read(path: str) -> _Content | None:
 def _remove(store: Store, lease_id: str) -> None:
     for suffix in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(store.path("leases", lease_id + suffix))
+            os.unlink(store.run_path(lease_id + suffix))
+
+
+_FIRST = 1  # number of an environment's first generation
+
+
+def private_lease(lease_id: str, directory: str, started: str, environment: str = "", generation: int = _FIRST) -> Lease:
+    """A lease for a private mount that this process makes; without an environment's name it is for one that is yet to be made for it."""
+    return Lease(lease_id, os.getpid(), environment or own_environment(lease_id), directory, started, generation)
+
+
+def own_environment(lease_id: str) -> str:
+    """Name of an environment that goes with a lease."""
+    return f"run-{lease_id}"
+
+
+def clear_private_mount(store: Store, lease: Lease) -> None:
+    """Remove what a private mount leaves when it has ended."""
+    with contextlib.suppress(OSError):
+        os.rmdir(lease.mountpoint)
+    if lease.environment == own_environment(lease.id):
+        doomed = store.path("tmp", lease.environment)
+        with contextlib.suppress(OSError):  # it is not there, or somebody else removes it
+            os.rename(Environment(store, lease.environment).directory, doomed)
+            remove_tree(doomed)
+
+
+def sweep_private_mounts(store: Store) -> None:
+    """Clear away private mounts of which every process was killed."""
+    for lease in iter_dead_private_leases(store):
+        clear_private_mount(store, lease)
+        forget_lease(store, lease)

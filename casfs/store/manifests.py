@@ -27,12 +27,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from casfs.digest import Digest, digest_bytes, parse_digest
+from casfs.digest import Digest, digest_bytes, parse_digest, shard_path
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.paths import path_problem
-from casfs.store.plain import read_plain_file
 from casfs.store.pools import try_each
 from casfs.store.publish import Batch
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 _UNDATED, _DATED = 1, 2
@@ -87,7 +87,7 @@ class Description:
     tolerated: tuple[str, ...] = ()  # disagreements with RECORD that the user accepted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Manifest:
     """A decoded manifest. Rows are found by index; the lists are never changed."""
 
@@ -156,7 +156,7 @@ class Manifest:
 
 
 def undated(manifest: Manifest) -> Manifest:
-    """The same without times: what makes two manifests the same but for when they entered a store."""
+    """The manifest without times: what makes two manifests the same but for when they entered a store."""
     return replace(manifest, time=0, times=[0] * len(manifest.names))
 
 
@@ -280,9 +280,14 @@ def _iter_strange_columns(manifest: Manifest) -> Iterator[str]:
         yield "its description has a strange type"
 
 
+def own_manifest_path(root: str, digest: Digest) -> str:
+    """Where one store alone has a manifest, or would have it."""
+    return f"{root}/manifests/{shard_path(digest)}"
+
+
 def manifest_path(store: Store, digest: Digest) -> str:
     """Where a manifest is, or would be."""
-    return store.path("manifests", digest[:2], digest[2:])
+    return own_manifest_path(store.root, digest)
 
 
 def stage_manifest(store: Store, batch: Batch, manifest: Manifest) -> Digest:
@@ -305,7 +310,7 @@ def is_whole(store: Store, manifest: Manifest) -> bool:
 
 def has_manifest(store: Store, digest: Digest) -> bool:
     """Whether a pool has a manifest; one that is kept from us counts as there, and is told to whoever reads it."""
-    return any(_may_exist(f"{root}/manifests/{digest[:2]}/{digest[2:]}") for root in (store.root, *store.shared))
+    return any(_may_exist(own_manifest_path(root, digest)) for root in (store.root, *store.shared))
 
 
 def _may_exist(path: str) -> bool:
@@ -331,7 +336,7 @@ def read_manifest(store: Store, digest: Digest) -> Manifest:
 
 def _read_shared_manifest(root: str, digest: Digest) -> Manifest:
     """A manifest of a shared pool. One that is of no wheel which that pool lists is not there: knowing a digest gives no file."""
-    path = f"{root}/manifests/{digest[:2]}/{digest[2:]}"
+    path = own_manifest_path(root, digest)
     try:
         manifest = read_own_manifest(root, digest)
         read_plain_file(f"{root}/wheels/{parse_digest(manifest.description.wheel)}")
@@ -344,7 +349,7 @@ def _read_shared_manifest(root: str, digest: Digest) -> Manifest:
 
 def read_own_manifest(root: str, digest: Digest) -> Manifest:
     """The manifest of that digest in one store alone. Raises StoreDamaged."""
-    path = f"{root}/manifests/{digest[:2]}/{digest[2:]}"
+    path = own_manifest_path(root, digest)
     try:
         content = read_plain_file(path)
     except FileNotFoundError:

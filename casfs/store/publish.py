@@ -2,27 +2,37 @@
 
 A batch stages its files in a directory of its own below tmp/, on the same file system. `commit` then
 
-    1. syncs the file system, so that what is staged is on the disk,
+    1. syncs the file system, so that what is staged is on the disk, and the name of all that was published before,
     2. links or renames each file to its final name,
     3. syncs again, so that the names are on the disk too.
 
 A reader sees all of a file or none of it, and what one batch published is durable before the next batch refers to it. The order is what
 survives a power cut: names that are synced before their bytes come back as empty files. A batch that fails leaves at most whole, durable
 files that nothing refers to yet; what a dead process left in tmp/ is swept by the next batch.
+
+A command that changes an environment commits several times, and step 1 of each commit does what step 3 of the one before was for. So within
+`Syncs.once` step 3 is left to the end. `casfs add` of new wheels then takes these steps, each of which begins with a sync:
+
+    1. blobs of the wheels (and of a new environment's skeleton), their manifests, the numbers of these
+    2. blobs of bytecode, the manifests that have it, their numbers; the records by which the wheels of step 1 are known
+    3. the records by which that bytecode is known: before its lock is let go, so that who waits for it compiles nothing again
+    4. blobs of what installing adds, their manifests, their numbers; then the generation, whose two files are synced by themselves
+    5. `current`
+    6. nothing; only now the command says that it is done
+
+Steps 2 and 3 are for what has to be compiled: without them there are four syncs. The names of one step come in this order, but a power cut
+may leave any of them. Nothing goes by a number to a manifest that was not reached in another way, nor to a generation above `current`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def sync_file_system(fd: int) -> None:
@@ -30,7 +40,9 @@ def sync_file_system(fd: int) -> None:
 
     Raises OSError also for an earlier write-back error since `fd` was opened (Linux 5.8), so open `fd` before writing.
     """
-    if _libc.syncfs(fd):
+    import ctypes  # 2 ms, which who only reads need not wait
+
+    if ctypes.CDLL(None, use_errno=True).syncfs(fd):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
@@ -60,12 +72,72 @@ def room_problem(directory: str, size: int) -> str:
     return f"needs {size} bytes, and the disk of the store has only {free}" if size > free else ""
 
 
+class Syncs:
+    """Which syncs of a store's batches are put off, and what waits for the next one."""
+
+    def __init__(self, temporary: str) -> None:
+        self._temporary = temporary
+        self._is_once = self._is_due = False
+        self._waiting: dict[str, bytes] = {}
+
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        """Let all names that are published in the block be on the disk at its end, by one sync. Not for threads side by side."""
+        if self._is_once:
+            yield
+            return
+        fd = os.open(self._temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._is_once = True
+        try:
+            yield
+            self._is_once = False
+            self._publish(self.take_waiting())
+            if self._is_due:
+                with naming(self._temporary):
+                    sync_file_system(fd)
+        finally:
+            self._is_once = self._is_due = False
+            self._waiting = {}
+            os.close(fd)
+
+    def publish_next(self, records: Mapping[str, bytes]) -> None:
+        """Publish what refers to something that is published: with the next commit, which syncs that first, or at the end of the block."""
+        if self._is_once:
+            self._waiting |= records
+        else:
+            self._publish(records)
+
+    def take_waiting(self) -> dict[str, bytes]:
+        """What the next commit has to publish."""
+        taken, self._waiting = self._waiting, {}
+        return taken
+
+    def give_back(self, records: Mapping[str, bytes]) -> None:
+        """The commit failed."""
+        self._waiting = {**records, **self._waiting} if self._is_once else {}
+
+    def settle(self, fd: int) -> None:
+        """Sync the file system after a commit, now or at the end of the block."""
+        if self._is_once:
+            self._is_due = True
+        else:
+            self._is_due = False
+            sync_file_system(fd)
+
+    def _publish(self, records: Mapping[str, bytes]) -> None:
+        with Batch(self._temporary, self) as batch:
+            for target, content in records.items():
+                batch.add(target, content)
+            batch.commit()
+
+
 class Batch:
     """Files that are staged one by one and published together. A context manager: what is not committed is removed."""
 
-    def __init__(self, temporary: str) -> None:
+    def __init__(self, temporary: str, syncs: Syncs | None = None) -> None:
         """`temporary` is the store's tmp/ directory."""
         _sweep(temporary)
+        self._syncs = syncs or Syncs(temporary)
         self._directory, self._lock_fd = _own_directory(temporary)
         self._staged: dict[str, str] = {}
         self._exclusive: set[str] = set()
@@ -89,11 +161,11 @@ class Batch:
     @contextlib.contextmanager
     def undoing(self) -> Iterator[None]:
         """Take back what was placed in the block if an exception leaves it. No target of an earlier file is placed again in it."""
-        count = len(self._staged)
+        before = set(self._staged)
         try:
             yield
         except BaseException:
-            for target in [*self._staged][count:]:
+            for target in self._staged.keys() - before:
                 self._exclusive.discard(target)
                 with contextlib.suppress(OSError):
                     os.unlink(self._staged.pop(target))
@@ -133,16 +205,33 @@ class Batch:
         self.place(name, target)
 
     def commit(self) -> None:
-        """Publish everything that was placed, durably. Raises OSError; then each file is either published whole or not at all."""
+        """Publish everything that was placed, durably (see `Syncs`). Raises OSError; each file is either published whole or not at all."""
         if not self._staged:
             return
-        with naming(self._directory):
-            sync_file_system(self._lock_fd)
-            for target, staged in self._staged.items():
-                self._publish(staged, target)
-            sync_file_system(self._lock_fd)
-        self._staged.clear()
-        self._exclusive.clear()
+        waiting = self._syncs.take_waiting()
+        try:
+            for target, content in waiting.items():
+                self.add(target, content)
+            with naming(self._directory):
+                sync_file_system(self._lock_fd)
+                self._publish_all()
+                self._syncs.settle(self._lock_fd)
+        except BaseException:
+            self._syncs.give_back(waiting)
+            raise
+
+    def commit_small(self) -> None:
+        """Publish a few small files, which are synced one by one (fsync(2)), and whose names are on the disk after the next commit."""
+        for staged in self._staged.values():
+            with open(staged, "rb") as file, naming(staged):
+                os.fsync(file.fileno())
+        self._publish_all()
+
+    def _publish_all(self) -> None:
+        for target, staged in [*self._staged.items()]:
+            self._publish(staged, target)
+            del self._staged[target]
+            self._exclusive.discard(target)
 
     def _publish(self, staged: str, target: str) -> None:
         move = os.link if target in self._exclusive else os.rename

@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casfs.digest import Digest, checksum_bytes, parse_digest
+from casfs.digest import Digest, checksum_bytes, parse_digest, shard_path
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.blob_stamps import hash_blob
 from casfs.store.bytecode import iter_compiled_records, read_compiled_record
+from casfs.store.installations import forget_all
 from casfs.store.manifests import read_own_manifest
-from casfs.store.plain import read_plain_file
-from casfs.store.remembered import forget_all
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 
@@ -52,7 +52,7 @@ def withdraw_wheels(store: Store, path: str) -> list[str]:
 
 
 def withdraw_wheels_of(store: Store, has_lost: Callable[[Digest], bool]) -> list[str]:
-    """The same for the wheels whose manifests have lost something. What was derived is forgotten: nobody looks whether it still holds."""
+    """Withdraw the wheels whose manifests have lost something. What was derived is forgotten: nobody looks whether it still holds."""
     withdrawn = []
     for name in sorted(os.listdir(store.path("wheels"))):
         path = store.path("wheels", name)
@@ -122,7 +122,7 @@ def read_losses(store: Store) -> Losses:
     lost = set()
     for digest in set(names):
         with contextlib.suppress(InvalidValue):
-            if not any(os.path.lexists(f"{pool}/{digest[:2]}/{digest[2:]}") for pool in store.pool.directories):
+            if not any(os.path.lexists(f"{pool}/{shard_path(digest)}") for pool in store.pool.directories):
                 lost.add(parse_digest(digest))
     return Losses(frozenset(lost), len(names))
 

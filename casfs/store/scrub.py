@@ -20,16 +20,19 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest, parse_digest
 from casfs.errors import InvalidValue
-from casfs.store.blob_stamps import blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.blob_stamps import blob_facts, hash_blob, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.manifests import read_manifest
 from casfs.store.quarantine import note_missing_blob, set_aside_blob, withdraw_wheels
-from casfs.store.records import now_utc, write_record
+from casfs.store.runtime_files import now_utc, write_record
 from casfs.store.store import Store
 
 DEFAULT_RATE = 10_000_000
 """Bytes per second: 100 GB in three hours, and a tenth or less of what any disk in use can read."""
 
 _SHARDS = 256
+
+first_rate: list[int] = []
+"""The rate with which daemons that this process starts shall begin; empty: they go on with the store's."""
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class Scrub:
     def compare(self, manifest: Digest) -> Iterator[int]:
         """Look at the blobs of a manifest, and hash those that are not what their stamps say."""
         content, own = read_manifest(self._store, manifest), self._store.pool
-        stamps, is_changed = read_blob_stamps(self._store.root, manifest) or new_stamps(), False
+        stamps, is_changed = read_blob_stat_cache(self._store.root, manifest) or new_stamps(), False
         for row in range(len(content.names)):
             digest, size = content.digest(row), content.sizes[row]
             facts = blob_facts(path := own.path(digest))
@@ -83,7 +86,7 @@ class Scrub:
                     is_changed = True
                 yield size
         if is_changed:
-            write_blob_stamps(self._store, manifest, stamps)
+            write_blob_stat_cache(self._store, manifest, stamps)
 
     def read_pool(self) -> Iterator[int]:
         """Read the rest of the pool, from where the one before has left off."""
@@ -123,6 +126,12 @@ def set_scrub_rate(store: Store, rate: int) -> None:
     """Let the scrub of a store, now and later, read at most so many bytes per second."""
     state = read_scrub_state(store)
     write_record(store.path("stamps", "scrub.json"), {**dataclasses.asdict(state), "rate": rate})
+
+
+def begin_with_scrub_rate(store: Store) -> None:
+    """A daemon that begins sets the rate that was asked for when it was started, if one was (`first_rate`)."""
+    for rate in first_rate:
+        set_scrub_rate(store, rate)
 
 
 def _size_of(path: str) -> int:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from casfs.errors import CasfsError, StoreDamaged, StoreRefused
 from casfs.store.locking import LockBusy, holding, say_waiting
-from casfs.store.plain import read_plain_file
-from casfs.store.store import FORMAT, Store
+from casfs.store.migration import FORMAT, OLD_FORMAT
+from casfs.store.regular_file import read_plain_file
+from casfs.store.store import Store
 
 _KEY = "shared-pools"
 
@@ -64,7 +65,7 @@ def use_shared_pools(store: Store) -> None:
 
 
 def use_what_is_there(store: Store, warn: Callable[[str], None]) -> None:
-    """The same for whoever must go on: a shared pool that can't be used is named to `warn` and does without."""
+    """Use the shared pools, for whoever must go on: a shared pool that can't be used is named to `warn` and does without."""
     try:
         pools = read_config(store.root)
     except CasfsError as error:
@@ -96,7 +97,7 @@ def check_shared_pool(store: Store, pool: str) -> None:
         raise _refused(store, pool, str(error)) from None
     except OSError as error:
         raise _refused(store, pool, f"{error.filename} can't be read: {(error.strerror or '').lower()}") from None
-    if content != FORMAT.encode():
+    if content.decode(errors="replace") not in {FORMAT, OLD_FORMAT}:
         found = content.decode(errors="replace").strip()[:40]
         raise _refused(store, pool, f"it has the format {found!r}; this casfs knows only {FORMAT.strip()!r}")
     if is_same:
@@ -130,7 +131,7 @@ def remove_shared_pool(store: Store, pool: str) -> None:
 
 
 @contextlib.contextmanager
-def relying(store: Store) -> Iterator[None]:
+def shared_store_lock(store: Store) -> Iterator[None]:
     """The store has the shared pools of its config behind it, and none of them is taken out meanwhile. Raises StoreRefused as they may.
 
     Within such a block of this process another one waits for nobody: who waits for the first to end would never see it.
@@ -179,7 +180,7 @@ def follow_config(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def nothing_relying(store: Store) -> Iterator[None]:
+def exclusive_store_lock(store: Store) -> Iterator[None]:
     """No change is under way. Waits for those that are; new ones wait for a while, so that those that are come to an end."""
     with contextlib.ExitStack() as stack:
         _wait_for_changes(store, stack)

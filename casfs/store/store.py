@@ -8,20 +8,21 @@
     stamps/<manifest>.blobs         what its blobs were when they were last known to be right (derived, may be deleted; see `blob_stamps`)
     stamps/<manifest>.inodes        a distribution's share of metadata images (derived, may be deleted; see `casfs.venv.image.fragments`)
     stamps/<manifest>.installed     what installing its wheel came to (derived, may be deleted; see `remembered`)
-    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.venv.locks.known`)
+    stamps/<key>.locked             what a lock names for an interpreter (derived, may be deleted; see `casfs.lockfiles.known`)
     stamps/scrub.json               how far the scrub is, and what it found (may be deleted; see `scrub`); beside it the lock of who scrubs
-    interpreters/<key>              what an interpreter answered when it was asked (derived, may be deleted)
+    interpreters/<key>.json         what an interpreter answered when it was asked (derived, may be deleted)
     numbers/ab/cdef                 the manifest that has this number; numbers are never given twice (see `numbers`)
+    numbers/by-project/<project>/   a marker for each number that a manifest of a project got (see `times`)
     environments/<name>/            generations/<n>.toml, generations/<n>.index (derived), current -> generations/<n>.toml, lock;
                                     synced: what was synced last (derived, may be deleted; see `casfs.cli.synced`);
                                     upper/, if somebody may write into its mounts (see `uppers`)
-    leases/                         what is mounted, and by whom: files beside each daemon's lease, one for each place (see `leases`)
+    run/                            what is mounted, and by whom (see `leases`)
     bytecode/                       what manifests and sources become when they are compiled (derived, see `bytecode`); made when needed
     locks/                          empty files, of whoever changes something (see `locking`); made when needed
     downloads/<file sha256>         what was fetched for a command that then ended too early (see `kept`); made when needed
     clock                           the newest time that something in the store has (see `clock` and `times`)
     tmp/                            staging; leftovers are not damage
-    identity                        device and inode of the directory that this is: in a copy leases/ means nothing
+    identity                        device and inode of the directory that this is: in a copy run/ means nothing
     config.toml                     which shared pools lie behind this store (see `shared`); may be absent
     quarantine/                     what `casfs fsck --repair` set aside; made when it is needed, never read
 
@@ -41,22 +42,24 @@ from collections.abc import Sequence
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
 from casfs.store.following import resolve_path
+from casfs.store.migration import FORMAT, OLD_FORMAT, RUN, migrate_store
 from casfs.store.pools import Pools
-from casfs.store.publish import Batch
-from casfs.store.records import is_file_locked, write_record
+from casfs.store.publish import Batch, Syncs
+from casfs.store.runtime_files import is_file_locked, write_record
 
-FORMAT = "casfs store 1\n"
-
-DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "numbers", "environments", "leases", "tmp")
+DIRECTORIES = ("blobs", "manifests", "wheels", "stamps", "interpreters", "numbers", "environments", RUN, "tmp")
 
 
 class Store:
-    """An open store: where things are. It holds no state but its path and the paths of the shared pools behind it."""
+    """An open store: where things are. It holds its path, those of the shared pools behind it, and what is to be synced."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, run: str = RUN) -> None:
+        """`run` is the name of its run directory, which differs in a store of the format before that is in use."""
         self.root = root
+        self.run = run
         self.pool = Pools(f"{root}/blobs")
         self.shared: tuple[str, ...] = ()
+        self.syncs = Syncs(self.path("tmp"))
 
     def rely_on(self, roots: Sequence[str]) -> None:
         """Let these stores lie behind this one: what they hold counts as there, and nothing is ever written to them."""
@@ -67,9 +70,13 @@ class Store:
         """Path of something in the store."""
         return "/".join((self.root, *parts))
 
+    def run_path(self, *parts: str) -> str:
+        """Path of something in run/."""
+        return "/".join((self.root, self.run, *parts))
+
     def batch(self) -> Batch:
         """A new batch of files to publish."""
-        return Batch(self.path("tmp"))
+        return Batch(self.path("tmp"), self.syncs)
 
 
 def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
@@ -85,18 +92,19 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
         if not create:
             raise StoreRefused(path, "is not a casfs store; `casfs add` makes one") from None
         _create(resolve_path(path))
-        _forget_leases_of_original(path)
+        _forget_leases_of_original(path, RUN)
         return Store(path)
     except NotADirectoryError:
         raise StoreRefused(path, "is not a directory") from None
-    if found != FORMAT:
+    if found not in {FORMAT, OLD_FORMAT}:
         raise StoreRefused(path, f"has the format {found.strip()[:40]!r}; this casfs knows only {FORMAT.strip()!r}")
-    _forget_leases_of_original(path)
-    return Store(path)
+    run = migrate_store(path) if found == OLD_FORMAT else RUN
+    _forget_leases_of_original(path, run)
+    return Store(path, run)
 
 
 def open_new_lease(store: Store, path: str) -> int:
-    """A descriptor of a new file in leases/, which is locked. Raises StoreRefused on a read-only disk."""
+    """A descriptor of a new file in run/, which is locked. Raises StoreRefused on a read-only disk."""
     try:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -108,8 +116,8 @@ def open_new_lease(store: Store, path: str) -> int:
     return fd
 
 
-def _forget_leases_of_original(path: str) -> None:
-    """In a copy of a store leases/ speaks of mounts that are the original's: they must not be taken for ours."""
+def _forget_leases_of_original(path: str, run: str) -> None:
+    """In a copy of a store run/ speaks of mounts that are the original's: they must not be taken for ours."""
     found, known = os.stat(path), None
     identity = [found.st_dev, found.st_ino]
     with contextlib.suppress(OSError, ValueError), open(f"{path}/identity", encoding="utf-8") as file:
@@ -117,8 +125,8 @@ def _forget_leases_of_original(path: str) -> None:
     if known == identity:
         return
     with contextlib.suppress(OSError):  # somebody else's store, which we only read
-        if known and not any(map(is_file_locked, _files(f"{path}/leases"))):
-            for name in _files(f"{path}/leases"):
+        if known and not any(map(is_file_locked, _files(f"{path}/{run}"))):
+            for name in _files(f"{path}/{run}"):
                 os.unlink(name)
         write_record(f"{path}/identity", identity)
 
@@ -140,4 +148,4 @@ def _create(path: str) -> None:
         os.makedirs(f"{path}/{name}", mode=0o700, exist_ok=True)  # the store's own directory may have been there before
     with Batch(f"{path}/tmp") as batch:
         batch.add(f"{path}/format", FORMAT.encode(), mode=0o644)
-        batch.commit()
+        batch.commit_small()

@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.errors import StoreDamaged
 from casfs.store.environments import Environment
 
@@ -124,13 +125,10 @@ def sweep_uppers(environment: Environment, is_in_use: Callable[[str], bool]) -> 
 
 def remove_tree(path: str) -> None:
     """Remove a directory and all below it, however deep it is; no symbolic link is followed. Raises OSError."""
-    fd = _open_directory(path)
-    try:
+    with closing_fd(_open_directory(path)) as fd:
         while directories := _unlink_all(fd):
             for name in directories:
                 _dissolve(fd, name)
-    finally:
-        os.close(fd)
     os.rmdir(path)
 
 
@@ -150,21 +148,15 @@ def list_now(directory: int) -> list[str]:
 
     Through the descriptor itself btrfs shows what was there when it was opened, or when it was last read to its end.
     """
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-    try:
+    with closing_fd(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)) as fd:
         return os.listdir(fd)
-    finally:
-        os.close(fd)
 
 
 def _dissolve(parent: int, name: str) -> None:
     """Remove one directory of `parent`; its directories move up into `parent` by new names, so that nobody ever has to go deep."""
-    fd = _open_directory(name, parent)
-    try:
+    with closing_fd(_open_directory(name, parent)) as fd:
         for child in _unlink_all(fd):
             os.rename(child, os.urandom(8).hex(), src_dir_fd=fd, dst_dir_fd=parent)
-    finally:
-        os.close(fd)
     os.rmdir(name, dir_fd=parent)
 
 

@@ -51,7 +51,7 @@ class Required:
 
 def find_required(generation: Generation, headers: Headers) -> list[Required]:
     """What a distribution requires in this environment."""
-    markers = _markers_of(generation.interpreter)
+    markers = markers_of(generation.interpreter)
     return [
         Required(_format(requirement), project, generation.find(project))
         for requirement, project in iter_requirements(headers)
@@ -61,7 +61,7 @@ def find_required(generation: Generation, headers: Headers) -> list[Required]:
 
 def find_requiring(store: Store, generation: Generation, project: str) -> list[Distribution]:
     """The distributions of an environment that require a project. What can't be read is passed over: `casfs fsck` is there to say it."""
-    markers = _markers_of(generation.interpreter)
+    markers = markers_of(generation.interpreter)
     found = []
     for one in generation.distributions:
         with contextlib.suppress(StoreDamaged, OSError):
@@ -71,7 +71,7 @@ def find_requiring(store: Store, generation: Generation, project: str) -> list[D
     return sorted(found, key=lambda one: one.project)
 
 
-def _markers_of(interpreter: BaseInterpreter) -> dict[str, str]:
+def markers_of(interpreter: BaseInterpreter) -> dict[str, str]:
     """What markers are compared with. On this machine, and both being CPython, only the version differs from ours."""
     from packaging.markers import default_environment
 

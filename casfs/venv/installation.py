@@ -19,9 +19,9 @@ from casfs.errors import EnvironmentRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store.blobs import BlobSource
 from casfs.store.manifests import Kind, Manifest, NewFile
+from casfs.venv.bytecode_names import is_bytecode
 from casfs.venv.launchers import build_launcher, rewrite_script
 from casfs.venv.tree import show_path
-from casfs.venv.upper.written import is_bytecode
 
 INSTALLER = b"casfs\n"
 

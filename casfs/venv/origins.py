@@ -24,7 +24,7 @@ from casfs.digest import Digest
 _ARCHIVE = re.compile(r"(.*)#(?:sha256=([0-9a-f]{64})(?:&subdirectory=(.+))?|subdirectory=(.+))", re.DOTALL)
 
 
-class Form(Enum):
+class SourceKind(Enum):
     """What a distribution comes from: only wheels can be added as they are."""
 
     WHEEL = "wheel"
@@ -85,7 +85,7 @@ def is_wheel_place(place: str) -> bool:
     return (urllib.parse.urlsplit(place).path if "://" in place else place).endswith(".whl")
 
 
-def format_direct_url(origin: str, wheel: Digest, form: Form = Form.WHEEL, revision: str = "") -> bytes:
+def format_direct_url(origin: str, wheel: Digest, form: SourceKind = SourceKind.WHEEL, revision: str = "") -> bytes:
     """direct_url.json (PEP 610), in the form that pip writes. `wheel` is the digest of the wheel that was built or taken.
 
     `revision` is what was asked for of a repository; "" if that is not known.
@@ -93,15 +93,15 @@ def format_direct_url(origin: str, wheel: Digest, form: Form = Form.WHEEL, revis
     return json.dumps(_describe(origin, wheel, form, revision), sort_keys=True).encode()
 
 
-def _describe(origin: str, wheel: Digest, form: Form, revision: str) -> dict[str, Any]:
-    if form is Form.REPOSITORY:
+def _describe(origin: str, wheel: Digest, form: SourceKind, revision: str) -> dict[str, Any]:
+    if form is SourceKind.REPOSITORY:
         one = parse_repository(origin)
         more = {"subdirectory": one.subdirectory} if one.subdirectory else {}
         asked = {"requested_revision": revision} if revision else {}
         return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit, **asked}, "url": as_url(one.url), **more}
-    if form in {Form.DIRECTORY, Form.EDITABLE}:
-        return {"dir_info": {"editable": True} if form is Form.EDITABLE else {}, "url": as_url(origin)}
-    archive = Archive(origin, wheel, "") if form is Form.WHEEL else parse_archive(origin)
+    if form in {SourceKind.DIRECTORY, SourceKind.EDITABLE}:
+        return {"dir_info": {"editable": True} if form is SourceKind.EDITABLE else {}, "url": as_url(origin)}
+    archive = Archive(origin, wheel, "") if form is SourceKind.WHEEL else parse_archive(origin)
     hashes = {"hash": f"sha256={archive.digest}", "hashes": {"sha256": archive.digest}} if archive.digest else {}
     more = {"subdirectory": archive.subdirectory} if archive.subdirectory else {}
     return {"archive_info": hashes, "url": as_url(archive.place), **more}

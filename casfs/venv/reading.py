@@ -8,9 +8,8 @@ from weakref import WeakValueDictionary
 from casfs.paths import SITE_PACKAGES
 from casfs.store.generations import Distribution, Layer
 from casfs.store.manifests import Manifest, read_manifest
-from casfs.store.numbers import read_number
 from casfs.store.store import Store
-from casfs.venv.tree import Content, Tree
+from casfs.venv.tree import Tree
 
 
 class LayerReader:
@@ -18,14 +17,12 @@ class LayerReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._contents: WeakValueDictionary[str, Content] = WeakValueDictionary()
+        self._contents: WeakValueDictionary[str, Manifest] = WeakValueDictionary()
 
-    def read(self, layer: Layer) -> Content:
-        """The layer's manifest and the older identities of its rows. Raises StoreDamaged."""
+    def read(self, layer: Layer) -> Manifest:
+        """The layer's manifest. Raises StoreDamaged."""
         if (content := self._contents.get(layer.manifest)) is None:
-            record = read_number(self._store, layer.number)
-            content = Content(read_manifest(self._store, layer.manifest), record.inherited if record else {})
-            self._contents[layer.manifest] = content
+            content = self._contents[layer.manifest] = read_manifest(self._store, layer.manifest)
         return content
 
     def fill(self, tree: Tree, layers: list[int]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from casfs.interpreters.interpreter import Interpreter
 from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.tree import STAND_INS
 
 _ACTIVATE = os.path.join(os.path.dirname(__file__), "activate")

@@ -34,14 +34,6 @@ STAND_INS = frozenset(("bin/pip", "bin/pip3"))
 """What a skeleton has where there is no pip; else `pip install` would go to another Python without a word."""
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Content:
-    """What was read of a layer: its manifest, and the rows that have an older identity."""
-
-    manifest: Manifest
-    inherited: Mapping[int, Identity]
-
-
 class Part(NamedTuple):
     """A layer's share of a directory."""
 
@@ -86,18 +78,18 @@ class TreeLayer:
     layer: Layer
     distribution: Distribution | None  # None: the skeleton
     outlined: Mapping[int, tuple[Names, Names]]  # row of a directory -> what it holds, as far as that is known without reading
-    content: Content | None = None
+    content: Manifest | None = None
     files: dict[int, FileNode] = field(default_factory=dict)
 
     def names(self, row: int) -> tuple[Names, Names]:
         """(directories, files) of a directory, each name -> row."""
         if (outlined := self.outlined.get(row)) is not None:
             return outlined
-        manifest = self.require().manifest
+        manifest = self.require()
         return dict(manifest.directories_in(row)), {manifest.names[index]: index for index in manifest.files_in(row)}
 
-    def require(self) -> Content:
-        """Its content. A layer that is not read yet is a mistake of the caller."""
+    def require(self) -> Manifest:
+        """Its manifest. A layer that is not read yet is a mistake of the caller."""
         if self.content is None:
             raise LookupError(f"manifest {self.layer.manifest} was not read")
         return self.content
@@ -128,7 +120,7 @@ class Tree:
         """Remember what more is known of a layer's directories, by row."""
         self.layers[layer].outlined = {**self.layers[layer].outlined, **outlined}
 
-    def add_content(self, layer: int, content: Content) -> None:
+    def add_content(self, layer: int, content: Manifest) -> None:
         """Remember what was read of a layer."""
         self.layers[layer].content = content
 
@@ -186,9 +178,7 @@ class Tree:
         """The file at an entry."""
         layer = self.layers[entry.layer]
         if (node := layer.files.get(entry.row)) is None:
-            content = layer.require()
-            identity = content.inherited.get(entry.row, (layer.layer.number, entry.row))
-            node = layer.files[entry.row] = build_file(identity, content.manifest, entry.row)
+            node = layer.files[entry.row] = build_file((layer.layer.number, entry.row), layer.require(), entry.row)
         return node
 
     def distribution(self, entry: FileEntry) -> Distribution | None:

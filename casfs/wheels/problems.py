@@ -41,7 +41,7 @@ class Problems:
         self.add_record_problem(f"{quote(member)}: {reason}")
 
     def add_record_problem(self, reason: str) -> None:
-        """The same, for a reason that names its member."""
+        """Note a problem whose reason names its member."""
         (self._tolerated if self._allow_record_mismatch else self._reasons).add(reason)
 
     def add_wheel(self, reason: str) -> None:

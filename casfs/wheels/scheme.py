@@ -45,7 +45,7 @@ def place_members(
             continue
         path, is_script = _place(member.name, schemes, problems)
         if path:
-            _check_place(member.name, path, dist_info, problems)
+            _check_record(member.name, path, dist_info, problems)
             if member.name in own or (is_script and _is_wrapper(path, launchers)):
                 path = None
         placed.append(Placed(member, path, is_script or member.is_executable))
@@ -91,7 +91,7 @@ def _is_wrapper(path: str, launchers: set[str]) -> bool:
     return name in launchers
 
 
-def _check_place(name: str, path: str, dist_info: str, problems: Problems) -> None:
+def _check_record(name: str, path: str, dist_info: str, problems: Problems) -> None:
     """The name must not hide a {python} of its own, and the place must be free for wheels."""
     if PYTHON_COMPONENT in name and PYTHON_COMPONENT in name.split("/"):
         problems.add(name, f"has a component {PYTHON_COMPONENT}, which stands for another name in casfs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from scripts.bench.figures import Figure, Run
 
@@ -21,33 +21,9 @@ class Bars:
     is_log: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Points:
-    """One line of a chart. The last `modelled` points are a model's."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    modelled: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Lines over a common axis; both axes are logarithmic."""
-
-    name: str
-    title: str
-    x_axis: str
-    y_axis: str
-    series: Mapping[str, Points] = field(default_factory=dict)
-
-
-Chart = Bars | Lines
-
-
-def build_charts(run: Run) -> list[Chart]:
-    """The main ratios and growth; what the run lacks is left out."""
-    charts: list[Chart] = [_ready(run), _imports(run), *_mounting(run), *_growth(run)]
-    return [chart for chart in charts if chart.series]
+def build_charts(run: Run) -> list[Bars]:
+    """The main ratios; what the run lacks is left out."""
+    return [chart for chart in (_ready(run), _imports(run)) if chart.series]
 
 
 def _figures(run: Run, measure: str, pattern: str) -> Iterator[tuple[re.Match[str], Figure]]:
@@ -85,29 +61,3 @@ def _ready(run: Run) -> Bars:
 def _imports(run: Run) -> Bars:
     groups, series = _bars(run, "imports", r"(.*, (?:first|again|cold))", is_ratio=True)
     return Bars("imports", "Import of a work, by the time that native files take", "ratio", groups, series)
-
-
-def _mounting(run: Run) -> Iterator[Lines]:
-    """Time by number of distributions, a line for each way and command."""
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    for match, figure in _figures(run, "mounting", r"(mount|rollback|umount), ([\d,]+) distributions?"):
-        for contender in figure.values:
-            x, y = series.setdefault(f"{match[1]}, {contender}", ([], []))
-            x.append(float(match[2].replace(",", "")))
-            y.append(figure.spread(contender).median)
-    lines = {name: Points(x, y) for name, (x, y) in series.items()}
-    yield Lines("mounting", "Mount, swap and unmount as the environment grows", "distributions", "seconds", lines)
-
-
-def _growth(run: Run) -> Iterator[Lines]:
-    """Time by number of blobs; the model's points come last."""
-    lines = {}
-    for match, figure in _figures(run, "growth", r"(.*), time"):
-        modelled = sum(name.startswith("model") for name in figure.values)
-        lines[match[1]] = Points(list(map(_count, figure.values)), [figure.spread(name).median for name in figure.values], modelled)
-    yield Lines("growth", "Commands as the pool grows (dashed: a model, not measured)", "blobs in the pool", "seconds", lines)
-
-
-def _count(contender: str) -> float:
-    """The number in a contender's name."""
-    return float("".join(filter(str.isdecimal, contender)))

@@ -1,4 +1,4 @@
-"""Draws charts: `python plots.py FOLDER`, with a JSON list of [kind, chart] on standard input; writes FOLDER/NAME.svg for each.
+"""Draws charts: `python plots.py FOLDER`, with a JSON list of charts on standard input; writes FOLDER/NAME.svg for each.
 
 It runs with an interpreter that has Matplotlib, and imports nothing of the benchmark.
 """
@@ -17,13 +17,13 @@ _STYLE = {"svg.hashsalt": "casfs", "svg.fonttype": "none", "font.size": 9, "axes
 """A fixed salt: the same values make the same file."""
 
 
-def draw(kind: str, chart: dict[str, Any], folder: str) -> None:
+def draw(chart: dict[str, Any], folder: str) -> None:
     """Write one chart."""
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    (_draw_bars if kind == "Bars" else _draw_lines)(axes, chart)
+    _draw_bars(axes, chart)
     axes.set_title(chart["title"], loc="left")
-    axes.grid(visible=True, axis="y" if kind == "Bars" else "both", linewidth=0.4)
+    axes.grid(visible=True, axis="y", linewidth=0.4)
     axes.set_axisbelow(True)
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(os.path.join(folder, f"{chart['name']}.svg"), metadata={"Date": None}, facecolor="white")
@@ -42,18 +42,7 @@ def _draw_bars(axes: Any, chart: dict[str, Any]) -> None:
         axes.yaxis.set_minor_formatter("")
 
 
-def _draw_lines(axes: Any, chart: dict[str, Any]) -> None:
-    for name, line in chart["series"].items():
-        known = len(line["x"]) - line["modelled"]
-        [drawn] = axes.plot(line["x"][:known], line["y"][:known], marker="o", markersize=3, label=name)
-        axes.plot(line["x"][known - 1 :], line["y"][known - 1 :], linestyle="--", color=drawn.get_color())
-    axes.set(xlabel=chart["x_axis"], ylabel=chart["y_axis"], xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:,g}")
-        axis.set_minor_formatter("")
-
-
 if __name__ == "__main__":
     mpl.rcParams.update(_STYLE)
-    for kind, chart in json.load(sys.stdin):
-        draw(kind, chart, sys.argv[1])
+    for chart in json.load(sys.stdin):
+        draw(chart, sys.argv[1])

@@ -1,4 +1,4 @@
-"""The report: `python -m scripts.bench.report RUN.json` puts a run's main figures and plots into README, and all of it into `results/`."""
+"""The report: `python -m scripts.bench.report RUN.json` puts a run's sentences and one plot into README, and all of it into `results/`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scripts.bench.charts import Chart, build_charts
+from scripts.bench.charts import Bars, build_charts
 from scripts.bench.figures import Figure, Run, format_run, parse_run
 from scripts.bench.headlines import build_headlines
 from scripts.bench.table import format_digits, format_markdown, format_table, format_value
@@ -36,7 +36,7 @@ _TITLES = {"imports": "import", "sharing": "page cache", "reads": "reading"}
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A table of README: a row for each figure whose name begins so, a column for each of the contenders that the run has."""
+    """A table: a row for each figure whose name begins so, a column for each of the contenders that the run has."""
 
     title: str
     measure: str
@@ -84,6 +84,7 @@ _SECTIONS = (
     _Section("Importing, a whole process", "imports", _IMPORTED, _WAYS),
     _Section("Disk", "disk", ("",)),
     _Section("Memory: page cache that one more environment takes", "sharing", ("files, each",)),
+    _Section("Memory of the daemon", "memory", ("",)),
     _Section("Mount, swap, unmount", "mounting", ("mount, 1", "rollback, 1", "umount, 1")),
     _Section("Commands that are mostly a start", "commands", ("",)),
     _Section("Metadata of the many files of Django", "metadata", ("",), _WAYS),
@@ -107,18 +108,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "run.json").write_text(format_run(run), encoding="utf-8")
     (RESULTS / "run.md").write_text(format_markdown(run), encoding="utf-8")
+    (RESULTS / "tables.md").write_text(format_tables(run, charts), encoding="utf-8")
     draw_charts(charts, RESULTS)
     readme = REPOSITORY / "README.md"
-    pictures = [(chart.title, f"{_RESULTS_PATH}/{chart.name}.svg") for chart in charts]
-    readme.write_text(replace_section(readme.read_text(encoding="utf-8"), format_section(run, pictures)), encoding="utf-8")
+    readme.write_text(replace_section(readme.read_text(encoding="utf-8"), format_section(run, charts)), encoding="utf-8")
 
 
-def draw_charts(charts: Sequence[Chart], folder: Path) -> None:
+def draw_charts(charts: Sequence[Bars], folder: Path) -> None:
     """Write one SVG for each chart, and remove those of charts that are no more."""
     for path in folder.glob("*.svg"):
         path.unlink()
     python = make_venv(Tools.base_python(), cache_folder() / "plotter", _PLOTTER) / "bin/python"
-    given = json.dumps([[type(chart).__name__, asdict(chart)] for chart in charts])
+    given = json.dumps([asdict(chart) for chart in charts])
     subprocess.run([str(python), "-I", _PLOTS, str(folder)], input=given, text=True, check=True)
 
 
@@ -131,14 +132,20 @@ def replace_section(readme: str, section: str) -> str:
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
 
-def format_section(run: Run, pictures: Sequence[tuple[str, str]]) -> str:
-    """What a machine makes of the run in sentences, the main table, the plots, and the rest behind a fold."""
+def format_section(run: Run, charts: Sequence[Bars]) -> str:
+    """What a machine makes of the run in sentences, and the first plot."""
     said = "\n".join(f"- {sentence}" for sentence in build_headlines(run))
-    parts = [said, format_main_table(run), _NOTE, *(f"![{title}]({path})" for title, path in pictures)]
-    details = [f"**{section.title}**\n\n{table}" for section in _SECTIONS if (table := _format_table(run, section))]
-    fold = ["<details><summary>More tables, the machine and the versions</summary>", _format_circumstances(run), *details, "</details>"]
-    parts += [*fold, f"[The whole run]({_RESULTS_PATH}/run.md), with what each figure includes."]
-    return "\n\n".join(filter(None, parts))
+    pictures = [f"![{chart.title}]({_RESULTS_PATH}/{chart.name}.svg)" for chart in charts[:1]]
+    rest = f"[All tables]({_RESULTS_PATH}/tables.md), and [the whole run]({_RESULTS_PATH}/run.md) with what each figure includes."
+    return "\n\n".join(filter(None, [said, *pictures, rest]))
+
+
+def format_tables(run: Run, charts: Sequence[Bars]) -> str:
+    """The main table, a table for each measure, and the other plots."""
+    pictures = [f"![{chart.title}]({chart.name}.svg)" for chart in charts[1:]]
+    sections = [f"## {section.title}\n\n{table}" for section in _SECTIONS if (table := _format_table(run, section))]
+    parts = ["# Benchmark", _format_circumstances(run), format_main_table(run), _NOTE, *pictures, *sections]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _format_circumstances(run: Run) -> str:

@@ -23,8 +23,6 @@ _ATTEMPTS = 5
 WITHOUT_BYTECODE = ("--no-compile",)
 """What `casfs add` is told where casfs is compared with what does not compile either."""
 
-PROGRAMS = str(Path(__file__).with_name("programs.py"))
-
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
@@ -120,17 +118,6 @@ class Store:
         self.casfs("umount", "--all", "--lazy")
         reap(daemon)
 
-    def run_inside(self, commands: Sequence[Sequence[str]], way: Way = DEFAULT) -> list[float]:
-        """Seconds that casfs commands take in one process."""
-        return self.run_program("commands", given=json.dumps(commands), way=way)
-
-    def run_program(self, kind: str, *words: str, given: str = "", way: Way = DEFAULT) -> list[float]:
-        """What one of `programs` prints."""
-        command = [self.tools.own_python, "-P", PROGRAMS, kind, str(self.path), *words]
-        env = {**self.env, **way.env}
-        done = subprocess.run(command, env=env, cwd="/", input=given, stdout=subprocess.PIPE, text=True, check=True)
-        return list(map(float, json.loads(done.stdout)))
-
     def find(self, mountpoint: Path) -> Mounted:
         """What is mounted there."""
         return Mounted(self, mountpoint, int(self.status(mountpoint)["supervisor"]))
@@ -142,21 +129,6 @@ class Store:
         mounted = self.find(mountpoint)
         yield mounted
         self.umount(mounted)
-
-    @contextlib.contextmanager
-    def mounted_with_stock_loop(self, environment: str, mountpoint: Path) -> Iterator[Mounted]:
-        """The same, served by pyfuse3's own event loop."""
-        ours, theirs = os.pipe()
-        script = str(Path(__file__).with_name("stock_loop.py"))
-        command = [self.tools.own_python, "-P", script, "--store", str(self.path), "--env", environment, "mount", "--foreground"]
-        process = subprocess.Popen([*command, "--ready-fd", str(theirs), str(mountpoint)], env=self.env, cwd="/", pass_fds=(theirs,))
-        os.close(theirs)
-        with os.fdopen(ours, "rb") as ready:
-            if len(ready.read(2)) < 2:  # it can be asked; it answers
-                raise CommandFailed(command, process.wait(), "see above")
-        yield Mounted(self, mountpoint, process.pid)
-        self.casfs("umount", str(mountpoint))
-        process.wait()
 
 
 def detach_below(folder: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from scripts.bench.__main__ import working_folder
-from tests.fuse.harness import is_alive
+from tests.mounted.harness import is_alive
 
 
 def test_processes_that_were_there_before_live_on(tmp_path: Path) -> None:

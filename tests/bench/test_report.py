@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.charts import Bars, Lines, Points, build_charts
+from scripts.bench.charts import Bars, build_charts
 from scripts.bench.figures import Figure, Run
-from scripts.bench.report import BEGIN, END, draw_charts, format_main_table, format_section, replace_section
+from scripts.bench.report import BEGIN, END, draw_charts, format_main_table, format_section, format_tables, replace_section
 from scripts.bench.tools import REPOSITORY
 
 RUN = Run(
@@ -18,39 +18,24 @@ RUN = Run(
         Figure("imports", "web, requests of the first import, casfs, image", "requests", "", {"all": [3.0]}, has_ratios=False),
         Figure("mounting", "mount, 1 distribution", "s", "", {"casfs, image": [0.1]}),
         Figure("mounting", "mount, 1,000 distributions", "s", "", {"casfs, image": [0.3]}),
-        Figure("mounting", "mount, inside, 1,000 distributions", "s", "", {"casfs, image": [0.2]}),
-        Figure("growth", "add, time", "s", "", {"1,000 blobs": [0.1], "10,000 blobs": [0.2], "model: 10,000,000 blobs": [9.0]}),
+        Figure("growth", "add, time", "s", "", {"1,000 blobs": [0.1], "10,000 blobs": [0.2]}),
     ),
 )
 
 
-def chart(name: str) -> Bars | Lines:
+def chart(name: str) -> Bars:
     return next(chart for chart in build_charts(RUN) if chart.name == name)
 
 
 def test_a_contender_without_a_figure_has_no_bar_there():
     bars = chart("ready")
-    assert isinstance(bars, Bars)
     assert list(bars.groups) == ["small:\ninterpreter ready", "web:\ninterpreter ready"]
     assert bars.series == {"casfs": [1.0, 2.0], "pip": [5.0, 7.0], "uvl-fuse": [None, 1.0]}
 
 
 def test_imports_are_drawn_as_ratios():
     bars = chart("imports")
-    assert isinstance(bars, Bars)
     assert bars.series == {"native": [1.0], "casfs, image": [1.5]}
-
-
-def test_commands_are_drawn_by_the_number_of_distributions():
-    lines = chart("mounting")
-    assert isinstance(lines, Lines)
-    assert lines.series == {"mount, casfs, image": Points([1.0, 1000.0], [0.1, 0.3])}
-
-
-def test_what_a_model_says_is_told_from_what_was_measured():
-    lines = chart("growth")
-    assert isinstance(lines, Lines)
-    assert lines.series == {"add": Points([1000.0, 10_000.0, 10_000_000.0], [0.1, 0.2, 9.0], modelled=1)}
 
 
 def test_what_a_run_lacks_is_not_drawn():
@@ -58,18 +43,19 @@ def test_what_a_run_lacks_is_not_drawn():
 
 
 def test_the_section_tells_date_machine_medians_ratios_and_load():
-    text = format_section(RUN, [("A title", "a/path.svg")])
+    text = format_tables(RUN, build_charts(RUN))
     assert "2026-01-01T00:00+00:00 (full, 7 rounds) on abacus, 2 cores" in text
     assert "| small: interpreter ready † | 1 s | | 5 s (5) | |" in " ".join(text.split())
-    assert "![A title](a/path.svg)" in text
+    assert "(imports.svg)" in text
     assert "requests of the first import" not in text
 
 
-def test_a_newcomer_meets_sentences_then_the_main_table_then_pictures_and_the_rest_is_folded_away():
-    text = format_section(RUN, [("A title", "a/path.svg")])
-    marks = ("One more environment of web", "| web: interpreter ready", "![A title]", "<details>", "Growth of the pool", "</details>")
+def test_a_newcomer_meets_sentences_then_one_plot_and_no_table():
+    text = format_section(RUN, build_charts(RUN))
+    marks = ("One more environment of web", "/ready.svg)", "/tables.md)", "/run.md)")
     places = [text.index(mark) for mark in marks]
     assert places == sorted(places)
+    assert (text.count("!["), text.count("|")) == (1, 0)
 
 
 def test_fewer_rounds_are_told_beside_the_value():

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts.bench import inside
 from scripts.bench.bench import Bench
 from scripts.bench.measures.metadata import mounted_overlay
 from scripts.bench.processes import adopting_orphans
@@ -17,7 +14,7 @@ from scripts.bench.rounds import Pace
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import Tools
-from scripts.bench.ways import IMAGE, KERNEL_ON_FUSE, PLAIN, WAYS, Way
+from scripts.bench.ways import KERNEL_ON_FUSE, PLAIN, WAYS, Way
 
 
 @pytest.fixture
@@ -47,32 +44,6 @@ def test_each_way_shows_the_environment_in_its_own_manner(store: Store):
 def test_a_way_that_does_not_show_what_it_promises_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Way, "env", {"CASFS_TEST_WAY": "fuse"})
     assert store.ways("two", store.path.parent / "mount") == [KERNEL_ON_FUSE, PLAIN]
-
-
-@pytest.mark.parametrize("way", [IMAGE, KERNEL_ON_FUSE])
-def test_every_step_inside_of_a_mount_is_timed_in_every_cycle(store: Store, way: Way):
-    folder = store.path.parent / "cycles"
-    folder.mkdir()
-    with store.mounted("bench-primer", store.path.parent / "keeper"):
-        command = [sys.executable, "-P", inside.__file__, str(store.path), "two", str(folder), "2"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env={**store.env, **way.env})
-    assert done.stderr == ""
-    seconds = json.loads(done.stdout)
-    assert len(seconds) == 7
-    assert all(len(found) == 2 and min(found) > 0 for found in seconds.values())
-    assert str(store.path.parent) not in Path("/proc/self/mountinfo").read_text()
-
-
-def test_a_program_needs_a_host(store: Store, tmp_path: Path):
-    command = [sys.executable, "-P", inside.__file__, str(store.path), "two", str(tmp_path), "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=dict(store.env))
-    assert (done.returncode, done.stderr) == (1, "there is no host\n")
-
-
-def test_an_image_is_made_of_what_is_kept(store: Store):
-    seconds = store.run_program("image", "two")
-    assert len(seconds) == 3
-    assert len(list((store.path / "stamps").glob("*.inodes"))) == 3  # of the skeleton and of two distributions
 
 
 def test_plain_files_are_shown_through_an_overlay_and_it_ends(tmp_path: Path):

@@ -6,7 +6,6 @@ from pathlib import Path
 from casfs.digest import digest_bytes
 from scripts.bench.measures.disk import count_disk
 from scripts.bench.measures.ingest import read_members, time_limit, unpacked_size
-from scripts.bench.measures.latency import time_operations
 from scripts.bench.synthetic import build_members, make_wheels
 from scripts.bench.tools import clean_environment, with_bytecode, without_bytecode
 
@@ -44,12 +43,3 @@ def test_measured_programs_get_no_variable_of_the_users(tmp_path: Path, monkeypa
     assert "/elsewhere" not in env.values()
     assert "PYTHONDONTWRITEBYTECODE" not in with_bytecode(env, tmp_path)
     assert without_bytecode(env)["PYTHONDONTWRITEBYTECODE"] == "1"
-
-
-def test_every_operation_is_timed(tmp_path: Path):
-    locales = tmp_path / "django" / "conf" / "locale"
-    locales.mkdir(parents=True)
-    (tmp_path / "django" / "__init__.py").write_bytes(b"VERSION = 1\n")
-    times = time_operations(tmp_path, ["django/__init__.py"], 20)
-    assert len(times) == 12
-    assert all(seconds > 0 for seconds in times.values())

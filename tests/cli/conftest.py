@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fuse.conftest import casfs, template
+from tests.mounted.conftest import casfs, template
 
 __all__ = ["casfs", "template"]

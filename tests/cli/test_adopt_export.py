@@ -14,10 +14,10 @@ import pytest
 
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from tests.fuse.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, clean_environ, site_packages
+from tests.changes.natives import NativeWorkshop, snapshot
 from tests.make_generations import Workshop
-from tests.venv.natives import NativeWorkshop, snapshot
-from tests.venv.uppers import MountedWorkshop
+from tests.mounted.harness import PYTHON_DIRECTORY, REPOSITORY, Casfs, clean_environ, site_packages
+from tests.upper.uppers import MountedWorkshop
 
 ENTRY_POINTS = "[console_scripts]\ndemo = demo:main\n"
 SAY = b"import sys\n\ndef main():\n    print('demo of', sys.prefix)\n"
@@ -149,9 +149,9 @@ def test_export_refuses_a_place_within_the_store(casfs: Casfs) -> None:
 ENDED = """
 import os, signal, sys
 from casfs.cli.main import main
-from casfs.venv.plain import exported
+from casfs.changes import export
 
-exported.clone_file = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)
+export.clone_file = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)
 main(["export", sys.argv[1]])
 """
 

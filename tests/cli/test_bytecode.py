@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from casfs.changes.changes import AddOptions
 from casfs.cli.bytecode import note_bytecode
 from casfs.cli.changes import add_fitting
 from casfs.errors import StoreDamaged
 from casfs.venv.bytecode.bytecode import BytecodeMaker, Stored
-from casfs.venv.changes import AddOptions
 from tests.cli.package_index import PackageIndex
 from tests.cli.test_locks import entry, write_lock
 from tests.cli.test_names import casfs, index
-from tests.fuse.harness import Casfs, site_packages
 from tests.make_generations import INTERPRETER, open_workshop
 from tests.make_wheels import make_wheel
+from tests.mounted.harness import Casfs, site_packages
 
 __all__ = ["casfs", "index"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuse.harness import PYTHON_DIRECTORY, Casfs
+from tests.mounted.harness import PYTHON_DIRECTORY, Casfs
 
 
 def listed(casfs: Casfs, *words: str) -> dict[str, str]:
@@ -322,7 +322,7 @@ def test_add_tells_when_a_mount_could_not_be_told(casfs: Casfs) -> None:
     """The change is made all the same; the warning says which mount may be behind."""
     mountpoint = casfs.mount()
     [lease] = casfs.leases()
-    socket = casfs.store / "leases" / f"{lease['id']}.sock"
+    socket = casfs.store / "run" / f"{lease['id']}.sock"
     socket.rename(socket.with_suffix(".away"))
     try:
         done = casfs.add(casfs.wheel("demo"))

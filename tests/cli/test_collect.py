@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, run_python
+from tests.mounted.harness import Casfs, run_python
 
 IMPORT = "import demo; print(demo.VALUE)"
 

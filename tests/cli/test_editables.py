@@ -15,8 +15,8 @@ from tests.cli.projects import editable_wheel, make_editable, offer
 from tests.cli.test_changes import listed
 from tests.cli.test_locks import UV
 from tests.cli.test_names import casfs, facts, index, leftovers
-from tests.fuse.harness import Casfs, run_python
 from tests.make_wheels import make_wheel
+from tests.mounted.harness import Casfs, run_python
 
 __all__ = ["casfs", "index"]
 

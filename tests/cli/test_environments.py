@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from casfs.cli.output import local_time
-from casfs.venv.interpreters.interpreter import probe_base
-from tests.fuse.harness import Casfs, Interpreter, run_python, site_packages
+from casfs.interpreters.interpreter import probe_base
+from tests.mounted.harness import Casfs, Interpreter, run_python, site_packages
 
 
 def read_list(casfs: Casfs) -> dict[str, Any]:

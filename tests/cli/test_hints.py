@@ -8,7 +8,7 @@ import re
 import pytest
 
 from casfs.cli.hints import complete_hints, hint_as_typed, hint_at
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 BY_NAME = {"requests", "latency_us", "generations"}
 """What a daemon counts by kind of request, and by environment."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import digest_bytes
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 DISTRIBUTIONS = 3
 FEW, MANY = 5, 205

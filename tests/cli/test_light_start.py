@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from casfs.cli.commands.list import run_list
 from casfs.cli.parser import build_parser
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 HEAVY = {"asyncio", "attr", "concurrent", "email", "http", "multiprocessing", "pyfuse3", "requests", "rich", "ssl", "trio"}
 """What no such command needs: each takes milliseconds to load, trio with pyfuse3 a hundred."""
@@ -103,7 +104,7 @@ def test_a_mount_on_a_host_that_runs_loads_little(casfs: Casfs, wheel: Path):
 @pytest.mark.parametrize("words", [["list"], ["--store", "x", "list"], ["--env=x", "list"], ["--env", "add", "list", "--json"]])
 def test_a_parser_knows_the_command_that_was_typed(words: list[str]):
     parser = build_parser(words)
-    assert parser.parse_args(words).run == "queries:run_list"
+    assert parser.parse_args(words).run is run_list
     assert "umount" not in parser.format_help()
 
 

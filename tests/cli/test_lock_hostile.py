@@ -15,8 +15,8 @@ from tests.cli.projects import commit_project, make_project, pack_project
 from tests.cli.test_changes import listed
 from tests.cli.test_locks import write_lock
 from tests.cli.test_names import casfs, index, leftovers
-from tests.fuse.harness import Casfs
 from tests.make_wheels import make_wheel
+from tests.mounted.harness import Casfs
 
 __all__ = ["casfs", "index"]
 

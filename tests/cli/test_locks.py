@@ -13,7 +13,7 @@ import pytest
 from tests.cli.package_index import PackageIndex
 from tests.cli.test_changes import listed
 from tests.cli.test_names import casfs, index, installed, leftovers
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 __all__ = ["casfs", "index"]
 

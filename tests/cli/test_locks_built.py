@@ -18,8 +18,8 @@ from tests.cli.projects import commit_project, make_editable, make_project, offe
 from tests.cli.test_changes import listed
 from tests.cli.test_locks import UV
 from tests.cli.test_names import casfs, index, leftovers
-from tests.fuse.harness import Casfs
 from tests.make_wheels import MadeWheel, make_wheel
+from tests.mounted.harness import Casfs
 
 __all__ = ["casfs", "index"]
 

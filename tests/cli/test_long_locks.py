@@ -16,7 +16,7 @@ import pytest
 from tests.cli.package_index import PackageIndex
 from tests.cli.test_locks import entry, write_lock
 from tests.cli.test_names import casfs, index
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 __all__ = ["casfs", "index"]
 

@@ -7,10 +7,10 @@ import os
 import re
 
 from casfs import __version__
-from casfs.cli.metrics import format_metrics
-from casfs.mount.control import Reply
+from casfs.cli.commands.metrics import format_metrics
+from casfs.daemon.control import Reply
 from casfs.store.leases import Lease
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"'

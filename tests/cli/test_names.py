@@ -18,8 +18,8 @@ from tests.cli import package_index
 from tests.cli.package_index import PackageIndex, make_environ
 from tests.cli.projects import commit_project, make_project, pack_project
 from tests.cli.test_changes import listed
-from tests.fuse.harness import Casfs, site_packages
 from tests.make_wheels import MadeWheel, make_wheel, pack, with_record
+from tests.mounted.harness import Casfs, site_packages
 
 
 @pytest.fixture

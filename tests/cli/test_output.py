@@ -16,9 +16,9 @@ import pytest
 
 from casfs.cli.output import note, say, say_json, say_table, warn
 from casfs.errors import FetchFailed
-from casfs.fetch.access import hide_logins, split_login
+from casfs.resolve.access import hide_logins, split_login
 from tests.cli.test_names import casfs, index
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 __all__ = ["casfs", "index"]
 

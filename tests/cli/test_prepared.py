@@ -10,7 +10,7 @@ import pytest
 
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from tests.fuse.harness import Casfs, clean_environ
+from tests.mounted.harness import Casfs, clean_environ
 from tests.prepared import Prepared
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from casfs.cli.output import local_time
 from casfs.digest import digest_bytes
-from tests.fuse.harness import PYTHON_DIRECTORY, Casfs
+from tests.mounted.harness import PYTHON_DIRECTORY, Casfs
 
 FILES = {
     "demo/__init__.py": b"def main(): pass\n",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.test_changes import listed
 from tests.cli.test_locks import UV
-from tests.fuse.harness import Casfs, run_python
+from tests.mounted.harness import Casfs, run_python
 
 pytestmark = pytest.mark.network
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.test_changes import listed
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 pytestmark = pytest.mark.network
 

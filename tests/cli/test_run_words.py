@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casfs.cli.run import split_words
+from casfs.cli.commands.run import split_words
 
 
 @pytest.mark.parametrize(

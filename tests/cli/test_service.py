@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from casfs.cli.service import format_unit, format_user_unit
-from tests.fuse.harness import Casfs, wait_for_end
+from tests.mounted.harness import Casfs, wait_for_end
 
 
 def read_unit(text: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from casfs import __version__
-from tests.fuse.harness import Casfs, is_readable
+from tests.mounted.harness import Casfs, is_readable
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from casfs.cli.context import store_directory
 from casfs.errors import StoreRefused
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 CLOSED = ("<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-")
 

@@ -12,9 +12,9 @@ import pytest
 
 from casfs.store.environments import Environment
 from casfs.store.store import open_store
-from tests.fuse.harness import TIME_LIMIT_S, Casfs
 from tests.make_generations import Workshop
-from tests.venv.uppers import MountedWorkshop
+from tests.mounted.harness import TIME_LIMIT_S, Casfs
+from tests.upper.uppers import MountedWorkshop
 
 
 @pytest.fixture

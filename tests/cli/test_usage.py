@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casfs import __version__
-from tests.fuse.harness import Casfs
+from tests.mounted.harness import Casfs
 
 CHANGES = ("add", "adopt", "export", "remove", "rollback")
 COMMANDS = (*CHANGES, "list", "show", "generations", "status", "metrics", "fsck", "mount", "umount", "run", "env")
@@ -116,7 +116,7 @@ def test_store_of_an_unknown_format_is_refused_by_every_command(casfs: Casfs, wo
     known = (casfs.store / "format").read_text()
     (casfs.store / "format").write_text("casfs store 99\n")
     done = casfs.run(*(casfs.wheel("demo") if word == "WHEEL" else word for word in words), code=1)
-    assert done.stderr == f"casfs: {casfs.store}: has the format 'casfs store 99'; this casfs knows only 'casfs store 1'\n"
+    assert done.stderr == f"casfs: {casfs.store}: has the format 'casfs store 99'; this casfs knows only 'casfs store 2'\n"
     (casfs.store / "format").write_text(known)
 
 

@@ -12,8 +12,8 @@ import pytest
 from casfs.store.store import open_store
 from tests.cli.package_index import PackageIndex, is_missing
 from tests.cli.test_names import casfs, index, leftovers
-from tests.fuse.harness import Casfs, site_packages
-from tests.interpreters import find_python, needs_python
+from tests.mounted.harness import Casfs, site_packages
+from tests.python_versions import find_python, needs_python
 
 __all__ = ["casfs", "index"]
 

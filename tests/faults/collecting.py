@@ -70,7 +70,7 @@ def make_collecting(prepared: Prepared, directory: Path) -> Collecting:
     def run(name: str, *words: object) -> None:
         must(prepared.run(store, "--env", name, *words))
 
-    for version in ("1.0", "2.0", "3.0"):  # files that stay the same have the identity that 1.0 gave them
+    for version in ("1.0", "2.0", "3.0"):
         run("work", "add", synthetic_wheel("demo", version).write_to(wheels))
     run("plain", "add", synthetic_wheel("other").write_to(wheels))
     lost = tuple(synthetic_wheel(name).write_to(wheels) for name in ("lost", "missed"))

@@ -38,7 +38,7 @@ class Mounted:
     def check_unharmed(self) -> None:
         """The daemon answers, and met nothing that it had to write to its log."""
         self.status()
-        assert [log.read_text() for log in (self.store / "leases").glob("*.log")] == []
+        assert [log.read_text() for log in (self.store / "run").glob("*.log")] == []
 
 
 @contextlib.contextmanager

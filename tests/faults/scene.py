@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from casfs.venv.upper.written import is_bytecode
+from casfs.venv.bytecode_names import is_bytecode
 from tests.faults.commands import Contents, Done, casfs, check_clean, check_refusal, must, read_contents
 from tests.faults.prepared import Prepared
 from tests.make_wheels import MadeWheel, make_wheel

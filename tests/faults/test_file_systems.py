@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from casfs.changes.atomic_directory import atomic_directory
 from casfs.store.uppers import remove_tree
-from casfs.venv.plain.beside import filling
 from tests.faults.commands import snapshot
 from tests.faults.cut_disk import FILE_SYSTEMS, cut_disk
-from tests.fuse.harness import Casfs, run_python, site_packages
+from tests.mounted.harness import Casfs, run_python, site_packages
 
 
 @pytest.fixture(params=[*FILE_SYSTEMS, "tmpfs"])
@@ -41,7 +41,7 @@ def test_a_tree_is_removed_whole(place: Path):
 
 def test_what_could_not_be_finished_is_removed_whole(place: Path):
     def fail() -> None:
-        with filling(str(place / "plain")):
+        with atomic_directory(str(place / "plain")):
             [begun] = place.iterdir()
             make_tree(begun)
             raise KeyboardInterrupt

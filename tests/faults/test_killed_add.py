@@ -42,7 +42,8 @@ class Killer:
         for count in itertools.count(start, step):
             store = self._scene.copy(self._directory / f"{kind}-{count}")
             done = kill(self._scene, store, kind, count)
-            if not done.was_killed:
+            was_worker_killed = "a process that worked on it was ended by signal 9" in done.errors
+            if not done.was_killed and not was_worker_killed:
                 assert done.code == 0, done.errors
                 return (count - start) // step
             self._scene.check_interrupted(store, done)
@@ -79,7 +80,7 @@ def test_first_add_killed_at_any_step_can_be_repeated(first: Scene, workspace: P
 def test_add_killed_while_it_streams_a_large_file_leaves_nothing_of_it(prepared: Prepared, workspace: Path):
     large = make_wheel({"demo/large.bin": bytes(LARGE), "demo/half.bin": bytes(LARGE // 2), "demo/small.py": b"VALUE = 1\n"})
     killer = Killer(make_scene(prepared, workspace / "scene", [large]), workspace)
-    steps = [("write", 5, 20), ("fchmod", 3, 12), ("rename", 2, 16), ("syncfs", 3, 8)]
+    steps = [("write", 5, 20), ("fchmod", 2, 6), ("rename", 2, 16), ("syncfs", 3, 8)]
     with ThreadPoolExecutor(2) as two:
         kills = sum(two.map(lambda step: killer.kill_at_all(*step), steps))
     assert kills >= 10

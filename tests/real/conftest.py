@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fuse.harness import Casfs
-from tests.interpreters import needs_python
+from tests.mounted.harness import Casfs
+from tests.python_versions import needs_python
 from tests.real.downloads import provide_tools
 from tests.real.environments import Maker, Pair
 from tests.real.wheels import FLASK, NUMPY, OLD, OVERLAPPING, PORTABLE, QUIRKS

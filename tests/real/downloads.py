@@ -19,7 +19,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tests.fuse.harness import clean_environ
+from tests.mounted.harness import clean_environ
 from tests.real.wheels import TOOLS
 
 _DOWNLOAD_LIMIT_S = 600  # 240 MB

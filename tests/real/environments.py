@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fuse.harness import Casfs, clean_environ
-from tests.interpreters import find_python
+from tests.mounted.harness import Casfs, clean_environ
+from tests.python_versions import find_python
 from tests.real.downloads import Tools, provide_wheels
 
 _TIME_LIMIT_S = 240

@@ -12,8 +12,8 @@ import pytest
 from casfs.store.environments import Environment as StoredEnvironment
 from casfs.store.generations import Generation
 from casfs.store.store import open_store
-from tests.fuse.harness import Casfs
-from tests.interpreters import find_python, needs_python
+from tests.mounted.harness import Casfs
+from tests.python_versions import find_python, needs_python
 from tests.real.downloads import provide_wheels
 from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import find_differences

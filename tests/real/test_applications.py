@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, clean_environ, site_packages
+from tests.mounted.harness import Casfs, clean_environ, site_packages
 
 pytestmark = [pytest.mark.network, pytest.mark.parametrize("data_path", ["", "fuse"], ids=["default", "fuse"])]
 

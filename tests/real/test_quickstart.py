@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs, clean_environ
+from tests.mounted.harness import Casfs, clean_environ
 
 pytestmark = [pytest.mark.network, pytest.mark.long]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interpreters import needs_python
+from tests.python_versions import needs_python
 from tests.real.downloads import Tools
 from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import read_tree

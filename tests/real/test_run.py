@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs
-from tests.interpreters import VERSIONS, find_python, needs_python
+from tests.mounted.harness import Casfs
+from tests.python_versions import VERSIONS, find_python, needs_python
 
 
 @pytest.mark.parametrize("version", [pytest.param(one, marks=needs_python(one)) for one in VERSIONS])

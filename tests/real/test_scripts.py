@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interpreters import needs_python
+from tests.python_versions import needs_python
 from tests.real.environments import Environment, Pair, Said
 from tests.real.test_tools import ASKS, assert_agree, assert_equal
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.interpreters import needs_python
+from tests.python_versions import needs_python
 from tests.real.environments import Environment, Maker, Pair, Said, without_numbers
 
 pytestmark = [pytest.mark.network, needs_python("3.11")]

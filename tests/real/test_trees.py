@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tests.interpreters import needs_python
+from tests.python_versions import needs_python
 from tests.real.environments import Environment, Maker, Pair
 from tests.real.trees import comparable_rows, find_differences, find_untrue, read_record
 from tests.real.wheels import OVERLAPPING, QUIRKS

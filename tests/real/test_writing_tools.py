@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.harness import Casfs
-from tests.interpreters import VERSIONS, find_python, needs_python
+from tests.mounted.harness import Casfs
+from tests.python_versions import VERSIONS, find_python, needs_python
 from tests.real.downloads import provide_tools, provide_wheels
 from tests.real.writers import CHANGED, MODULES, POETRY, WHEELHOUSE, WRITERS, Workplace
 from tests.real.writing import Story, make_scene, tell

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.fuse.harness import Casfs, clean_environ, is_readable
-from tests.interpreters import VERSIONS, find_python, needs_python
+from tests.mounted.harness import Casfs, clean_environ, is_readable
+from tests.python_versions import VERSIONS, find_python, needs_python
 from tests.real.environments import Said
 from tests.real.test_writing_tools import make_workplace
 from tests.real.trees import read_tree

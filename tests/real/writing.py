@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fuse.harness import Casfs
-from tests.interpreters import find_python
+from tests.mounted.harness import Casfs
+from tests.python_versions import find_python
 from tests.real.environments import Environment, Maker, Pair, Said, without_numbers
 from tests.real.trees import Meant, find_differences, read_tree
 from tests.real.writers import BASE, MODULES, WRITERS, Command, Workplace
@@ -200,7 +200,7 @@ def iter_files(top: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 def iter_untouchable(store: Path) -> Iterator[tuple[str, object]]:
     """All files of a store that a writer in a mount must not change; of blobs fsck reads the bytes."""
     for path, facts in iter_files(store):
-        if not path.startswith(("leases/", "locks/", "stamps/scrub", "environments/default/upper/", "environments/default/lock")):
+        if not path.startswith(("run/", "locks/", "stamps/scrub", "environments/default/upper/", "environments/default/lock")):
             yield path, facts
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from casfs.store import shared
-from casfs.store.collect.collect import Collected, Wish, collect
+from casfs.store.gc.gc import Collected, CollectOptions, collect
 from casfs.store.store import Store
 
 
@@ -35,4 +35,4 @@ def telling(tell_waiting: Callable[[], None]) -> Iterator[None]:
 def collect_all(store: Store, *, unused_wheels: bool = True, tell_waiting: Callable[[], None] = lambda: None) -> Collected:
     """`tell_waiting` is called when others must end first."""
     with telling(tell_waiting):
-        return collect(store, Wish(unused_wheels, keep=1), nobody_seeing)
+        return collect(store, CollectOptions(unused_wheels, keep=1), nobody_seeing)

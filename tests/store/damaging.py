@@ -162,26 +162,6 @@ def _give_number_to_another(scene: Scene) -> Planted:
     return Planted(DamageKind.NUMBER, scene.number(scene.demo), "can't be found by its number", ("plain", "work"))
 
 
-def _inherit_from_another_file(scene: Scene) -> Planted:
-    _record(scene, scene.newer, inherited=[[0, scene.demo.number, 1]])
-    return Planted(DamageKind.NUMBER, scene.number(scene.newer), "identity of another file", ("work",))
-
-
-def _inherit_from_nobody(scene: Scene) -> Planted:
-    _record(scene, scene.newer, inherited=[[0, 0xABCDEF, 0]])
-    return Planted(DamageKind.NUMBER, scene.number(scene.newer), "number abcdef", ("work",))
-
-
-def _inherit_beyond_the_end(scene: Scene) -> Planted:
-    _record(scene, scene.newer, inherited=[[99, scene.demo.number, 99]])
-    return Planted(DamageKind.NUMBER, scene.number(scene.newer), "identity of another file", ("work",))
-
-
-def _inherit_nonsense(scene: Scene) -> Planted:
-    _record(scene, scene.newer, inherited=[["0", 1.5, None]])
-    return Planted(DamageKind.NUMBER, scene.number(scene.newer), "not a number", ("work",))
-
-
 def _lose_number(scene: Scene) -> Planted:
     scene.number(scene.demo).unlink()
     return Planted(DamageKind.ENVIRONMENT, Path(scene.environment("work").path(1)), "which it has not", ("work",))
@@ -337,10 +317,6 @@ PLANTS: list[Plant] = [
     Plant("wheel: no manifest", _name_no_manifest),
     *_of_number(),
     Plant("number: another manifest's", _give_number_to_another),
-    Plant("number: another file's identity", _inherit_from_another_file),
-    Plant("number: nobody's identity", _inherit_from_nobody),
-    Plant("number: identity of no row", _inherit_beyond_the_end),
-    Plant("number: nonsense inherited", _inherit_nonsense),
     Plant("number: lost", _lose_number),
     Plant("number: of a manifest that nobody has", _change_whose_number_it_is),
     Plant("marker: another project's", _mark_for_another_project),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import Digest, digest_bytes
-from casfs.store.blob_stamps import UNKNOWN, blob_facts, hash_blob, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.blob_stamps import UNKNOWN, blob_facts, hash_blob, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.ingest import MadeFiles, ingest_files
 from casfs.store.manifests import Description, Kind, Manifest, NewFile
 from casfs.store.store import Store, open_store
@@ -31,7 +31,7 @@ def facts_of(store: Store, content: bytes) -> object:
 
 def test_blobs_that_were_written_with_a_manifest_are_known(store: Store) -> None:
     digest, manifest = publish(store, b"one", b"two")
-    stamps = read_blob_stamps(store.root, digest)
+    stamps = read_blob_stat_cache(store.root, digest)
     assert stamps
     found = {manifest.digest(row): stamps.facts(row) for row in range(2)}
     assert found == {digest_bytes(content): facts_of(store, content) for content in (b"one", b"two")}
@@ -40,7 +40,7 @@ def test_blobs_that_were_written_with_a_manifest_are_known(store: Store) -> None
 def test_of_blobs_that_were_there_before_nothing_is_known(store: Store) -> None:
     publish(store, b"old")
     digest, manifest = publish(store, b"new", b"old", name="other")
-    stamps = read_blob_stamps(store.root, digest)
+    stamps = read_blob_stat_cache(store.root, digest)
     assert stamps
     known = {manifest.digest(row): stamps.facts(row) != UNKNOWN for row in range(2)}
     assert known == {digest_bytes(b"new"): True, digest_bytes(b"old"): False}
@@ -76,8 +76,8 @@ def test_stamps_grow_to_the_row_that_is_remembered(store: Store) -> None:
     stamps.remember(3, (1, 2, 3, 4, 5))
     assert [stamps.facts(row) for row in range(5)] == [UNKNOWN] * 3 + [(1, 2, 3, 4, 5), UNKNOWN]
     digest = digest_bytes(b"any")
-    write_blob_stamps(store, digest, stamps)
-    again = read_blob_stamps(store.root, digest)
+    write_blob_stat_cache(store, digest, stamps)
+    again = read_blob_stat_cache(store.root, digest)
     assert again
     assert again.facts(3) == (1, 2, 3, 4, 5)
 
@@ -87,11 +87,11 @@ def test_damaged_stamps_are_none(store: Store, harm: bytes) -> None:
     digest, _ = publish(store, b"one")
     [path] = Path(store.path("stamps")).glob("*.blobs")
     path.write_bytes(harm)
-    assert read_blob_stamps(store.root, digest) is None
+    assert read_blob_stat_cache(store.root, digest) is None
 
 
 def test_stamps_that_cannot_be_written_fail_nothing(store: Store) -> None:
     os.rmdir(store.path("stamps"))
-    write_blob_stamps(store, digest_bytes(b"any"), new_stamps())
+    write_blob_stat_cache(store, digest_bytes(b"any"), new_stamps())
     digest, _ = publish(store, b"one")
-    assert read_blob_stamps(store.root, digest) is None
+    assert read_blob_stat_cache(store.root, digest) is None

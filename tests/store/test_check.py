@@ -17,7 +17,7 @@ from casfs.store.fsck import blobs as check_blobs
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import DamageKind, Totals
 from casfs.store.leases import new_lease, take_lease
-from casfs.store.stamps import write_stamp
+from casfs.store.wheel_stamps import write_stamp
 from tests.store.damaging import PLANTS, plant_manifest
 from tests.store.harm import flip, make_fifo, remove, shorten, write
 from tests.store.making import publish_files, put_blob
@@ -145,7 +145,7 @@ def test_what_is_derived_is_never_damage(scene):
 def test_what_dead_processes_leave_is_never_damage(scene):
     scene.path("tmp", "0123456789abcdef").mkdir()
     scene.path("tmp", "0123456789abcdef", "1").touch()
-    scene.path("leases", "0123456789ab.json").write_text("{}")
+    scene.path("run", "0123456789ab.json").write_text("{}")
     scene.path("environments", "started").mkdir()
     scene.path("environments", "started", "lock").touch()
     scene.path("environments", "empty", "current").unlink()

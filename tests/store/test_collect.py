@@ -12,26 +12,24 @@ import pytest
 from casfs.digest import Digest, digest_bytes
 from casfs.errors import StoreRefused
 from casfs.store.bytecode import NOT_COMPILED, Compiled, Target, stage_compiled, stage_outcome
-from casfs.store.collect.collect import Collected, Wish, collect
-from casfs.store.collect.needed import iter_shards
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
+from casfs.store.gc.gc import Collected, CollectOptions, collect
+from casfs.store.gc.needed import iter_shards
 from casfs.store.generations import Distribution
-from casfs.store.numbers import read_number
-from casfs.store.shared import add_shared_pool, relying, use_shared_pools
+from casfs.store.shared import add_shared_pool, shared_store_lock, use_shared_pools
 from casfs.store.store import Store, open_store
-from tests.make_wheels import make_wheel
 from tests.store.collecting import nobody_seeing, telling
 from tests.store.harm import write
 from tests.store.making import ingest, install, publish_files, publish_generation, publish_layer, put_blob
 from tests.store.scene import DEMO, ONLY, SHARED, Scene
 
-EVERYTHING = Wish(unused_wheels=True, keep=1)
+EVERYTHING = CollectOptions(unused_wheels=True, keep=1)
 
 TARGET = Target("cpython-311", "a70d0d0a")
 
 
-def run(store: Store, wish: Wish = EVERYTHING, seen: Iterable[str] = ()) -> Collected:
+def run(store: Store, wish: CollectOptions = EVERYTHING, seen: Iterable[str] = ()) -> Collected:
     return collect(store, wish, lambda: contextlib.nullcontext({*seen}))
 
 
@@ -52,7 +50,7 @@ def has(store: Store, *contents: bytes) -> list[bool]:
 
 def test_in_a_store_where_everything_is_needed_nothing_goes(scene: Scene):
     before = files(scene.store)
-    collected = run(scene.store, Wish(unused_wheels=True))
+    collected = run(scene.store, CollectOptions(unused_wheels=True))
     assert (counts(collected), collected.size) == ((0, 0, 0, 0), 0)
     assert files(scene.store) == before
 
@@ -64,14 +62,14 @@ def test_an_empty_store_has_nothing_to_collect(store: Store):
 def test_blobs_and_manifests_that_a_killed_command_left_go(store: Store):
     put_blob(store, b"left")
     publish_files(store, {"demo.py": b"nobody's"})
-    assert counts(run(store, Wish())) == (0, 0, 1, 2)
+    assert counts(run(store, CollectOptions())) == (0, 0, 1, 2)
     assert has(store, b"left", b"nobody's") == [False, False]
 
 
 def test_a_wheel_that_no_environment_has_stays_until_that_is_wished(store: Store, place: Path):
     [one] = ingest(store, place, DEMO)
     before = files(store)
-    collected = run(store, Wish(keep=1))
+    collected = run(store, CollectOptions(keep=1))
     assert (counts(collected), collected.spare_wheels) == ((0, 0, 0, 0), 1)
     assert files(store) == before
     assert counts(run(store)) == (0, 1, 1, one.new_files)
@@ -81,7 +79,7 @@ def test_a_wheel_that_no_environment_has_stays_until_that_is_wished(store: Store
 def test_what_a_dry_run_counts_is_what_goes_and_it_takes_nothing(scene: Scene):
     put_blob(scene.store, b"left")
     before = files(scene.store)
-    planned = run(scene.store, Wish(unused_wheels=True, keep=1, is_dry=True))
+    planned = run(scene.store, CollectOptions(unused_wheels=True, keep=1, is_dry=True))
     assert files(scene.store) == before
     assert run(scene.store) == planned
     assert planned.size > len(b"left")
@@ -111,25 +109,6 @@ def test_an_environment_that_somebody_sees_keeps_all_its_generations(scene: Scen
     collected = run(scene.store, seen=["work"])
     assert (counts(collected), collected.kept) == ((0, 0, 0, 0), ["work"])
     assert files(scene.store) == before
-
-
-def test_an_older_manifest_stays_for_the_inode_numbers_that_it_gave_but_not_its_files(store: Store, place: Path):
-    old = make_wheel({"demo/same.py": b"same", "demo/old.py": b"old"}, "demo", "1.0")
-    new = make_wheel({"demo/same.py": b"same", "demo/new.py": b"new"}, "demo", "2.0")
-    environment = Environment(store, "work")
-    ingested = [*ingest(store, place, old), *ingest(store, place, new)]
-    for one in ingested:
-        publish_generation(environment, install(store, one))
-    record = read_number(store, ingested[-1].number)
-    assert record is not None
-    assert record.inherited
-    run(store)
-    assert has(store, b"same", b"old", b"new") == [True, False, True]
-    [older] = {number for number, _ in record.inherited.values()}
-    found = read_number(store, older)
-    assert found is not None
-    assert Path(store.path("manifests", found.manifest[:2], found.manifest[2:])).exists()
-    assert check_store(store).totals.orphan_manifests == 0
 
 
 SOURCE = "lib/{python}/site-packages/demo.py"
@@ -176,16 +155,15 @@ def test_that_a_source_does_not_compile_is_known_as_long_as_the_source(store: St
     assert [record(store, "sources", digest_bytes(one)).is_symlink() for one in (b"x =", b"y =")] == [True, False]
 
 
-@pytest.mark.parametrize("wish", [Wish(), EVERYTHING], ids=["default", "everything"])
-@pytest.mark.parametrize("what", ["manifest", "generation", "wheel", "number"])
-def test_nothing_is_collected_from_a_store_that_can_not_say_what_it_needs(damaged_scene: Scene, what: str, wish: Wish):
+@pytest.mark.parametrize("wish", [CollectOptions(), EVERYTHING], ids=["default", "everything"])
+@pytest.mark.parametrize("what", ["manifest", "generation", "wheel"])
+def test_nothing_is_collected_from_a_store_that_can_not_say_what_it_needs(damaged_scene: Scene, what: str, wish: CollectOptions):
     store, generation = damaged_scene.store, Path(damaged_scene.environment("plain").path(1))
     generation.with_suffix(".index").unlink()
     harm = {
         "manifest": damaged_scene.manifest(damaged_scene.other),
         "generation": generation,
         "wheel": damaged_scene.wheel(damaged_scene.other),
-        "number": damaged_scene.number(damaged_scene.other),
     }
     write(harm[what], b"nonsense")
     put_blob(store, b"left")
@@ -221,7 +199,7 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
             collect(store, EVERYTHING, nobody_seeing)
 
     thread = threading.Thread(target=collect_all, daemon=True)
-    with relying(store):
+    with shared_store_lock(store):
         thread.start()
         assert waiting.wait(60)
         publish_generation(Environment(store, "work"), make_distribution(store, {"demo.py": b"nobody's yet"}))
@@ -230,7 +208,7 @@ def test_a_collection_waits_for_a_change_and_sees_what_it_made(store: Store):
 
 
 def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    monkeypatch.setattr("casfs.store.gc.gc._TURN_S", 0)
     contents = {f"{number}.py": b"%d" % number for number in range(300)}
     publish_files(store, contents)
     begun = threading.Event()
@@ -241,11 +219,11 @@ def test_what_comes_to_be_needed_while_a_collection_is_under_way_stays(store: St
 
     def publish() -> None:
         assert begun.wait(60)
-        with relying(store):
+        with shared_store_lock(store):
             publish_generation(Environment(store, "work"), make_distribution(store, contents))
 
     thread = threading.Thread(target=publish, daemon=True)
-    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", begin)
+    monkeypatch.setattr("casfs.store.gc.gc.iter_shards", begin)
     thread.start()
     collect(store, EVERYTHING, nobody_seeing)
     thread.join(60)
@@ -257,7 +235,7 @@ def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_un
     store: Store, place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """As of an environment that was made and removed meanwhile. A record that led to nothing would look like damage."""
-    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    monkeypatch.setattr("casfs.store.gc.gc._TURN_S", 0)
     ingest(store, place, DEMO)
     before = files(store)
     once = iter([DEMO])
@@ -267,10 +245,10 @@ def test_a_wheel_that_comes_and_that_no_environment_has_while_a_collection_is_un
             ingest(store, place, wheel)
         return iter_shards(path)
 
-    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", let_happen)
+    monkeypatch.setattr("casfs.store.gc.gc.iter_shards", let_happen)
     collected = collect(store, EVERYTHING, nobody_seeing)
     assert counts(collected) == (0, 1, 0, 0)
     assert {path for path in files(store) if path.startswith("wheels")} == {path for path in before if path.startswith("wheels")}
     assert check_store(store).damages == ()
-    run(store, Wish())
+    run(store, CollectOptions())
     assert has(store, ONLY) == [True]

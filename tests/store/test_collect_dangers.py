@@ -13,20 +13,16 @@ import pytest
 
 from casfs.digest import digest_bytes
 from casfs.errors import StoreRefused
-from casfs.store.collect.collect import Wish, collect
-from casfs.store.collect.needed import Needed
-from casfs.store.collect.removing import Remover
 from casfs.store.environments import Environment
+from casfs.store.gc.gc import CollectOptions, collect
+from casfs.store.gc.needed import Needed
+from casfs.store.gc.removing import Remover
 from casfs.store.generations import format_index
-from casfs.store.ingest import Ingested
-from casfs.store.manifests import manifest_path
-from casfs.store.numbers import read_number
-from casfs.store.store import Store, open_store
+from casfs.store.store import open_store
 from tests.faults.commands import snapshot
-from tests.make_wheels import make_wheel
 from tests.store.collecting import collect_all, nobody_seeing
-from tests.store.making import ingest, install, publish_generation
-from tests.store.scene import DEMO, NEWER, ONLY, SHARED, Scene
+from tests.store.making import install
+from tests.store.scene import Scene
 
 
 def test_damaged_store_keeps_its_generations_too(damaged_scene: Scene):
@@ -118,58 +114,13 @@ def test_directory_under_the_name_of_a_blob_is_left_to_fsck(damaged_scene: Scene
 
 def test_dry_run_says_what_goes_and_removes_nothing(scene: Scene):
     before = snapshot(Path(scene.store.root))
-    said = collect(scene.store, Wish(unused_wheels=True, keep=1, is_dry=True), nobody_seeing)
+    said = collect(scene.store, CollectOptions(unused_wheels=True, keep=1, is_dry=True), nobody_seeing)
     assert snapshot(Path(scene.store.root)) == before
     done = collect_all(scene.store)
     assert (done.generations, done.wheels, done.manifests, done.blobs, done.size) == (
         (said.generations, said.wheels, said.manifests, said.blobs, said.size)
     )
     assert done.generations == done.wheels == 1
-
-
-@pytest.fixture
-def versions(store: Store, place: Path) -> tuple[Ingested, Ingested]:
-    """Two versions of which the newer one has files that were in the older one."""
-    older, newer = (ingest(store, place, wheel)[0] for wheel in (DEMO, NEWER))
-    check_numbers_lead_somewhere(store, newer)
-    return older, newer
-
-
-def test_wheel_that_comes_back_has_no_number_of_one_that_is_gone(store: Store, place: Path, versions: tuple[Ingested, Ingested]):
-    """By that number nobody could find its files again: no daemon that begins anew, at least."""
-    assert collect_all(store).manifests == 2
-    [again] = ingest(store, place, NEWER)
-    assert again.content.time > versions[1].content.time
-    check_numbers_lead_somewhere(store, again, is_any=False)
-
-
-def test_files_inherit_nothing_of_what_is_gone_by_way_of_what_is_left(store: Store, place: Path, versions: tuple[Ingested, Ingested]):
-    """A collection was killed when it had removed the oldest of three versions."""
-    os.unlink(store.path("wheels", versions[0].wheel))
-    os.unlink(manifest_path(store, versions[0].manifest))
-    newest = make_wheel({"demo/__init__.py": ONLY, "demo/LICENSE": SHARED, "demo/new.py": b"3\n"}, "demo", "3.0")
-    [one] = ingest(store, place, newest)
-    check_numbers_lead_somewhere(store, one)
-
-
-def check_numbers_lead_somewhere(store: Store, one: Ingested, *, is_any: bool = True) -> None:
-    """Each identity of a file is that of a manifest which is there, and whether any file has an older one."""
-    record = read_number(store, one.number)
-    assert record is not None
-    assert bool(record.inherited) == is_any
-    for number, _ in record.inherited.values():
-        older = read_number(store, number)
-        assert older is not None
-        assert os.path.exists(manifest_path(store, older.manifest))
-
-
-def test_numbers_that_files_have_inherited_stay_known(store: Store, place: Path):
-    """Of an older version the manifest stays, without its blobs."""
-    older, newer = (ingest(store, place, wheel)[0] for wheel in (DEMO, NEWER))
-    for one in (older, newer):
-        publish_generation(Environment(store, "work"), install(store, one))
-    assert collect_all(store).generations == 1
-    check_numbers_lead_somewhere(store, newer)
 
 
 def test_no_clock_is_asked_what_is_needed(scene: Scene):
@@ -195,10 +146,10 @@ def test_generation_in_place_of_another_is_seen_where_times_are_whole_seconds(sc
 
     monkeypatch.setattr(os, "lstat", look_at_coarse_disk)
     needed.look()
-    assert not needed.has_files(scene.demo.manifest)
+    assert not needed.has_manifest(scene.demo.manifest)
     scene.path("environments", "work").rename(scene.place / "removed")
     with work.locked():
         generation = Environment(scene.store, "plain").require()
         work.publish(replace(generation, number=2, distributions=(install(scene.store, scene.demo),)))
     needed.look()
-    assert needed.has_files(scene.demo.manifest)
+    assert needed.has_manifest(scene.demo.manifest)

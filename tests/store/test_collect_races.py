@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from casfs.digest import Digest
-from casfs.store.collect.collect import Collected, Wish, collect
-from casfs.store.collect.needed import iter_shards
 from casfs.store.environments import Environment
 from casfs.store.fsck.check import check_store
+from casfs.store.gc.gc import Collected, CollectOptions, collect
+from casfs.store.gc.needed import iter_shards
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.publish import Batch
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import Store
 from tests.make_wheels import MadeWheel, make_wheel
 from tests.store.collecting import collect_all, nobody_seeing
@@ -83,7 +83,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
 
 def upgrade(store: Store, place: Path, wheel: MadeWheel) -> None:
     """What `casfs add` does."""
-    with relying(store):
+    with shared_store_lock(store):
         [one] = ingest(store, place, wheel)
         publish_generation(Environment(store, "work"), install(store, one))
 
@@ -124,7 +124,7 @@ def test_ten_thousand_collections_in_the_middle_of_changes_lose_nothing(store: S
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step of a collection is a turn of its own."""
-    monkeypatch.setattr("casfs.store.collect.collect._TURN_S", 0)
+    monkeypatch.setattr("casfs.store.gc.gc._TURN_S", 0)
 
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
@@ -136,7 +136,7 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
             one()
         return iter_shards(path)
 
-    monkeypatch.setattr("casfs.store.collect.collect.iter_shards", act_first)
+    monkeypatch.setattr("casfs.store.gc.gc.iter_shards", act_first)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -151,7 +151,7 @@ def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(s
         publish_generation(Environment(store, "work"), install(store, one))
 
     between(monkeypatch, replace)
-    collect(store, Wish(unused_wheels=True, keep=1), nobody_seeing)
+    collect(store, CollectOptions(unused_wheels=True, keep=1), nobody_seeing)
     check_is_shown(store, OTHER)
     assert Environment(store, "work").numbers() == [1]
 
@@ -160,7 +160,7 @@ def test_environment_that_comes_back_by_a_name_whose_generations_went_is_whole(s
 def test_what_is_added_between_two_turns_is_needed(store: Store, place: Path, monkeypatch: pytest.MonkeyPatch):
     upgrade(store, place, DEMO)
     between(monkeypatch, lambda: upgrade_without_lock(store, place, NEWER))
-    collect(store, Wish(unused_wheels=True), nobody_seeing)
+    collect(store, CollectOptions(unused_wheels=True), nobody_seeing)
     check_is_shown(store, NEWER)
 
 
@@ -180,6 +180,6 @@ def test_two_collections_at_once_do_not_take_each_other_s_work_for_damage(store:
             other()
         return read_manifest(store, digest)
 
-    monkeypatch.setattr("casfs.store.collect.needed.read_manifest", read_late)
-    collect(store, Wish(unused_wheels=True), nobody_seeing)
+    monkeypatch.setattr("casfs.store.gc.needed.read_manifest", read_late)
+    collect(store, CollectOptions(unused_wheels=True), nobody_seeing)
     check_is_shown(store, DEMO)

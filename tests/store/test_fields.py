@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casfs.store.fields import read_fields
 from casfs.store.leases import Lease, iter_dead_leases, iter_leases, lease_path, new_lease, take_lease
+from casfs.store.runtime_files import read_fields
 from casfs.store.store import Store
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from concurrent.futures import CancelledError
+from itertools import starmap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,8 @@ from casfs.digest import Digest, digest_bytes, parse_digest
 from casfs.errors import StoreDamaged, WheelRefused
 from casfs.paths import SITE_PACKAGES
 from casfs.store import ingest as ingest_module
-from casfs.store import stamps
+from casfs.store import unpack as unpack_module
+from casfs.store import wheel_stamps
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.repair import repair
 from casfs.store.ingest import ALL_WHEELS, KnownWheel, MadeFiles, Request, ingest_files, ingest_wheels
@@ -22,13 +25,14 @@ from casfs.store.manifests import Kind, NewFile, read_manifest
 from casfs.store.numbers import find_number
 from casfs.store.quarantine import note_failed_read
 from casfs.store.scrub import Scrub
-from casfs.store.store import Store
+from casfs.store.store import Store, open_store
+from casfs.wheels.inflate import read_content
 from casfs.wheels.source import MAX_WHEEL_SIZE
-from tests.make_wheels import DEMO, INFO, QUIRKS, MadeWheel, make_wheel, pack, with_record
+from tests.make_wheels import DEMO, INFO, QUIRKS, MadeWheel, make_wheel, pack, wheel_members, with_record
 from tests.store.making import ANY_WHEEL, about, ingest
 from tests.store.racing import run_both
 from tests.wheels.hostile_corpus import HOSTILE, LYING_CONTENT
-from tests.wheels.zip_writer import ZipEnd, write_zip
+from tests.wheels.zip_writer import ZipEnd, ZipMember, write_zip
 
 INGEST = """
 import sys
@@ -122,7 +126,7 @@ def test_a_known_wheel_under_a_false_name_is_refused(store, place, name):
 def test_a_known_wheel_at_rest_is_not_even_read(store, place, monkeypatch):
     path = make_wheel().write_to(place)
     later = path.stat().st_mtime_ns + 10_000_000_000
-    monkeypatch.setattr(stamps, "time", SimpleNamespace(time_ns=lambda: later))
+    monkeypatch.setattr(wheel_stamps, "time", SimpleNamespace(time_ns=lambda: later))
     [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
     monkeypatch.setattr(ingest_module, "_copy_hashing", None)  # what reads the wheel
     [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)
@@ -183,7 +187,7 @@ def test_a_wheel_that_is_not_known_so_is_refused_without_its_file(store, place, 
 def test_a_wheel_that_changed_is_read_again(store, place, monkeypatch):
     path = make_wheel().write_to(place)
     later = path.stat().st_mtime_ns + 10_000_000_000
-    monkeypatch.setattr(stamps, "time", SimpleNamespace(time_ns=lambda: later))
+    monkeypatch.setattr(wheel_stamps, "time", SimpleNamespace(time_ns=lambda: later))
     [first] = ingest_wheels(store, [str(path)], ANY_WHEEL)
     make_wheel({"demo/__init__.py": b"VALUE = 2\n"}).write_to(place)
     [second] = ingest_wheels(store, [str(path)], ANY_WHEEL)
@@ -259,7 +263,7 @@ def test_progress_ends_with_all_bytes(store, place):
 
 
 def test_a_file_too_large_for_memory_is_streamed(store, place, monkeypatch):
-    monkeypatch.setattr(ingest_module, "_WHOLE_SIZE", 1000)
+    monkeypatch.setattr(unpack_module, "_WHOLE_SIZE", 1000)
     content = bytes(range(256)) * 4000
     [one] = ingest(store, place, make_wheel({"large": content, "again": content}))
     found = {file.path: store.pool.read_blob(file.digest, file.size) for file in one.content.iter_files()}
@@ -278,6 +282,74 @@ def plant_socket(path: Path) -> None:
             one.bind(path.name)
     finally:
         os.chdir(at)
+
+
+@pytest.fixture
+def large_wheel(place):
+    """A wheel that is worth workers: many small members, some alike, and one that is streamed."""
+    content = {f"demo/{number}.bin": b"%d" % (number // 2) * 7000 for number in range(400)}
+    return str(make_wheel({**content, "demo/large.bin": bytes(range(256)) * 40_000}).write_to(place))
+
+
+@pytest.fixture
+def two_processors(monkeypatch):
+    """On any machine there are two; and the one other thread of a test run is its watchdog, which holds no lock."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(unpack_module, "may_fork", lambda: True)
+
+
+def test_what_workers_unpack_is_what_one_process_unpacks(store, place, large_wheel, two_processors, monkeypatch):
+    before = os.umask(0o077)
+    try:
+        [one] = ingest_wheels(store, [large_wheel], ANY_WHEEL)
+    finally:
+        os.umask(before)
+    files = list(one.content.iter_files())
+    contents = {file.path: store.pool.read_blob(file.digest, file.size) for file in files}
+    assert contents[f"{SITE_PACKAGES}/demo/399.bin"] == b"199" * 7000
+    assert contents[f"{SITE_PACKAGES}/demo/large.bin"] == bytes(range(256)) * 40_000
+    assert {os.stat(store.pool.path(file.digest)).st_mode & 0o777 for file in files} == {0o444}
+    other = open_store(place / "other", create=True)
+    monkeypatch.setattr(unpack_module, "may_fork", lambda: False)
+    [alone] = ingest_wheels(other, [large_wheel], ANY_WHEEL)
+    assert (alone.content.digests, alone.new_files, alone.new_bytes) == (one.content.digests, one.new_files, one.new_bytes)
+
+
+def test_a_hostile_member_among_many_publishes_nothing(store, place, two_processors):
+    content = {f"demo/{number}.bin": b"%d" % number * 7000 for number in range(400)}
+    members = wheel_members([*starmap(ZipMember, content.items())])
+    members[200] = members[200].but(central={"crc": 1}, local={"crc": 1})
+    path = str(pack(members).write_to(place))
+    before = everything(store)
+    with pytest.raises(WheelRefused, match="another CRC"):
+        ingest_wheels(store, [path], ANY_WHEEL)
+    assert everything(store) == before
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_a_worker_that_is_killed_is_told_and_leaves_nothing(store, large_wheel, two_processors, monkeypatch):
+    us = os.getpid()
+
+    def die(source, member, limit):
+        if os.getpid() != us and member.name.endswith("/77.bin"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_content(source, member, limit)
+
+    monkeypatch.setattr(unpack_module, "read_content", die)
+    before = everything(store)
+    with pytest.raises(WheelRefused, match=r"is not unpacked: a process that worked on it was ended by signal 9$"):
+        ingest_wheels(store, [large_wheel], ANY_WHEEL)
+    assert everything(store) == before
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_interrupt_while_workers_unpack_leaves_nothing(store, large_wheel, two_processors):
+    def interrupt(name, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_wheels(store, [large_wheel], Request(ANY_WHEEL.accept, progress=interrupt))
+    assert os.listdir(store.path("tmp")) == []
 
 
 NO_FILES = {"nothing": lambda path: None, "directory": plant_directory, "fifo": os.mkfifo, "socket": plant_socket}
@@ -326,7 +398,7 @@ def test_a_wheel_as_large_as_the_limit_is_taken(store, place):
     assert ingest_wheels(store, [path], Request(ANY_WHEEL.accept, max_wheel_size=size))
 
 
-@pytest.mark.parametrize("size", [10, 300_000, 40 << 20], ids=["small", "in a thread", "as a stream"])
+@pytest.mark.parametrize("size", [10, 300_000, 40 << 20], ids=["small", "large", "as a stream"])
 def test_unpacking_ends_when_nobody_wants_it_any_more(store, place, size):
     path = make_wheel({f"demo/{number}": bytes([number]) * size for number in range(3)}).write_to(place)
     request = Request(ANY_WHEEL.accept)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from casfs.store.leases import Lease, bury_lease, iter_dead_leases, iter_leases, lease_path, new_lease, sweep_leases, take_lease
+from casfs.store.leases import Lease, iter_dead_leases, iter_leases, lease_path, new_lease, remove_dead_lease, sweep_leases, take_lease
 
 HOLD_A_LEASE = """
 import sys
@@ -40,7 +40,7 @@ def test_a_lease_that_ended_is_gone(store):
     held = take_lease(store, make_lease())
     held.end()
     assert list(iter_leases(store)) == []
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 def test_leases_differ(store):
@@ -72,7 +72,7 @@ def killed_holder(store, *suffixes: str) -> Iterator[str]:
         assert child.stdout is not None
         lease_id = child.stdout.readline().decode().strip()
         for suffix in suffixes:
-            Path(store.path("leases", lease_id + suffix)).write_text(f"{suffix}\n")
+            Path(store.run_path(lease_id + suffix)).write_text(f"{suffix}\n")
         yield lease_id
         child.kill()
 
@@ -85,40 +85,40 @@ def test_the_lease_of_a_killed_process_is_dead_until_it_is_buried(store):
     sweep_leases(store)
     [lease] = iter_dead_leases(store)
     assert lease.id == lease_id
-    bury_lease(store, lease, "it died")
-    assert os.listdir(store.path("leases")) == ["dead.log"]
-    first, last = Path(store.path("leases", "dead.log")).read_text().splitlines()
+    remove_dead_lease(store, lease, "it died")
+    assert os.listdir(store.run_path()) == ["dead.log"]
+    first, last = Path(store.run_path("dead.log")).read_text().splitlines()
     assert first == ".log"
     assert datetime.fromisoformat(last.removesuffix(" it died")) <= datetime.now()
 
 
 def test_only_the_last_log_is_kept(store):
-    for epitaph in ("first", "second"):
+    for last_log_line in ("first", "second"):
         with killed_holder(store, ".log"):
             pass
         [lease] = iter_dead_leases(store)
-        bury_lease(store, lease, epitaph)
-    first, last = Path(store.path("leases", "dead.log")).read_text().splitlines()
+        remove_dead_lease(store, lease, last_log_line)
+    first, last = Path(store.run_path("dead.log")).read_text().splitlines()
     assert (first, last.endswith(" second")) == (".log", True)
 
 
 def test_what_a_withdrawn_lease_leaves_is_swept_when_its_holder_is_dead(store):
     with killed_holder(store, ".sock", ".slots", ".shown", ".log", ".log.1") as lease_id:
-        os.rename(lease_path(store, lease_id), store.path("leases", f"{lease_id}.withdrawn"))
-        before = sorted(os.listdir(store.path("leases")))
+        os.rename(lease_path(store, lease_id), store.run_path(f"{lease_id}.withdrawn"))
+        before = sorted(os.listdir(store.run_path()))
         sweep_leases(store)
-        assert sorted(os.listdir(store.path("leases"))) == before
+        assert sorted(os.listdir(store.run_path())) == before
     sweep_leases(store)
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 def test_a_withdrawn_lease_is_found_by_nobody_and_ends(store):
     held = take_lease(store, make_lease())
-    Path(store.path("leases", f"{held.lease.id}.log")).touch()
+    Path(store.run_path(f"{held.lease.id}.log")).touch()
     held.withdraw()
     assert list(iter_leases(store)) == list(iter_dead_leases(store)) == []
     held.end()
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])
@@ -126,14 +126,14 @@ def test_a_torn_lease_of_nobody_is_removed(store, content):
     Path(lease_path(store, "0123456789ab")).write_text(content)
     assert list(iter_leases(store)) == []
     assert list(iter_dead_leases(store)) == []
-    assert os.listdir(store.path("leases")) == []
+    assert os.listdir(store.run_path()) == []
 
 
 def test_what_is_no_lease_is_left_alone(store):
-    Path(store.path("leases", "notes.txt")).touch()
-    Path(store.path("leases", "0123456789ab.mnt")).mkdir()
-    Path(store.path("leases", "0123456789abcdef.place")).touch()
+    Path(store.run_path("notes.txt")).touch()
+    Path(store.run_path("0123456789ab.mnt")).mkdir()
+    Path(store.run_path("0123456789abcdef.place")).touch()
     assert list(iter_leases(store)) == []
     assert list(iter_dead_leases(store)) == []
     sweep_leases(store)
-    assert sorted(os.listdir(store.path("leases"))) == ["0123456789ab.mnt", "0123456789abcdef.place", "notes.txt"]
+    assert sorted(os.listdir(store.run_path())) == ["0123456789ab.mnt", "0123456789abcdef.place", "notes.txt"]

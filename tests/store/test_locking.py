@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from casfs.store.environments import Environment
-from casfs.store.holders import is_held_by_strangers
 from casfs.store.leases import iter_dead_leases, iter_leases, new_lease, take_lease
-from casfs.store.locking import LockBusy, holding, say_waiting
-from casfs.store.shared import nothing_relying, relying
+from casfs.store.locking import LockBusy, holding, is_held_by_strangers, say_waiting
+from casfs.store.shared import exclusive_store_lock, shared_store_lock
 from casfs.store.store import Store, open_store
-from tests.fuse.harness import REPOSITORY, TIME_LIMIT_S
+from tests.mounted.harness import REPOSITORY, TIME_LIMIT_S
 
 STRANGER = 12345
 
@@ -171,7 +170,7 @@ def test_who_may_only_read_a_store_takes_no_lock_in_it(store: Store) -> None:
         os.chmod(store.path("locks", "one"), 0o644)
 
         def read() -> None:
-            with holding(store.path("locks", "one")), relying(store), nothing_relying(store):
+            with holding(store.path("locks", "one")), shared_store_lock(store), exclusive_store_lock(store):
                 pass
 
         with another_process(read, STRANGER):
@@ -181,7 +180,7 @@ def test_who_may_only_read_a_store_takes_no_lock_in_it(store: Store) -> None:
 @as_root
 def test_who_may_only_read_makes_no_dead_lease_look_alive(store: Store) -> None:
     held = take_lease(store, new_lease("work", "/nowhere", "now"))
-    path = store.path("leases", f"{held.lease.id}.json")
+    path = store.run_path(f"{held.lease.id}.json")
     os.chmod(path, 0o644)
     assert [one.id for one in iter_leases(store)] == [held.lease.id]
     os.close(held.fd)
@@ -229,8 +228,8 @@ def test_that_somebody_waits_is_said_once_for_all_locks_of_a_store(
 
 def test_block_within_a_block_waits_for_nobody(store: Store) -> None:
     """Not even if somebody waits for both to end."""
-    with relying(store):
-        with another_process(lambda: None) as _, holding(store.path("locks", "turn")), relying(store):
+    with shared_store_lock(store):
+        with another_process(lambda: None) as _, holding(store.path("locks", "turn")), shared_store_lock(store):
             assert is_busy(store.path("locks", "changes"))
         assert is_busy(store.path("locks", "changes"))
     assert not is_busy(store.path("locks", "changes"))
@@ -238,12 +237,12 @@ def test_block_within_a_block_waits_for_nobody(store: Store) -> None:
 
 STREAM = """
 import sys
-from casfs.store.shared import relying
+from casfs.store.shared import shared_store_lock
 from casfs.store.store import open_store
 store = open_store(sys.argv[1])
 print("begun", flush=True)
 while True:
-    with relying(store):
+    with shared_store_lock(store):
         pass
 """
 
@@ -257,7 +256,7 @@ def test_stream_of_changes_keeps_a_collection_waiting_for_a_moment_only(store: S
                 assert stream.stdout
                 stream.stdout.readline()
             for _ in range(5):
-                with nothing_relying(store):
+                with exclusive_store_lock(store):
                     assert is_busy(store.path("locks", "changes"))
         finally:
             for stream in streams:

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from casfs.errors import StoreRefused
-from casfs.store.store import DIRECTORIES, FORMAT, open_store
+from casfs.store.migration import FORMAT
+from casfs.store.store import DIRECTORIES, open_store
 
 
 def test_a_new_store_is_private_and_complete(place):
@@ -41,7 +42,7 @@ def test_a_directory_with_something_else_is_refused(place):
     assert os.listdir(place) == ["precious"]
 
 
-@pytest.mark.parametrize("text", ["", "casfs store 2\n", "casfs store 1", FORMAT + "x", "\0"])
+@pytest.mark.parametrize("text", ["", "casfs store 3\n", "casfs store 1", FORMAT + "x", "\0"])
 def test_another_format_is_refused(place, text):
     open_store(place / "store", create=True)
     (place / "store/format").write_text(text)

@@ -8,9 +8,9 @@ from pathlib import Path
 from casfs.digest import digest_bytes
 from casfs.store.ingest import MadeFiles, ingest_files
 from casfs.store.manifests import Manifest, NewFile, build_manifest, format_manifest, manifest_path, read_manifest, undated
-from casfs.store.numbers import MAX_ANCESTORS
 from casfs.store.shared import add_shared_pool, use_shared_pools
 from casfs.store.store import open_store
+from casfs.store.times import MAX_OLDER
 from tests.make_wheels import make_wheel
 from tests.store.making import about, ingest, publish_files, publish_undated, row
 
@@ -37,7 +37,7 @@ def test_what_comes_back_is_newer_than_what_was_in_its_place(store):
 
 def test_what_many_versions_do_not_have_is_dated_anew_when_it_comes_back(store):
     publish_files(store, {"a": b"1"}, version="0")
-    for version in range(1, MAX_ANCESTORS + 1):
+    for version in range(1, MAX_OLDER + 1):
         publish_files(store, {"b": b"%d" % version}, version=str(version))
     _, last, _ = publish_files(store, {"a": b"1"}, version="last")
     assert times(last)["a"] == last.time

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from casfs.changes.changes import AddOptions, Change, WheelToAdd, add_wheels, compile_distributions
 from casfs.digest import checksum_bytes
 from casfs.errors import EnvironmentRefused, StoreDamaged
+from casfs.interpreters.interpreter import Interpreter, ask_interpreter
 from casfs.paths import SITE_PACKAGES
 from casfs.store import times
-from casfs.store.blob_stamps import UNKNOWN, read_blob_stamps
+from casfs.store.blob_stamps import UNKNOWN, read_blob_stat_cache
 from casfs.store.bytecode import Target, bytecode_path
 from casfs.store.environments import Environment
 from casfs.store.generations import parse_index
@@ -24,12 +26,10 @@ from casfs.store.manifests import FIRST_TIME, Kind, Manifest, ManifestFile, read
 from casfs.store.quarantine import note_failed_read
 from casfs.store.store import open_store
 from casfs.venv.bytecode.bytecode import BytecodeMaker, format_header, target_of
-from casfs.venv.changes import AddOptions, Arrival, Change, add_wheels, compile_distributions
-from casfs.venv.interpreters.interpreter import Interpreter, ask_interpreter
-from casfs.venv.origins import Form
-from tests.interpreters import VERSIONS, find_python, has_python
+from casfs.venv.origins import SourceKind
 from tests.make_generations import Workshop, accept_any, make_manifest
 from tests.make_wheels import MadeWheel, make_wheel
+from tests.python_versions import VERSIONS, find_python, has_python
 
 TARGET = Target("cpython-311", "a70d0d0a")
 PACKAGE = {"demo/__init__.py": b"VALUE = 1\n", "demo/more.py": b"VALUE = 2\n", "demo/data.txt": b"words"}
@@ -142,19 +142,6 @@ def test_a_source_that_another_distribution_has_is_not_compiled_again(workshop: 
     assert len(bytecode_in(files_of(workshop, change, "new"))) == 2
 
 
-def test_the_next_version_keeps_the_identities_of_bytecode_that_did_not_change(workshop: Workshop, own_interpreter: Interpreter):
-    from casfs.store.numbers import read_number
-
-    first, _ = add(workshop, own_interpreter, make_wheel(PACKAGE))
-    change, _ = add(workshop, own_interpreter, make_wheel({**PACKAGE, "demo/more.py": b"VALUE = 3\n"}, "demo", "2.0"))
-    [one], [before] = change.after.distributions, first.after.distributions
-    record = read_number(workshop.store, one.files.number)
-    row = bytecode_in(files_of(workshop, change))[f"demo/__pycache__/__init__.{own_interpreter.cache_tag}.pyc"]
-    old_row = bytecode_in(files_of(workshop, first))[f"demo/__pycache__/__init__.{own_interpreter.cache_tag}.pyc"]
-    assert record is not None
-    assert record.inherited[row] == (before.files.number, old_row)
-
-
 def test_a_source_that_does_not_compile_is_remembered(workshop: Workshop, own_interpreter: Interpreter):
     broken = make_wheel({**PACKAGE, "demo/broken.py": b"print 'x'\n"})
     change, maker = add(workshop, own_interpreter, broken)
@@ -244,7 +231,7 @@ def test_known_bytecode_is_taken_without_compiling(workshop: Workshop, own_inter
 def test_blobs_that_are_known_to_be_right_stay_known(workshop: Workshop, own_interpreter: Interpreter):
     change, _ = add(workshop, own_interpreter, make_wheel(PACKAGE))
     manifest = files_of(workshop, change)
-    stamps = read_blob_stamps(workshop.store.root, change.after.distributions[0].files.manifest)
+    stamps = read_blob_stat_cache(workshop.store.root, change.after.distributions[0].files.manifest)
     assert stamps is not None
     assert UNKNOWN not in [stamps.facts(row) for row in range(len(manifest.names))]
 
@@ -406,9 +393,9 @@ def test_the_same_files_in_another_wheel_are_what_was_there_also_if_others_came_
     made: list[Change] = []
     for number, files in enumerate((PACKAGE, PACKAGE | {"demo/more.py": b"VALUE = 3\n"}, dict(reversed(PACKAGE.items())))):
         path = str(make_wheel(files).write_to(workshop.wheels))
-        arrival = Arrival(path, "/src/demo", form=Form.DIRECTORY)
+        wheel_to_add = WheelToAdd(path, "/src/demo", form=SourceKind.DIRECTORY)
         maker = maker_of(workshop, own_interpreter)
         environment = Environment(workshop.store, f"env{number % 2}")
-        made.append(add_wheels(environment, own_interpreter, [arrival], accept_any, AddOptions(make_bytecode=maker.make)))
+        made.append(add_wheels(environment, own_interpreter, [wheel_to_add], accept_any, AddOptions(make_bytecode=maker.make)))
     assert made[2].ingested[0].wheel != made[0].ingested[0].wheel
     assert made[2].after == made[0].after

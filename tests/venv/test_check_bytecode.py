@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from casfs.changes.changes import AddOptions, add_wheels
 from casfs.digest import digest_bytes
+from casfs.interpreters.interpreter import Interpreter
 from casfs.store.fsck.check import check_store
 from casfs.store.fsck.damage import Damage, DamageKind
 from casfs.store.fsck.repair import repair
 from casfs.store.manifests import build_manifest, read_manifest, stage_manifest
 from casfs.venv.bytecode.bytecode import BytecodeMaker, target_of
 from casfs.venv.bytecode.check import check_bytecode
-from casfs.venv.changes import AddOptions, add_wheels
-from casfs.venv.interpreters.interpreter import Interpreter
 from tests.make_generations import Workshop, accept_any
 from tests.make_wheels import make_wheel
 

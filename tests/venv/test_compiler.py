@@ -13,12 +13,12 @@ from types import CodeType
 import pytest
 
 from casfs.errors import InterpreterRefused
+from casfs.interpreters.interpreter import Interpreter
 from casfs.store.bytecode import Target
 from casfs.venv.bytecode import compiler
 from casfs.venv.bytecode.bytecode import target_of
 from casfs.venv.bytecode.compiler import Compiler
-from casfs.venv.interpreters.interpreter import Interpreter
-from tests.venv.pythons import write_program
+from tests.interpreters.pythons import write_program
 
 NAME = "<casfs abc>"
 GOOD = b"def f(x):\n    '''Text.'''\n    assert x\n    return x + 1\n"

@@ -20,8 +20,8 @@ from casfs.paths import SITE_PACKAGES
 from casfs.store.manifests import Description, Kind, Manifest, NewFile, build_manifest
 from casfs.venv.installation import build_installation, choose_launchers, format_record, iter_scripts
 from casfs.venv.launchers import build_launcher, rewrite_script
+from tests.interpreters.pythons import lay_out
 from tests.make_generations import BASE, make_row
-from tests.venv.pythons import lay_out
 from tests.venv.stacks import Drawn, layers, show
 
 DIST_INFO = "demo-1.0.dist-info"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from casfs.errors import InvalidValue
+from casfs.interpreters.interpreter import Interpreter
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.launchers import build_launcher, parse_script, rewrite_script
-from tests.venv.pythons import make_environment
+from tests.interpreters.pythons import make_environment
 
 SHELLS = ["sh", "bash"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.direct_url import ArchiveInfo, DirectUrl, DirInfo, VcsInfo
 
 from casfs.digest import Digest, digest_bytes
-from casfs.venv.origins import Archive, Form, format_archive, format_direct_url, is_place, is_wheel_place, parse_archive
+from casfs.venv.origins import Archive, SourceKind, format_archive, format_direct_url, is_place, is_wheel_place, parse_archive
 
 WHEEL = digest_bytes(b"a wheel")
 SDIST = digest_bytes(b"a source distribution")
@@ -23,13 +23,13 @@ PLACES = [
 ]
 
 
-def parse(origin: str, form: Form) -> DirectUrl:
+def parse(origin: str, form: SourceKind) -> DirectUrl:
     return DirectUrl.from_dict(json.loads(format_direct_url(origin, WHEEL, form)))
 
 
 @pytest.mark.parametrize("origin", PLACES)
 def test_direct_url_is_what_pep_610_asks(origin: str) -> None:
-    parsed = parse(origin, Form.WHEEL)
+    parsed = parse(origin, SourceKind.WHEEL)
     assert isinstance(parsed.archive_info, ArchiveInfo)
     assert parsed.archive_info.hashes == {"sha256": WHEEL}
     url = urllib.parse.urlsplit(parsed.url)
@@ -47,26 +47,26 @@ def test_the_url_of_any_path_leads_back_to_it(name: str) -> None:
     assert url.isascii()
 
 
-@pytest.mark.parametrize("form", [Form.DIRECTORY, Form.EDITABLE])
-def test_directory_is_no_archive(form: Form) -> None:
+@pytest.mark.parametrize("form", [SourceKind.DIRECTORY, SourceKind.EDITABLE])
+def test_directory_is_no_archive(form: SourceKind) -> None:
     parsed = parse("/home/me/a project", form)
     assert isinstance(parsed.dir_info, DirInfo)
-    assert bool(parsed.dir_info.editable) is (form is Form.EDITABLE)
+    assert bool(parsed.dir_info.editable) is (form is SourceKind.EDITABLE)
     assert parsed.url == "file:///home/me/a%20project"
 
 
 def test_hash_of_a_source_distribution_is_its_own_and_not_that_of_what_was_built() -> None:
-    parsed = parse(format_archive("/x/demo-1.0.tar.gz", SDIST), Form.SDIST)
+    parsed = parse(format_archive("/x/demo-1.0.tar.gz", SDIST), SourceKind.SDIST)
     assert isinstance(parsed.archive_info, ArchiveInfo)
     assert parsed.archive_info.hashes == {"sha256": SDIST}
     assert parsed.url == "file:///x/demo-1.0.tar.gz"
-    assert json.loads(format_direct_url("/x/demo-1.0.tar.gz", WHEEL, Form.SDIST))["archive_info"] == {}
+    assert json.loads(format_direct_url("/x/demo-1.0.tar.gz", WHEEL, SourceKind.SDIST))["archive_info"] == {}
 
 
 @pytest.mark.parametrize("subdirectory", ["", "part/of it"])
 def test_repository_is_told_with_its_commit(subdirectory: str) -> None:
     fragment = f"#subdirectory={subdirectory}" if subdirectory else ""
-    parsed = parse(f"git+ssh://git@host.example/x@y.git@{'0' * 40}{fragment}", Form.REPOSITORY)
+    parsed = parse(f"git+ssh://git@host.example/x@y.git@{'0' * 40}{fragment}", SourceKind.REPOSITORY)
     assert isinstance(parsed.vcs_info, VcsInfo)
     assert (parsed.vcs_info.vcs, parsed.vcs_info.commit_id) == ("git", "0" * 40)
     assert parsed.url == "ssh://git@host.example/x@y.git"
@@ -74,12 +74,12 @@ def test_repository_is_told_with_its_commit(subdirectory: str) -> None:
 
 
 def test_repository_is_told_with_what_was_asked_for() -> None:
-    said = json.loads(format_direct_url(f"git+https://host.example/x@{'0' * 40}", WHEEL, Form.REPOSITORY, "feature/x"))
+    said = json.loads(format_direct_url(f"git+https://host.example/x@{'0' * 40}", WHEEL, SourceKind.REPOSITORY, "feature/x"))
     assert said["vcs_info"] == {"vcs": "git", "commit_id": "0" * 40, "requested_revision": "feature/x"}
 
 
 def test_source_distribution_is_told_with_the_directory_in_it() -> None:
-    parsed = parse(format_archive("https://host.example/two.tar.gz", SDIST, "part/of it"), Form.SDIST)
+    parsed = parse(format_archive("https://host.example/two.tar.gz", SDIST, "part/of it"), SourceKind.SDIST)
     assert isinstance(parsed.archive_info, ArchiveInfo)
     assert (parsed.url, parsed.subdirectory, parsed.archive_info.hashes) == (
         "https://host.example/two.tar.gz",

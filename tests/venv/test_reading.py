@@ -45,14 +45,6 @@ def test_what_no_tree_uses_is_forgotten(workshop: Workshop):
     assert forgotten() is None
 
 
-def test_a_file_that_an_older_version_had_keeps_its_identity(workshop: Workshop):
-    old = workshop.add(make_wheel()).after.distributions[0].files
-    new = workshop.add(make_wheel(None, "demo", "2.0")).after.distributions[0].files
-    content = LayerReader(workshop.store).read(new)
-    [row] = [row for row, file in enumerate(content.manifest.iter_files()) if file.path.endswith("demo/__init__.py")]
-    assert content.inherited[row][0] == old.number
-
-
 def test_a_manifest_that_is_missing_is_damage(workshop: Workshop):
     layer = workshop.add(make_wheel()).after.skeleton
     path = manifest_path(workshop.store, layer.manifest)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from casfs.interpreters.interpreter import Interpreter
 from casfs.paths import path_problem
 from casfs.store.manifests import Kind, NewFile
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.skeleton import build_skeleton, format_pyvenv_cfg
 from casfs.venv.tree import STAND_INS
-from tests.venv.pythons import make_environment, write_program
+from tests.interpreters.pythons import make_environment, write_program
 
 SHELLS = ["sh", "bash"]  # bash says which file it is reading; sh is often a shell that doesn't
 

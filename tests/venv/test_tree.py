@@ -218,21 +218,6 @@ def test_case_twins_and_two_spellings_of_one_letter_are_different_files():
     assert listing(tree, shelf, SHOWN_SITE) == set(names)
 
 
-def test_a_file_keeps_the_identity_that_it_had_in_an_older_version_unless_it_changed():
-    shelf = Shelf()
-    old, new = (
-        make_manifest({f"{SITE_PACKAGES}/p/same.py": b"1", f"{SITE_PACKAGES}/p/other.py": version.encode()}, "p", version)
-        for version in ("1.0", "2.0")
-    )
-    before, after = walk(make_tree(shelf, old), shelf), walk(make_tree(shelf, new), shelf)
-    same, other, directory = f"{SHOWN_SITE}/p/same.py", f"{SHOWN_SITE}/p/other.py", f"{SHOWN_SITE}/p"
-    assert before[same] == after[same]
-    assert isinstance(before[other], FileNode)
-    assert isinstance(before[directory], DirectoryNode)
-    assert before[other].identity != after[other].identity  # type: ignore[attr-defined]
-    assert before[directory].identity != after[directory].identity  # type: ignore[attr-defined]
-
-
 def test_a_file_whose_mode_alone_changed_is_another_file():
     shelf = Shelf()
     path = f"{SITE_PACKAGES}/p/tool"

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from casfs.descriptors import closing_fd
 from casfs.digest import ContentHasher, Digest, checksum_chunks
 from casfs.errors import StoreDamaged
 from casfs.store.fsck.damage import DamageKind, Findings
 from casfs.store.fsck.manifests import ManifestTable, format_promise, iter_promises
 from casfs.store.manifests import Manifest, manifest_path, read_manifest
-from casfs.store.plain import OPEN_FLAGS, describe_kind
+from casfs.store.regular_file import OPEN_FLAGS, describe_kind
 from casfs.store.store import Store
 
 BLOB_MODE = 0o444
@@ -42,12 +43,9 @@ def hash_file(path: str) -> ContentHasher:
 
 
 def _iter_chunks(path: str) -> Iterator[bytes]:
-    fd = os.open(path, OPEN_FLAGS)
-    try:
+    with closing_fd(os.open(path, OPEN_FLAGS)) as fd:
         while chunk := os.read(fd, _CHUNK_SIZE):
             yield chunk
-    finally:
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from casfs.store.fsck.damage import DamageKind, Findings, Report, Totals
 from casfs.store.fsck.environments import EnvironmentsCheck
 from casfs.store.fsck.manifests import ManifestTable, check_wheels
 from casfs.store.fsck.numbers import NumbersCheck
-from casfs.store.plain import describe_kind, read_plain_file
-from casfs.store.store import DIRECTORIES, FORMAT, Store
+from casfs.store.migration import FORMAT, OLD_FORMAT, RUN
+from casfs.store.regular_file import describe_kind, read_plain_file
+from casfs.store.store import DIRECTORIES, Store
 
 CheckBytecode = Callable[[Store, Findings, ManifestTable], int]
 
@@ -71,13 +72,14 @@ def check_store(
 def _iter_layout_problems(store: Store) -> Iterator[tuple[str, str]]:
     path = store.path("format")
     try:
-        if (content := read_plain_file(path)) != FORMAT.encode():
-            yield path, f"says {content[:40]!r} instead of {FORMAT!r}"
+        expected = FORMAT if store.run == RUN else OLD_FORMAT
+        if (content := read_plain_file(path)) != expected.encode():
+            yield path, f"says {content[:40]!r} instead of {expected!r}"
     except FileNotFoundError:
         yield path, "is missing"
     except StoreDamaged as error:
         yield path, "; ".join(error.reasons)
-    for path in map(store.path, DIRECTORIES):
+    for path in [store.path(name) for name in DIRECTORIES if name != RUN] + [store.run_path()]:
         try:
             mode = os.lstat(path).st_mode
         except FileNotFoundError:

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from casfs.digest import Digest
-from casfs.store.plain import describe_kind
+from casfs.errors import CasfsError
+from casfs.store.regular_file import describe_kind
 
 
 class DamageKind(enum.StrEnum):
@@ -131,6 +132,11 @@ class Findings:
         """Note an entry that has no business where it is."""
         mode = kind_of(entry)
         self.add(DamageKind.STRANGER, entry.path, f"is {describe_kind(mode)} that casfs did not put there")
+
+
+def reading_problem(error: CasfsError | OSError) -> str:
+    """Why something can't be read, as the reason of a damage."""
+    return "; ".join(error.reasons) if isinstance(error, CasfsError) else f"can't be read: {error.strerror}"
 
 
 _SHARD = re.compile(r"[0-9a-f]{2}")

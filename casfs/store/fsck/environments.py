@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 from casfs.errors import InvalidValue, StoreDamaged
 from casfs.store.environments import Environment
-from casfs.store.fsck.damage import DamageKind, Findings
+from casfs.store.fsck.damage import DamageKind, Findings, reading_problem
 from casfs.store.fsck.manifests import ManifestFacts, ManifestTable
 from casfs.store.fsck.numbers import NumbersCheck
 from casfs.store.generations import NOTHING, Generation, Layer, parse_index, parse_lock
-from casfs.store.plain import read_plain_file
+from casfs.store.regular_file import read_plain_file
 from casfs.store.store import Store
 
 _CURRENT = re.compile(r"generations/([1-9][0-9]*)\.toml")
@@ -69,14 +69,12 @@ class EnvironmentsCheck:
             generation = parse_lock(lock, lambda digest: NOTHING)  # what the manifests say is compared later
         except (ValueError, OverflowError, RecursionError) as error:
             self._add(environment, path, f"{error}")
-        except StoreDamaged as error:
-            self._add(environment, path, "; ".join(error.reasons))
         except FileNotFoundError:
             return
-        except OSError as error:
-            self._add(environment, path, f"can't be read: {error.strerror}")
+        except (StoreDamaged, OSError) as error:
+            self._add(environment, path, reading_problem(error))
         else:
-            for layer in iter_layers(generation):
+            for layer in generation.layers:
                 self._note_use(environment, layer)
             for problem in (*self._generation_problems(generation, number), *_standard_problems(lock)):
                 self._add(environment, path, problem)
@@ -90,7 +88,7 @@ class EnvironmentsCheck:
     def _generation_problems(self, generation: Generation, number: int) -> Iterator[str]:
         if generation.number != number:
             yield f"says that it is generation {generation.number!r}"
-        for layer in iter_layers(generation):
+        for layer in generation.layers:
             if self._table.meet(layer.manifest) and self._numbers.has(layer.manifest, layer.number) is False:
                 yield f"says that manifest {layer.manifest} has the number {layer.number:06x}, which it has not"
         for one in generation.distributions:
@@ -114,7 +112,7 @@ class EnvironmentsCheck:
 
     def _complete(self, generation: Generation) -> Generation | None:
         """The generation with what its manifests say; None if one of them is damaged."""
-        facts = {layer.manifest: self._table.meet(layer.manifest) for layer in iter_layers(generation)}
+        facts = {layer.manifest: self._table.meet(layer.manifest) for layer in generation.layers}
         if None in facts.values():
             return None
 
@@ -127,14 +125,6 @@ class EnvironmentsCheck:
             dataclasses.replace(one, files=fill(one.files), installation=fill(one.installation)) for one in generation.distributions
         )
         return dataclasses.replace(generation, skeleton=fill(generation.skeleton), distributions=distributions)
-
-
-def iter_layers(generation: Generation) -> Iterator[Layer]:
-    """The layers of a generation, from the bottom to the top."""
-    yield generation.skeleton
-    for one in generation.distributions:
-        yield one.files
-        yield one.installation
 
 
 def _read_current(path: str) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from casfs.digest import Digest
 from casfs.errors import InvalidValue, StoreDamaged
-from casfs.store.fsck.damage import DamageKind, Findings
+from casfs.store.fsck.damage import DamageKind, Findings, reading_problem
 from casfs.store.generations import Outline, outline_manifest
 from casfs.store.manifests import Manifest, manifest_path, manifest_problems, read_manifest, read_own_manifest
 from casfs.store.quarantine import read_wheel_record
@@ -42,7 +42,6 @@ class ManifestTable:
         self.promises: dict[bytes, bytes] = {}
         self.disputed: set[bytes] = set()  # blobs about which two manifests promise different things
         self.mentioned: set[Digest] = set()  # manifests that a wheel or a generation mentions
-        self.older: set[Digest] = set()  # manifests that have given inode numbers to later ones
         self._findings = findings
         self._facts: dict[Digest, ManifestFacts | None] = {}
 
@@ -64,12 +63,12 @@ class ManifestTable:
         return self._facts[digest]
 
     def mention(self, digest: Digest) -> ManifestFacts | None:
-        """The same, for a manifest that something refers to."""
+        """The facts of a manifest that something refers to."""
         self.mentioned.add(digest)
         return self.meet(digest)
 
     def look(self, digest: Digest) -> ManifestFacts | None:
-        """The same, for a manifest that may be gone without being missed: numbers outlive what they were given to."""
+        """The facts of a manifest that may be gone without being missed: numbers outlive what they were given to."""
         is_there = digest in self._facts or os.path.lexists(manifest_path(self.store, digest))
         return self.meet(digest) if is_there else None
 
@@ -83,7 +82,7 @@ class ManifestTable:
     @property
     def orphans(self) -> int:
         """How many good manifests nothing refers to."""
-        return len(set(self.good()) - self.mentioned - self.older)
+        return len(set(self.good()) - self.mentioned)
 
     def _read(self, digest: Digest) -> Manifest | None:
         path = manifest_path(self.store, digest)
@@ -148,10 +147,8 @@ def _wheel_problem(path: str, wheel: str, table: ManifestTable) -> str | None:
         manifest = read_wheel_record(path)
     except FileNotFoundError:
         return None
-    except (InvalidValue, StoreDamaged) as error:
-        return "; ".join(error.reasons)
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
+    except (InvalidValue, StoreDamaged, OSError) as error:
+        return reading_problem(error)
     facts = table.mention(manifest)
     if facts and facts.wheel != wheel:
         return f"names the manifest of another wheel: {facts.project} {facts.version}, {facts.wheel or 'made by casfs'}"

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from casfs.descriptors import closing_fd
 from casfs.digest import Digest
 from casfs.errors import StoreDamaged
 from casfs.store.fsck.blobs import BLOB_MODE
 from casfs.store.fsck.damage import Damage, DamageKind, Report
-from casfs.store.fsck.numbers import BURNT
+from casfs.store.fsck.numbers import RETIRED
 from casfs.store.manifests import manifest_path
-from casfs.store.numbers import find_number, iter_slots, number_path, read_number
-from casfs.store.plain import OPEN_FLAGS
+from casfs.store.numbers import find_number, format_number, iter_slots, number_path, read_number
 from casfs.store.publish import naming, sync_file_system
 from casfs.store.quarantine import note_missing_blob, set_aside, set_aside_blob, withdraw_wheels_of
+from casfs.store.regular_file import OPEN_FLAGS
 from casfs.store.store import DIRECTORIES, Store
 
 _MAX_PROBES = 1000  # a number so far from its first slot is no number of that manifest, whatever a generation says
@@ -51,12 +51,8 @@ def repair(store: Store, report: Report) -> tuple[Repaired, ...]:
     done += [Repaired(path, "the wheel is forgotten") for path in withdraw_wheels_of(store, report.lost.__contains__)]
     done += [Repaired(path, f"moved to {set_aside(store, path)}") for path in _iter_useless(store, report)]
     done += _restore_numbers(store, report)
-    fd = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with naming(store.root):
-            sync_file_system(fd)
-    finally:
-        os.close(fd)
+    with closing_fd(os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd, naming(store.root):
+        sync_file_system(fd)
     return tuple(done)
 
 
@@ -83,11 +79,8 @@ def _note_missing(store: Store, report: Report, damage: Damage) -> str | None:
 
 
 def _protect(store: Store, report: Report, damage: Damage) -> str | None:
-    fd = os.open(damage.path, OPEN_FLAGS)
-    try:
+    with closing_fd(os.open(damage.path, OPEN_FLAGS)) as fd:
         os.fchmod(fd, BLOB_MODE)
-    finally:
-        os.close(fd)
     return f"has the mode {BLOB_MODE:04o} again"
 
 
@@ -100,7 +93,7 @@ def _make_directory(store: Store, report: Report, damage: Damage) -> str | None:
 
 
 def _mend_number(store: Store, report: Report, damage: Damage) -> str | None:
-    """Replace a record: whose number it is is known from a generation or from itself; what its rows inherited is not known any more."""
+    """Replace a record: whose number it is is known from a generation or from itself."""
     number = int(damage.path[-7:-5] + damage.path[-4:], 16)
     return _give_number(store, number, _find_owner(store, report, number))
 
@@ -109,25 +102,25 @@ def _find_owner(store: Store, report: Report, number: int) -> Digest:
     if number in report.owners:
         return report.owners[number]
     try:
-        record = read_number(store, number)
-        if record and find_number(store, record.manifest) in (None, number):
-            return record.manifest
+        manifest = read_number(store, number)
+        if manifest and find_number(store, manifest) in (None, number):
+            return manifest
     except StoreDamaged:
         pass
-    return BURNT
+    return RETIRED
 
 
 def _give_number(store: Store, number: int, owner: Digest) -> str:
     """Record that a number is `owner`'s, and let it be found."""
     before = _slots_before(number, owner)
     if before is None:
-        owner, before = BURNT, []
+        owner, before = RETIRED, []
     path = number_path(store, number)
     moved = f"moved to {set_aside(store, path)}; " if os.path.lexists(path) else ""
     _write_number(store, number, owner)
     for slot in before:
         if not os.path.lexists(number_path(store, slot)):
-            _write_number(store, slot, BURNT)
+            _write_number(store, slot, RETIRED)
     return moved + _tell(owner)
 
 
@@ -138,13 +131,12 @@ def _slots_before(number: int, owner: Digest) -> list[int] | None:
 
 
 def _tell(owner: Digest) -> str:
-    return "nobody's for ever" if owner == BURNT else f"the number of {owner} again"
+    return "nobody's for ever" if owner == RETIRED else f"the number of {owner} again"
 
 
 def _write_number(store: Store, number: int, owner: Digest) -> None:
-    content = json.dumps({"manifest": owner, "inherited": []}, separators=(",", ":")).encode()
     with store.batch() as batch, contextlib.suppress(FileExistsError):  # somebody just took it
-        batch.add(number_path(store, number), content, exclusive=True)
+        batch.add(number_path(store, number), format_number(owner), exclusive=True)
         batch.commit()
 
 
@@ -153,8 +145,8 @@ def _restore_numbers(store: Store, report: Report) -> Iterator[Repaired]:
     used = set(report.owners.values())
     for number, owner in report.owners.items():
         with contextlib.suppress(StoreDamaged):  # a damage of its own
-            record = read_number(store, number)
-            if record and (record.manifest in used or os.path.lexists(manifest_path(store, record.manifest))):
+            manifest = read_number(store, number)
+            if manifest and (manifest in used or os.path.lexists(manifest_path(store, manifest))):
                 continue
             if _slots_before(number, owner) is None:
                 continue  # what the generation says can't be true

@@ -20,12 +20,12 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 
 from casfs.digest import Digest, checksum_bytes, digest_bytes
 from casfs.errors import StoreDamaged
+from casfs.interpreters.interpreter import Interpreter
 from casfs.paths import SITE_PACKAGES, path_problem
-from casfs.store.blob_stamps import UNKNOWN, Facts, blob_facts, new_stamps, read_blob_stamps, write_blob_stamps
+from casfs.store.blob_stamps import UNKNOWN, Facts, blob_facts, new_stamps, read_blob_stat_cache, write_blob_stat_cache
 from casfs.store.bytecode import (
     NOT_COMPILED,
     Compiled,
@@ -41,10 +41,9 @@ from casfs.store.bytecode import (
 )
 from casfs.store.ingest import Progress
 from casfs.store.manifests import Kind, Manifest, ManifestFile, build_manifest, stage_manifest
-from casfs.store.numbers import assign_numbers
+from casfs.store.numbers import assign_numbers, publish_numbered
 from casfs.store.publish import Batch
 from casfs.store.store import Store
-from casfs.venv.interpreters.interpreter import Interpreter
 from casfs.venv.tree import shown_time_ns
 
 Stored = tuple[Digest, Manifest, int]
@@ -162,25 +161,29 @@ class BytecodeMaker:
 
     def _make_missing(self, missing: Mapping[Digest, Manifest]) -> dict[Digest, tuple[Digest, Manifest]]:
         sources = {(file.digest, file.time): file for manifest in missing.values() for file, _ in iter_sources(manifest, self._target)}
-        with self._store.batch() as batch:
-            waiting = [file for file in sources.values() if not self._is_known(batch, file)]
-            batch.commit()
-        if waiting:
-            self._compile(waiting)
         found: dict[Digest, tuple[Digest, Manifest]] = {}
+        outcomes: dict[Digest, Outcome] = {}
         with self._store.batch() as batch:
+            if waiting := [file for file in sources.values() if not self._is_known(batch, file)]:
+                self._compile(batch, waiting, outcomes)
             for digest, manifest in missing.items():
                 compiled = with_bytecode(manifest, self._target, self._rows)
                 found[digest] = stage_manifest(self._store, batch, compiled), compiled
-            batch.commit()
+            publish_numbered(self._store, batch, [*found.values()])
         for digest, made in found.items():
             self._stamp(digest, missing[digest], *made)
+        self._publish_outcomes(outcomes, found)
+        return found
+
+    def _publish_outcomes(self, outcomes: Mapping[Digest, Outcome], found: Mapping[Digest, tuple[Digest, Manifest]]) -> None:
+        """Let the store know what sources and manifests became, all of which is published."""
         with self._store.batch() as batch:
+            for source, outcome in outcomes.items():
+                stage_outcome(self._store, batch, self._target, source, outcome)
             for digest, (compiled_digest, _) in found.items():
                 stage_compiled(self._store, batch, self._target, digest, compiled_digest)
                 stage_compiled(self._store, batch, self._target, compiled_digest, compiled_digest)
             batch.commit()
-        return found
 
     def _is_known(self, batch: Batch, source: ManifestFile) -> bool:
         """Whether nothing is to be compiled for a source. Bytecode that the store has is read, since it may be of another source.
@@ -205,8 +208,8 @@ class BytecodeMaker:
         self._rows[source.digest, source.time] = ManifestFile("", outcome.digest, checksum_bytes(content), outcome.size, Kind.FILE)
         return outcome
 
-    def _compile(self, sources: Sequence[ManifestFile]) -> None:
-        """Compile sources and publish what they become, so many at a time."""
+    def _compile(self, batch: Batch, sources: Sequence[ManifestFile], outcomes: dict[Digest, Outcome]) -> None:
+        """Compile sources; `outcomes` and the batch have what they become, as far as it is not published already."""
         from casfs.venv.bytecode.compiler import Compiler  # most wheels that are added are known, and compiled
 
         alike: dict[Digest, list[ManifestFile]] = {}  # but for their times
@@ -216,21 +219,15 @@ class BytecodeMaker:
         small = [some[0] for some in alike.values() if some[0].size <= _MAX_SOURCE]
         processes = min(len(os.sched_getaffinity(0)), 1 + len(small) // 16)
         with Compiler(self._executable, self._target, processes) as compiler, closing(compiler.run(small, self._read)) as results:
-            outcomes: dict[Digest, Outcome] = {source.digest: NOT_COMPILED for source in sources if source.size > _MAX_SOURCE}
-            while True:
-                with self._store.batch() as batch:
-                    for source, result in islice(results, _TOGETHER):
-                        outcomes[source.digest] = self._stage(batch, alike[source.digest], result)
-                        done += source.size
-                        self._progress("compiling", done, total)
+            outcomes |= {source.digest: NOT_COMPILED for source in sources if source.size > _MAX_SOURCE}
+            for source, result in results:
+                outcomes[source.digest] = self._stage(batch, alike[source.digest], result)
+                done += source.size
+                self._progress("compiling", done, total)
+                if len(outcomes) >= _TOGETHER:
                     batch.commit()
-                if not outcomes:
-                    break
-                with self._store.batch() as batch:
-                    for digest, outcome in outcomes.items():
-                        stage_outcome(self._store, batch, self._target, digest, outcome)
-                    batch.commit()
-                outcomes.clear()
+                    self._publish_outcomes(outcomes, {})
+                    outcomes.clear()
 
     def _read(self, source: ManifestFile) -> tuple[bytes, str]:
         return self._store.pool.read_blob(source.digest, source.size), f"<casfs {source.digest}>"
@@ -249,13 +246,13 @@ class BytecodeMaker:
             return
         facts: dict[Digest, Facts | None] = {row.digest: blob_facts(self._store.pool.path(row.digest)) for row in self._rows.values()}
         for root in (self._store.root, *self._store.shared):
-            if stamps := read_blob_stamps(root, digest):
+            if stamps := read_blob_stat_cache(root, digest):
                 facts |= {manifest.digest(row): one for row in range(len(manifest.names)) if (one := stamps.facts(row)) != UNKNOWN}
         stamps = new_stamps()
         for row in range(len(compiled.names)):
             if found := facts.get(compiled.digest(row)):
                 stamps.remember(row, found)
-        write_blob_stamps(self._store, compiled_digest, stamps)
+        write_blob_stat_cache(self._store, compiled_digest, stamps)
 
 
 MakeBytecode = Callable[[Sequence[Stored]], Sequence[Stored]]

@@ -17,7 +17,7 @@ from casfs.store.bytecode import Compiled, Target, compiled_problem, parse_outco
 from casfs.store.fsck.damage import DamageKind, Findings, kind_of
 from casfs.store.fsck.manifests import ManifestTable
 from casfs.store.manifests import Manifest, read_manifest
-from casfs.store.plain import describe_kind
+from casfs.store.regular_file import describe_kind
 from casfs.store.store import Store
 from casfs.venv.bytecode.bytecode import is_bytecode_of, is_valid_beside, iter_sources
 

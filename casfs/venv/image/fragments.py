@@ -22,7 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from casfs.descriptors import closing_fd
 from casfs.digest import Digest, checksum_bytes
+from casfs.store.derived import put_in_place
 from casfs.store.generations import SHARED_DIRECTORIES, Names
 from casfs.store.manifests import Manifest, read_manifest
 from casfs.store.store import Store
@@ -104,20 +106,14 @@ def read_fragment(store: Store, digests: Sequence[Digest], namespace: str, *, ha
             return fragment
     layout = FileLayout(namespace, has_distribution=has_distribution)
     fragment = pack_manifests([(digest, read_manifest(store, digest)) for digest in digests], layout, store.pool.read_blob)
-    with contextlib.suppress(OSError):  # it only saves time
-        with open(f"{path}.{os.getpid()}", "wb") as file:
-            file.write(_format(fragment, form))
-        os.rename(f"{path}.{os.getpid()}", path)
+    put_in_place(path, _format(fragment, form))
     return fragment
 
 
 def _read(path: str) -> bytes:
     """The content of a file, in four system calls: an image is made of thousands."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
         return os.read(fd, os.fstat(fd).st_size)
-    finally:
-        os.close(fd)
 
 
 def _format(fragment: Fragment, form: str) -> bytes:
@@ -180,7 +176,7 @@ def pack_manifests(manifests: Sequence[tuple[Digest, Manifest]], layout: FileLay
     packer = _Packer(area, layout, links, directories)
     for path in sorted(parts, reverse=True):  # what is in a directory comes before it
         if not _is_open(path):
-            packer.add(parts[path], parts)
+            packer.add(parts[path])
     opened = [_list_open(manifest) for _, manifest in manifests]
     first = manifests[0][1].description
     about = ((first.name, first.version) if layout.has_distribution else ("", ""), bases, files, layout.slots, links, opened)
@@ -195,7 +191,7 @@ class _Packer:
         self._area, self._layout, self._links = area, layout, links
         self.slots, self.parents = array("I", [0]) * count, array("I", [0]) * count
 
-    def add(self, parts: Sequence[_Part], parts_of: Mapping[str, Sequence[_Part]]) -> None:
+    def add(self, parts: Sequence[_Part]) -> None:
         """Make a directory; those in it are made."""
         files: dict[str, int] = {}
         below: dict[str, int] = {}

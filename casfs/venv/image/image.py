@@ -10,7 +10,6 @@ Equal generations have equal images, byte for byte; which is what their UUID say
 
 from __future__ import annotations
 
-import functools
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from typing import NamedTuple
 
 from casfs.digest import Digest, digest_bytes
 from casfs.store.generations import Generation
-from casfs.store.manifests import read_manifest
 from casfs.store.store import Store
 from casfs.venv.image.erofs import (
     BLOCK,
@@ -39,7 +37,8 @@ from casfs.venv.image.erofs import (
     write_slot,
 )
 from casfs.venv.image.fragments import Base, Fragment, read_fragment
-from casfs.venv.tree import Content, DirectoryNode, FileEntry, ReadLayers, Tree, read_entries
+from casfs.venv.reading import LayerReader
+from casfs.venv.tree import DirectoryNode, FileEntry, ReadLayers, Tree, read_entries
 
 _FORM = "casfs image 2"
 
@@ -75,13 +74,7 @@ def build_image(store: Store, spec: ImageSpec) -> list[memoryview]:
     for index, opened in enumerate(chain.from_iterable(fragment.open for fragment in fragments)):
         if opened:  # no manifest need be read for these directories
             tree.add_outline(index, opened)
-    return _Image(fragments, spec).build(tree, functools.partial(_read_layers, store))
-
-
-def _read_layers(store: Store, tree: Tree, layers: list[int]) -> None:
-    """As a LayerReader does, which knows older identities too: in an image there are none."""
-    for index in layers:
-        tree.add_content(index, Content(read_manifest(store, tree.layers[index].layer.manifest), {}))
+    return _Image(fragments, spec).build(tree, LayerReader(store).fill)
 
 
 class _Placed(NamedTuple):

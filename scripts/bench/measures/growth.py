@@ -1,21 +1,18 @@
-"""Growth: what adding, mounting, checking and collecting take as the pool grows; measured to 36,000 blobs, by a model to ten million."""
+"""Growth: what adding, mounting, checking and collecting take as the pool grows to 36,000 blobs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from scripts.bench.bench import Bench, read_all
 from scripts.bench.figures import Figure
-from scripts.bench.model import predict
 from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_blob_wheels, make_wheels
 
 _BLOBS, _QUICK_BLOBS = (1_000, 6_000, 36_000), (1_000, 3_000)
-_TARGET = 10_000_000
 _ALLOWED_S = 30
 
 _ENVIRONMENT = "blobs"
@@ -33,11 +30,6 @@ _WHAT = {
     "collect of all, time": ("s", "`casfs collect --unused-wheels` once nothing needs these blobs any more: it removes all of them. Once"),
     "collect of all, peak": ("B", "the largest resident size of that process. Once"),
 }
-_MODEL = (
-    "The model is NOT measured: a straight line through each round's measured points, by least squares of relative errors, taken to"
-    f" {_TARGET:,} blobs; a level one where the spreads of the smallest and the largest pool overlap. It knows nothing of a cache that"
-    " gets too small"
-)
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
@@ -52,18 +44,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         last = bench.take_once({_name(size): partial(_take_last, bench, store) for size, store in stores.items()})
     for metric, (unit, conditions) in _WHAT.items():
         taken = rounds if metric in rounds.values else last
-        figure = taken.figure("growth", metric, metric, unit, f"{conditions}; {_TINY}")
-        yield figure if bench.is_quick else with_model(figure, sizes)  # sizes that hardly differ tell more of noise than of growth
-
-
-def with_model(figure: Figure, sizes: Sequence[int]) -> Figure:
-    """The same, and what the model says in each round in which all sizes had their turn."""
-    found = [figure.by_round(name) for name in figure.values]
-    rounds = [number for number in found[0] if all(number in values for values in found)]
-    predicted = predict(sizes, [[values[number] for number in rounds] for values in found], _TARGET)
-    name = f"model: {_name(_TARGET)}"
-    values, taken = {**figure.values, name: predicted}, {**figure.taken, name: rounds}
-    return replace(figure, values=values, taken=taken, conditions=f"{figure.conditions}. {_MODEL}")
+        yield taken.figure("growth", metric, metric, unit, f"{conditions}; {_TINY}")
 
 
 def _name(size: int) -> str:

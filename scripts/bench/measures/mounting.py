@@ -1,8 +1,7 @@
-"""Mounting as the environment grows: the commands mount, rollback and umount, the first look, the first import; and what is inside them."""
+"""Mounting as the environment grows: the commands mount, rollback and umount, the first look, the first import."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -10,18 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from scripts.bench.bench import PRIMER, Bench, read_all, site_packages
+from scripts.bench.bench import Bench, read_all, site_packages
 from scripts.bench.figures import Figure
 from scripts.bench.processes import run
-from scripts.bench.rounds import Turn
 from scripts.bench.stores import Store
 from scripts.bench.synthetic import make_wheels
 from scripts.bench.tools import without_bytecode
-from scripts.bench.ways import WAYS, Way
+from scripts.bench.ways import Way
 
 _COUNTS, _QUICK_COUNTS = (1, 30, 300, 1000), (100,)
-_COMMANDS_S, _INSIDE_S = 11, 4  # for each count
-_INSIDE = str(Path(__file__).parents[1] / "inside.py")
+_COMMANDS_S = 11  # for each count
 
 _WHAT = {
     "mount": "the command `casfs mount`, until the mount answers; it starts the daemon. The store is in the page cache",
@@ -30,17 +27,6 @@ _WHAT = {
     "rollback": "the command `casfs rollback`, until the mount shows the generation before, which lacks one distribution",
     "umount": "the command `casfs umount`, until the daemon is gone",
 }
-
-_STEPS = {
-    "mount": "placing.make_place of an environment that is mounted nowhere; its image is written",
-    "mount at a second place": "the same where it is mounted already: one more mount of its overlay",
-    "swap": "placing.move_places to another generation, which is written before",
-    "umount": "unmounting, and placing.end_unused_overlays",
-    "mount, the kernel's part": "make_overlay and attach_mount; the image is mounted",
-    "swap, the kernel's part": "the same beneath the old one (MOVE_MOUNT_BENEATH), which is then detached",
-    "umount, the kernel's part": "umount2(2)",
-}
-_RUNNING = "in one process beside a running daemon, without a start of Python. The first cycle is not counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +54,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             scene.store.add(_environment(count), wheels[count : count + 1])
         read_all([scene.store.path])
         for count in counts:
-            ways = scene.store.ways(_environment(count), scene.mountpoint)
-            yield from _measure_commands(scene, count, ways)
-            yield from _measure_inside(scene, count, [way for way in ways if way in WAYS[:2]])
+            yield from _measure_commands(scene, count, scene.store.ways(_environment(count), scene.mountpoint))
 
 
 def _environment(count: int) -> str:
@@ -99,21 +83,3 @@ def _take_commands(scene: _Scene, count: int, way: Way, number: int) -> Mapping[
     seconds["rollback"] = store.casfs("--env", _environment(count), "rollback", way=way)
     seconds["umount"] = store.umount(store.find(mountpoint))
     return {"first ls": listed, **{what: usage.seconds for what, usage in seconds.items()}}
-
-
-def _measure_inside(scene: _Scene, count: int, ways: list[Way]) -> Iterator[Figure]:
-    """Only root's mounts are made outside of the process that serves them."""
-    if not ways:
-        return
-    with scene.store.mounted(PRIMER, scene.folder / "keeper"):
-        turns: dict[str, Turn] = {way.name: partial(_take_inside, scene, count, way) for way in ways}
-        rounds = scene.bench.take_turns(turns, _INSIDE_S)
-    for what, conditions in _STEPS.items():
-        yield rounds.figure("mounting", what, f"{what}, inside, {_name(count)}", "s", f"{conditions}; {_RUNNING}")
-
-
-def _take_inside(scene: _Scene, count: int, way: Way, number: int) -> Mapping[str, float]:
-    with scene.bench.scratch("cycles") as folder:
-        command = [scene.bench.tools.own_python, "-P", _INSIDE, str(scene.store.path), _environment(count), str(folder), "2"]
-        seconds = json.loads(run(command, {**scene.bench.env, **way.env}).output)
-    return {what: values[-1] for what, values in seconds.items()}

@@ -16,7 +16,7 @@ from scripts.bench.rounds import Turn
 from scripts.bench.tools import say
 from scripts.bench.ways import Way
 
-_COUNT, _QUICK_COUNT = 200, 10
+_COUNT, _QUICK_COUNT = 50, 10
 _FEW = 5
 """Of plain environments: each costs what the one before did, and 200 of them would take 15 GB of disk."""
 
@@ -50,7 +50,7 @@ class _Tenants:
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """200 environments of numpy, 20 if it must be quick; five of plain files."""
+    """50 environments of numpy, 20 if it must be quick; five of plain files."""
     with bench.scratch("sharing") as folder:
         if not can_count(folder):
             say("sharing: left out, for this kernel does not tell what is cached (Linux does since 6.5)")
@@ -92,10 +92,12 @@ def _take_mounts(scene: _Scene, way: Way, number: int) -> Mapping[str, float]:
     top.mkdir()
     store = scene.bench.new_store(top / "store")
     python = ("--python", scene.bench.tools.python)
-    store.run_inside([["--env", f"e{one:03}", "add", *python, *scene.wheels] for one in range(scene.count)])
+    for one in range(scene.count):
+        store.casfs("--env", f"e{one:03}", "add", *python, *scene.wheels)
 
     def enter(numbers: range) -> list[Path]:
-        store.run_inside([["--env", f"e{one:03}", "mount", *way.options, str(top / str(one))] for one in numbers], way)
+        for one in numbers:
+            store.mount(f"e{one:03}", top / str(one), way=way)
         return [top / str(one) for one in numbers]
 
     found = _take(scene, _Tenants(store.path, scene.count, enter, lambda: store.find(top / "0").memory()[1]))

@@ -1,1 +1,0 @@
-"""Collecting: removing what nothing in a store needs."""

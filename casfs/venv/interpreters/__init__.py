@@ -1,1 +1,0 @@
-"""The interpreters of environments: found, asked what they are, remembered."""

@@ -1,1 +1,0 @@
-"""Lock files and requirements, read and written."""

@@ -1,1 +1,0 @@
-"""Plain virtual environments: one becomes an environment of casfs, or the reverse."""

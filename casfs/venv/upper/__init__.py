@@ -1,1 +1,0 @@
-"""What tools wrote into a mount: read, summed up, and made part of the environment."""
