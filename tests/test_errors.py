@@ -15,7 +15,7 @@ LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1)
 
 
 def test_one_reason_makes_one_line():
-    assert str(WheelRefused("demo.whl", "is not a plain file")) == "demo.whl: is not a plain file"
+    assert str(WheelRefused("demo.whl", "is not a regular file")) == "demo.whl: is not a regular file"
 
 
 def test_more_reasons_make_one_line_each_below_their_count():

@@ -9,9 +9,9 @@
     changes           what `add`, `remove`, `compile` and `rollback` make of an environment
     existing          an existing virtual environment, as its own files describe it: its interpreter, and what lies in it that no
                       distribution brought
-    export            a generation as plain files, which need neither mount nor store; modes and times are those that a mount shows
+    export            a generation as regular files, which need neither mount nor store; modes and times are those that a mount shows
     absorb            what tools installed into an upper layer becomes part of a new generation, and what they uninstalled leaves it
-    tar               a generation as a tar archive of plain files
+    tar               a generation as a tar archive of regular files
     adopt             an environment is made of a virtual environment that pip, uv or Poetry filled, which is only read
 
 Each is built of those above it.

@@ -56,7 +56,7 @@ def require_existing(directory: str) -> None:
     else:
         if stat.S_ISREG(found.st_mode):
             return
-        reason = "is not a virtual environment: its pyvenv.cfg is not a plain file"
+        reason = "is not a virtual environment: its pyvenv.cfg is not a regular file"
     raise EnvironmentRefused(directory, reason)
 
 

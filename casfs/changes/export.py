@@ -1,4 +1,4 @@
-"""Export: a generation as plain files, which need neither mount nor store; modes and times are those that a mount shows.
+"""Export: a generation as regular files, which need neither mount nor store; modes and times are those that a mount shows.
 
 Each file shares its blocks with the blob, or is a copy. It is compared with the digest, unless the blob's file is just what it was when its
 bytes were last known to be right (`blob_stamps`): a damaged blob is an error, and never a wrong file.

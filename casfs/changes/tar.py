@@ -1,4 +1,4 @@
-"""Tar: a generation as a tar archive of plain files. Equal generations give equal archives, whoever writes them and when.
+"""Tar: a generation as a tar archive of regular files. Equal generations give equal archives, whoever writes them and when.
 
 All of it belongs to root, as in the layers of container images; times are whole seconds; entries are sorted, parents first. The format is
 that of POSIX.1-2001 (pax), which GNU tar and container engines read.

@@ -55,7 +55,7 @@ class Foreground:
                 os.kill(self._pid, found.si_signo)
 
     def _reap(self) -> int | None:
-        """Bury children that have ended. Answers the command's wait status if it is one of them."""
+        """Reap children that have ended. Answers the command's wait status if it is one of them."""
         answer = None
         try:
             while (found := os.waitpid(-1, os.WNOHANG))[0]:

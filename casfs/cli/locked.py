@@ -34,7 +34,7 @@ def sync(arguments: argparse.Namespace) -> None:
     path = arguments.lock
     is_stream = path == "-" or is_url(path) or path.startswith("/dev/")  # the last as of `casfs sync <(uv export)`
     if not is_stream and not os.path.isfile(path):
-        odd = "is a directory; name the lock file in it" if os.path.isdir(path) else "is not a plain file"
+        odd = "is a directory; name the lock file in it" if os.path.isdir(path) else "is not a regular file"
         raise LockRefused(path, odd if os.path.lexists(path) else "no such file")
     refuse_other_files(path)
     if is_url(path) and path.endswith((".toml", ".lock")):

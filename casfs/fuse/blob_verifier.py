@@ -49,7 +49,7 @@ class BlobVerifier:
                 problem = "the blob does not have the bytes that its name promises"
                 break
             if os.path.lexists(path):
-                problem = f"the blob is not a plain file of {node.size} bytes"
+                problem = f"the blob is not a regular file of {node.size} bytes"
         raise StoreDamaged(path, problem)
 
     def note_failed_read(self, error: StoreDamaged) -> None:

@@ -159,7 +159,7 @@ def _check_file(path: str, locked: Locked) -> None:
     with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
-            raise FetchFailed(shown, "is not a plain file")
+            raise FetchFailed(shown, "is not a regular file")
         if locked.size and facts.st_size != locked.size:
             raise FetchFailed(shown, f"has {facts.st_size} bytes and should have {locked.size}")
         for algorithm, wanted in (*([("sha256", locked.digest)] if locked.digest else []), *locked.hashes):

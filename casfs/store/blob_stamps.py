@@ -86,7 +86,7 @@ def stamp_new_blobs(store: Store, manifest: Digest, content: Manifest, written: 
 
 
 def blob_facts(path: str) -> Facts | None:
-    """What changes when somebody changes the file; None if it is no plain file."""
+    """What changes when somebody changes the file; None if it is no regular file."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:

@@ -21,7 +21,7 @@ class BlobSource(Protocol):
     """Digest to readable blob. A private pool, a shared one and a remote one differ only in how they do this."""
 
     def open_blob(self, digest: Digest, size: int) -> int:
-        """A descriptor, open for reading, of a plain file of `size` bytes. The caller closes it. Raises StoreDamaged."""
+        """A descriptor, open for reading, of a regular file of `size` bytes. The caller closes it. Raises StoreDamaged."""
         ...
 
 
@@ -36,7 +36,7 @@ class LocalPool:
         return f"{self.directory}/{shard_path(digest)}"
 
     def is_private(self, digest: Digest, size: int) -> bool:
-        """Whether a plain file of the right size is there. Anything else under the name is damage, and a new put replaces it."""
+        """Whether a regular file of the right size is there. Anything else under the name is damage, and a new put replaces it."""
         try:
             found = os.lstat(self.path(digest))
         except FileNotFoundError:
@@ -62,7 +62,7 @@ class LocalPool:
         if stat.S_ISREG(found.st_mode) and found.st_size == size:
             return fd
         os.close(fd)
-        problem = f"has {found.st_size} bytes instead of {size}" if stat.S_ISREG(found.st_mode) else "is not a plain file"
+        problem = f"has {found.st_size} bytes instead of {size}" if stat.S_ISREG(found.st_mode) else "is not a regular file"
         raise StoreDamaged(path, f"the blob {problem}")
 
     def read_blob(self, digest: Digest, size: int) -> bytes:

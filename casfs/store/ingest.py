@@ -192,7 +192,7 @@ def _open_wheel(path: str) -> BinaryIO:
         raise WheelRefused(path, reason_of(error)) from None
     if not os.path.isfile(f"/proc/self/fd/{file.fileno()}"):
         file.close()
-        raise WheelRefused(path, "is not a plain file")
+        raise WheelRefused(path, "is not a regular file")
     return file
 
 

@@ -42,7 +42,7 @@ class Pools(LocalPool):
         return None
 
     def has_blob(self, digest: Digest, size: int) -> bool:
-        """Whether one of the pools has a plain file of the right size."""
+        """Whether one of the pools has a regular file of the right size."""
         return self.is_private(digest, size) or self.find_shared(digest, size) is not None
 
     def open_blob(self, digest: Digest, size: int) -> int:

@@ -1,4 +1,4 @@
-"""Reading the store's small files. What is no plain file is damage; a FIFO planted under a name must not make the reader wait for ever."""
+"""Reading the store's small files. What is no regular file is damage; a FIFO planted under a name must not make the reader wait for ever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_plain_file(path: str) -> bytes:
     except NotADirectoryError:
         raise StoreDamaged(path, "lies below something that is not a directory") from None
     if not stat.S_ISREG(mode):
-        raise StoreDamaged(path, f"is {describe_kind(mode)} instead of a plain file")
+        raise StoreDamaged(path, f"is {describe_kind(mode)} instead of a regular file")
     fd = os.open(path, OPEN_FLAGS)
     with naming(path), os.fdopen(fd, "rb") as file:
         return file.read()
@@ -36,4 +36,4 @@ _KINDS = {
 
 def describe_kind(mode: int) -> str:
     """What a mode says that a file is, with its article."""
-    return _KINDS.get(stat.S_IFMT(mode), "a plain file")
+    return _KINDS.get(stat.S_IFMT(mode), "a regular file")

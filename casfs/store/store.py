@@ -42,7 +42,7 @@ from collections.abc import Sequence
 from casfs.errors import StoreRefused
 from casfs.store.blobs import LocalPool
 from casfs.store.following import resolve_path
-from casfs.store.migration import FORMAT, OLD_FORMAT, RUN, migrate_store
+from casfs.store.migration import FORMAT, OLD_FORMAT, RUN, is_half_old, migrate_store, rename_records
 from casfs.store.pools import Pools
 from casfs.store.publish import Batch, Syncs
 from casfs.store.runtime_files import is_file_locked, write_record
@@ -99,6 +99,9 @@ def open_store(root: str | os.PathLike[str], *, create: bool = False) -> Store:
     if found not in {FORMAT, OLD_FORMAT}:
         raise StoreRefused(path, f"has the format {found.strip()[:40]!r}; this casfs knows only {FORMAT.strip()!r}")
     run = migrate_store(path) if found == OLD_FORMAT else RUN
+    if run == RUN and is_half_old(path):
+        with contextlib.suppress(OSError):  # somebody else's store, which we only read
+            rename_records(path)
     _forget_leases_of_original(path, run)
     return Store(path, run)
 

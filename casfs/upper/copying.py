@@ -66,7 +66,7 @@ def _copy_entry(source: str, target: str, inodes: dict[tuple[int, int], str]) ->
 
 
 def _copy_content(source: str, target: str) -> None:
-    """Copy a plain file; holes stay holes, so that a sparse file can't fill the disk."""
+    """Copy a regular file; holes stay holes, so that a sparse file can't fill the disk."""
     with (
         closing_fd(os.open(source, OPEN_FLAGS)) as source_fd,
         closing_fd(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as target_fd,

@@ -65,7 +65,7 @@ class MergedView:
         return read_file(self.tree, entry, self.read)
 
     def iter_content(self, shown: UpperEntry | FileEntry) -> Iterator[bytes]:
-        """The bytes of a plain file. Raises OSError, StoreDamaged."""
+        """The bytes of a regular file. Raises OSError, StoreDamaged."""
         if isinstance(shown, UpperEntry):
             yield from iter_chunks(self.upper_directory.open_file(shown.path))
         else:
@@ -73,7 +73,7 @@ class MergedView:
             yield from iter_chunks(self.blobs.open_blob(node.digest, node.size))
 
     def read_small(self, path: str, limit: int) -> bytes | None:
-        """The bytes of a plain file of at most `limit` bytes; None if there is no such file. Raises OSError, StoreDamaged."""
+        """The bytes of a regular file of at most `limit` bytes; None if there is no such file. Raises OSError, StoreDamaged."""
         shown = self.find(path)
         if shown is None or isinstance(shown, DirectoryNode) or not self._is_small(shown, limit):
             return None

@@ -1,7 +1,7 @@
 """What was written into an upper directory of overlayfs, as values.
 
 Whoever writes into a mount decides what lies there, and root may be who reads it: so nothing is opened but below a descriptor of the upper
-directory, component by component, without following a symbolic link, and what is no plain file is never opened at all. A deletion is a
+directory, component by component, without following a symbolic link, and what is no regular file is never opened at all. A deletion is a
 character device 0/0 (a *whiteout*); an *opaque* directory hides what the lower layers have in it (kernel documentation, overlayfs).
 """
 
@@ -34,7 +34,7 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class UpperEntryKind(enum.Enum):
     """What an entry of an upper directory is."""
 
-    FILE = "a plain file"
+    FILE = "a regular file"
     DIRECTORY = "a directory"
     SYMLINK = "a symbolic link"
     WHITEOUT = "deleted"
@@ -130,14 +130,14 @@ class UpperDirectory:
         return None
 
     def open_file(self, path: str) -> int:
-        """A descriptor, open for reading, of a plain file. The caller closes it. Raises OSError for all else."""
+        """A descriptor, open for reading, of a regular file. The caller closes it. Raises OSError for all else."""
         with self.parent_of(path) as (parent, name):
             if not stat.S_ISREG(os.lstat(name, dir_fd=parent).st_mode):  # opening a device may do something
-                raise FileNotFoundError(2, "is not a plain file", path)
+                raise FileNotFoundError(2, "is not a regular file", path)
             fd = os.open(name, OPEN_FLAGS, dir_fd=parent)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise FileNotFoundError(2, "is not a plain file", path)
+            raise FileNotFoundError(2, "is not a regular file", path)
         return fd
 
 

@@ -312,21 +312,21 @@ def test_what_is_of_no_distribution_is_told_in_a_line_each(native: NativeWorksho
     os.truncate(native.write("holes", b""), 1 << 42)
     old = "was installed by old means, without a RECORD that its files could be compared with"
     assert {one.path.removeprefix(f"{SITE}/"): one.reason for one in native.adopt().left} == {
-        "junk.py": "is a plain file, of no distribution",
+        "junk.py": "is a regular file, of no distribution",
         "mine": "has 2 files of no distribution",
-        "alone/one.py": "is a plain file, of no distribution",
+        "alone/one.py": "is a regular file, of no distribution",
         "old-1.0.egg-info": old,
         "linked.egg-link": old,
-        "share/mine": "is a plain file, of no distribution",
-        "lib/python3.9/x.py": "is a plain file, of no distribution",
-        "bin/tool": "is a plain file, of no distribution",
-        "demo-1.0.dist-info/unlisted": "is a plain file, of no distribution",
+        "share/mine": "is a regular file, of no distribution",
+        "lib/python3.9/x.py": "is a regular file, of no distribution",
+        "bin/tool": "is a regular file, of no distribution",
+        "demo-1.0.dist-info/unlisted": "is a regular file, of no distribution",
         "pipe": "is a FIFO, a socket or a device, of no distribution",
         "away": "is a symbolic link that leads out of the environment",
         "up": "is a symbolic link that leads out of the environment",
         "near": "is a symbolic link, of no distribution",
         "whole": "is a symbolic link, of no distribution",
-        "holes": "is a plain file, of no distribution",
+        "holes": "is a regular file, of no distribution",
     }
 
 

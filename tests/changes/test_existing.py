@@ -89,9 +89,9 @@ def link_site(root: Path) -> None:
     ("harm", "words"),
     [
         (remove_configuration, "is not a virtual environment: it has no pyvenv.cfg"),
-        (replace_configuration(os.mkfifo), "its pyvenv.cfg is not a plain file"),
-        (replace_configuration(os.mkdir), "its pyvenv.cfg is not a plain file"),
-        (replace_configuration(lambda path: os.symlink("/dev/zero", path)), "its pyvenv.cfg is not a plain file"),
+        (replace_configuration(os.mkfifo), "its pyvenv.cfg is not a regular file"),
+        (replace_configuration(os.mkdir), "its pyvenv.cfg is not a regular file"),
+        (replace_configuration(lambda path: os.symlink("/dev/zero", path)), "its pyvenv.cfg is not a regular file"),
         (lambda root: os.truncate(root / "pyvenv.cfg", 1 << 42), "has a pyvenv.cfg of more than 65536 bytes"),
         (lambda root: (root / SITE).rmdir(), "has no lib/pythonX.Y/site-packages"),
         (link_site, "has no lib/pythonX.Y/site-packages"),

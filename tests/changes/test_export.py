@@ -1,4 +1,4 @@
-"""Export: all that a mount shows, as plain files; and whatever happens, all of it or nothing."""
+"""Export: all that a mount shows, as regular files; and whatever happens, all of it or nothing."""
 
 from __future__ import annotations
 

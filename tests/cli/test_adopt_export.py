@@ -70,7 +70,7 @@ def test_adopt_names_what_it_leaves_alone(casfs: Casfs, native: NativeWorkshop) 
     assert done.stdout == "+ demo 1.0\n"
     assert done.stderr.splitlines()[:2] == [
         "casfs: warning: broken 1.0: 'broken/__init__.py': its sha256 is not the one in RECORD; it was left alone",
-        f"casfs: warning: '{native.site}/junk.py': is a plain file, of no distribution; it was left alone",
+        f"casfs: warning: '{native.site}/junk.py': is a regular file, of no distribution; it was left alone",
     ]
     assert "also shows what is installed for" in done.stderr
     assert listed(casfs) == {"demo": "1.0"}

@@ -80,13 +80,13 @@ def directory(casfs: Casfs) -> tuple[Path, str]:
 def fifo(casfs: Casfs) -> tuple[Path, str]:
     path = casfs.directory / "fifo-1.0-py3-none-any.whl"
     os.mkfifo(path)
-    return path, "is not a plain file"
+    return path, "is not a regular file"
 
 
 def device(casfs: Casfs) -> tuple[Path, str]:
     path = casfs.directory / "zero-1.0-py3-none-any.whl"
     path.symlink_to("/dev/zero")
-    return path, "is not a plain file"
+    return path, "is not a regular file"
 
 
 def empty(casfs: Casfs) -> tuple[Path, str]:

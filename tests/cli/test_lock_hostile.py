@@ -83,7 +83,7 @@ def test_hashes_that_nobody_can_compare_are_refused(casfs: Casfs) -> None:
 def test_fifo_is_not_waited_for(casfs: Casfs) -> None:
     path = casfs.directory / "one-1.0-py3-none-any.whl"
     os.mkfifo(path)
-    assert refusal(casfs, of_path(path, f'hashes = {{ sha256 = "{ZEROS["sha256"]}" }}')) == f"casfs: {path}: is not a plain file"
+    assert refusal(casfs, of_path(path, f'hashes = {{ sha256 = "{ZEROS["sha256"]}" }}')) == f"casfs: {path}: is not a regular file"
 
 
 # --- another project or version

@@ -102,7 +102,7 @@ def test_another_size_needs_no_hash(scene: Scene, content: bytes) -> None:
     scene.write(content)
     assert not scene.is_unchanged()
     assert scene.reads == 1
-    assert f"not a plain file of {len(CONTENT)} bytes" in scene.problem()
+    assert f"not a regular file of {len(CONTENT)} bytes" in scene.problem()
 
 
 def test_what_is_no_plain_file_is_refused(scene: Scene) -> None:
@@ -111,7 +111,7 @@ def test_what_is_no_plain_file_is_refused(scene: Scene) -> None:
     assert "is missing" in scene.problem()
     scene.blob.symlink_to(scene.blob.with_suffix(".away"))
     assert not scene.is_unchanged()
-    assert "not a plain file" in scene.problem()
+    assert "not a regular file" in scene.problem()
 
 
 def test_an_overlay_takes_the_first_file_of_the_name_whatever_it_is(scene: Scene, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class FakeView:
 
 
 class FakeBlobs:
-    """Blobs in plain files."""
+    """Blobs in regular files."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -26,7 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Scene:
-    """A file, a directory and a missing name on a mount, and a plain file elsewhere."""
+    """A file, a directory and a missing name on a mount, and a regular file elsewhere."""
 
     def __init__(self, directory: Path, casfs: Casfs) -> None:
         casfs.add(casfs.wheel("demo", files={"demo/file": b"content", "demo/other": b"x", "demo/sub/x": b""}, executable=["demo/other"]))

@@ -1,4 +1,4 @@
-"""Programs that know nothing of casfs see an ordinary disk: the same tree in plain files gives them the same answers."""
+"""Programs that know nothing of casfs see an ordinary disk: the same tree in regular files gives them the same answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXECUTABLE = ["demo/run.sh"]
 
 
 class Twins:
-    """The package on a mount, and the same in plain files."""
+    """The package on a mount, and the same in regular files."""
 
     def __init__(self, casfs: Casfs, directory: Path) -> None:
         self.casfs = casfs

@@ -131,7 +131,7 @@ def steps() -> st.SearchStrategy[list[Step]]:
 
 @contextlib.contextmanager
 def mounted(workshop: Workshop, place: Path) -> Iterator[Path]:
-    """The environment in a real overlay: the tree as plain files below its upper layer."""
+    """The environment in a real overlay: the tree as regular files below its upper layer."""
     lower, target = place / "lower", place / "mount"
     for path, (content, is_executable) in MountedWorkshop(workshop).lower().items():
         (lower / path).parent.mkdir(parents=True, exist_ok=True)

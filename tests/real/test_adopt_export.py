@@ -37,7 +37,7 @@ def listed_by_pip(maker: Maker, one: Environment) -> dict[str, str]:
 
 
 def export(maker: Maker, pair: Pair, name: str) -> Environment:
-    """The environment of that name, as plain files."""
+    """The environment of that name, as regular files."""
     exported = Environment(maker.directory / name / "exported" / ".venv", pair.native.directory)
     if not exported.root.exists():
         maker.casfs.run("--env", name, "export", exported.root, timeout=_TIME_LIMIT_S)
@@ -105,7 +105,7 @@ def test_what_uv_linked_from_its_cache_is_adopted_without_any_wheel(maker: Maker
     with make_apart() as casfs:
         done = casfs.run("adopt", native.root, timeout=_TIME_LIMIT_S)
         left = [line for line in done.stderr.splitlines() if "warning" in line]
-        assert [one for one in left if "wheel-0.24.0.dist-info/RECORD.jws': is a plain file, of no distribution" not in one] == []
+        assert [one for one in left if "wheel-0.24.0.dist-info/RECORD.jws': is a regular file, of no distribution" not in one] == []
         assert listed_by_casfs(casfs, "default") == listed_by_pip(maker, native)
         exported = Environment(tmp_path / "exported", "python3.12")
         casfs.run("export", exported.root, timeout=_TIME_LIMIT_S)

@@ -191,7 +191,7 @@ def _stranger(*parts: str) -> Plant:
         path = scene.path(*parts)
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        return Planted(DamageKind.STRANGER, path, "a plain file that casfs did not put there")
+        return Planted(DamageKind.STRANGER, path, "a regular file that casfs did not put there")
 
     return Plant(f"stranger: {'/'.join(parts)[:40]}", act)
 
@@ -230,7 +230,7 @@ def _lose_whole_directory(name: str, is_healed: bool) -> Plant:
 def _make_directory_a_file(scene: Scene) -> Planted:
     scene.path("wheels").rename(scene.place / "elsewhere")
     scene.path("wheels").touch()
-    return Planted(DamageKind.LAYOUT, scene.path("wheels"), "is a plain file instead of a directory")
+    return Planted(DamageKind.LAYOUT, scene.path("wheels"), "is a regular file instead of a directory")
 
 
 def _change_format(scene: Scene) -> Planted:

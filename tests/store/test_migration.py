@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from casfs.store import migration
 from casfs.store.fsck.check import check_store
+from casfs.store.locking import holding
 from casfs.store.migration import FORMAT, OLD_FORMAT, migrate_store
 from casfs.store.store import Store, open_store
 from tests.store.collecting import collect_all
@@ -60,6 +63,29 @@ def test_what_stops_on_the_way_is_finished_by_the_next(old: Path, monkeypatch: p
             migrate_store(str(old))
     open_store(old)
     check_is_new(old)
+
+
+def test_a_record_that_a_command_of_the_version_before_writes_late_is_found(old: Path):
+    open_store(old)
+    (old / "leases/fedcba9876543210.place").write_text("{}")
+    open_store(old)
+    assert "fedcba9876543210.mount" in os.listdir(old / "run")
+
+
+def test_a_command_of_the_version_before_that_mounts_is_waited_for(old: Path):
+    (old / "locks").mkdir(exist_ok=True)
+    with holding(f"{old}/locks/places"):
+        command = [sys.executable, "-c", OPEN, str(old)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+        (old / "leases/fedcba9876543210.place").write_text("{}")
+        assert (old / "format").read_text() == OLD_FORMAT
+    assert child.communicate()[0] == "run\n"
+    assert "fedcba9876543210.mount" in os.listdir(old / "run")
 
 
 def test_two_at_once_migrate_once(old: Path):

@@ -34,7 +34,7 @@ def test_kinds_have_names(place):
     os.mkfifo(place / "fifo")
     (place / "link").symlink_to("fifo")
     kinds = [describe_kind(os.lstat(path).st_mode) for path in (place, place / "fifo", place / "link", __file__)]
-    assert kinds == ["a directory", "a FIFO", "a symbolic link", "a plain file"]
+    assert kinds == ["a directory", "a FIFO", "a symbolic link", "a regular file"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checking the pool: whether each blob is a plain file that nobody may write, with the bytes that its name promises.
+"""Checking the pool: whether each blob is a regular file that nobody may write, with the bytes that its name promises.
 
 A blob that is missing is missed only by a manifest that something refers to: of others a collection keeps no blobs (see `collect`).
 
@@ -119,7 +119,7 @@ class PoolCheck:
     def _look(self, entry: os.DirEntry[str], found: os.stat_result) -> _Look:
         digest = Digest(entry.path[-65:-63] + entry.name)
         if not stat.S_ISREG(found.st_mode):
-            return _Look(digest, entry.path, 0, f"the blob is {describe_kind(found.st_mode)} instead of a plain file")
+            return _Look(digest, entry.path, 0, f"the blob is {describe_kind(found.st_mode)} instead of a regular file")
         mode = stat.S_IMODE(found.st_mode)
         try:
             problem, actual = self._compare(entry.path, digest, found.st_size)

@@ -19,7 +19,7 @@ class DamageKind(enum.StrEnum):
 
     LAYOUT = "layout"  # the format file or a directory that every store has
     STRANGER = "stranger"  # something that no casfs puts there
-    BLOB = "blob"  # under its name are other bytes, or no plain file
+    BLOB = "blob"  # under its name are other bytes, or no regular file
     MISSING_BLOB = "missing blob"
     MODE = "mode"  # right bytes, but somebody may write them
     MANIFEST = "manifest"  # under its name are other bytes, or they make no sense
@@ -143,7 +143,7 @@ _SHARD = re.compile(r"[0-9a-f]{2}")
 
 
 def kind_of(entry: os.DirEntry[str]) -> int:
-    """The kind of file that an entry is, as in st_mode; of one that vanished, a plain file."""
+    """The kind of file that an entry is, as in st_mode; of one that vanished, a regular file."""
     try:
         return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
     except FileNotFoundError:

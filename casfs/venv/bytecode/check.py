@@ -88,7 +88,7 @@ class _Check:
 
     def _manifest_problem(self, entry: os.DirEntry[str], digest: Digest) -> str | None:
         if not stat.S_ISREG(mode := kind_of(entry)):
-            return f"is {describe_kind(mode)} instead of a plain file"
+            return f"is {describe_kind(mode)} instead of a regular file"
         try:
             compiled = read_compiled_record(entry.path)
         except FileNotFoundError:
