@@ -63,7 +63,9 @@ class Decision:
 
     def give_bytecode(self, store: Store, make_bytecode: MakeBytecode) -> None:
         made = with_bytecode(store, [one.distribution for one in self.absorbed.values()], make_bytecode)
-        self.absorbed = {one.project: replace(self.absorbed[one.project], distribution=one) for one in made}
+        self.absorbed = {
+            distribution.project: replace(self.absorbed[distribution.project], distribution=distribution) for distribution in made
+        }
 
     def notes(self) -> tuple[str, ...]:
         """What is to be told of what was taken over."""
@@ -125,7 +127,7 @@ def _refuse_without_site(view: MergedView, environment: Environment) -> None:
 
 
 def _file_size(entries: Collection[UpperEntry]) -> int:
-    return sum(one.size for one in entries if one.kind is UpperEntryKind.FILE)
+    return sum(entry.size for entry in entries if entry.kind is UpperEntryKind.FILE)
 
 
 def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
@@ -135,7 +137,7 @@ def decide(store: Store, view: MergedView, options: AbsorbOptions) -> Decision:
         time = clock.next_times(1) if read else 0  # one for all: each of their files is at one place
     options = replace(options, prefixes={*options.prefixes, *_iter_prefixes(view, read)}, time=time)
     found = [named_within(one, options.prefixes) for one in read]
-    gone = {one.project: one for one in gone_distributions(view)}
+    gone = {distribution.project: distribution for distribution in gone_distributions(view)}
     decision = Decision(tuple(found), {}, gone, refused)
     staged = []
     with store.batch() as batch:
@@ -189,17 +191,21 @@ def _iter_prefixes(view: MergedView, found: Sequence[Installed]) -> Iterator[str
 
 def _keep_origin(before: Distribution | None, absorbed: Absorbed) -> Absorbed:
     """If a tool installed the very wheel again that was added, where it came from is still known."""
-    one = absorbed.distribution
-    if before is None or not one.wheel or one.wheel != before.wheel:
+    distribution = absorbed.distribution
+    if before is None or not distribution.wheel or distribution.wheel != before.wheel:
         return absorbed
-    return replace(absorbed, distribution=replace(one, origin=before.origin, wheel_size=before.wheel_size))
+    return replace(absorbed, distribution=replace(distribution, origin=before.origin, wheel_size=before.wheel_size))
 
 
 def _settle(environment: Environment, before: Generation, view: MergedView, decision: Decision) -> tuple[Generation, Tree]:
     """The generation that shows, below the upper layer, just what is shown now. What would change that is refused."""
     while True:
         added = [one.distribution for one in decision.absorbed.values()]
-        stay = tuple(one for one in before.distributions if one.project not in decision.gone or one.project in decision.absorbed)
+        stay = tuple(
+            distribution
+            for distribution in before.distributions
+            if distribution.project not in decision.gone or distribution.project in decision.absorbed
+        )
         distributions = replace_distributions(stay, added)
         after = before
         if distributions != before.distributions:
@@ -216,7 +222,11 @@ def _settle(environment: Environment, before: Generation, view: MergedView, deci
 def _describe(decision: Decision) -> str:
     """The command as `casfs generations` shows it."""
     came = [f"{one.distribution.name} {one.distribution.version}" for one in decision.absorbed.values()]
-    went = [f"-{one.name} {one.version}" for one in decision.gone.values() if one.project not in decision.absorbed]
+    went = [
+        f"-{distribution.name} {distribution.version}"
+        for distribution in decision.gone.values()
+        if distribution.project not in decision.absorbed
+    ]
     return f"absorb {', '.join([*came, *went])}"
 
 
@@ -224,30 +234,34 @@ def _iter_impossible(tree: Tree, view: MergedView, decision: Decision) -> Iterat
     """Distributions that can't be shown beside another one."""
     if not decision.absorbed:
         return
-    for one in iter_conflicts(tree, view.read):
-        for distribution in (one.winner, one.loser):
-            if one.is_impossible and distribution.project in decision.absorbed:
-                yield distribution.project, f"{distribution.name} {distribution.version}", str(one)
+    for conflict in iter_conflicts(tree, view.read):
+        for distribution in (conflict.winner, conflict.loser):
+            if conflict.is_impossible and distribution.project in decision.absorbed:
+                yield distribution.project, f"{distribution.name} {distribution.version}", str(conflict)
 
 
 def _iter_leftovers(view: MergedView, after: Tree, decision: Decision) -> Iterator[tuple[str, str, str]]:
     """Distributions that would leave although files of them are still shown."""
-    for project, one in decision.gone.items():
-        left = [path for path in _iter_files(view, one) if not _is_shown_so(view, after, path)]
+    for project, distribution in decision.gone.items():
+        left = [path for path in _iter_files(view, distribution) if not _is_shown_so(view, after, path)]
         if left:
             what = "was replaced" if project in decision.absorbed else "was uninstalled"
-            yield project, f"{one.name} {one.version}", f"{what}, but {len(left)} of its files are still there, such as {left[0]}"
+            yield (
+                project,
+                f"{distribution.name} {distribution.version}",
+                f"{what}, but {len(left)} of its files are still there, such as {left[0]}",
+            )
 
 
-def _iter_files(view: MergedView, one: Distribution) -> Iterator[str]:
+def _iter_files(view: MergedView, distribution: Distribution) -> Iterator[str]:
     """Paths at which the files of a distribution of the generation are shown now."""
-    layers = [index for index, layer in enumerate(view.tree.layers) if layer.distribution is one]
+    layers = [index for index, layer in enumerate(view.tree.layers) if layer.distribution is distribution]
     view.read(view.tree, layers)
     for index in layers:
         for row in view.tree.layers[index].require().iter_files():
             path = view.tree.shown_path(row.path)
             shown = None if is_bytecode(path) else view.find(path)
-            if isinstance(shown, FileEntry) and view.tree.distribution(shown) is one:
+            if isinstance(shown, FileEntry) and view.tree.distribution(shown) is distribution:
                 yield path
 
 
@@ -256,11 +270,15 @@ def _is_shown_so(view: MergedView, after: Tree, path: str) -> bool:
     shown, other = view.find_lower(path), view.over(after).find_lower(path)
     if not isinstance(shown, FileEntry) or not isinstance(other, FileEntry):
         return isinstance(shown, DirectoryNode) and isinstance(other, DirectoryNode)
-    one, two = view.file(shown), view.over(after).file(other)
-    return (one.digest, one.kind is Kind.EXECUTABLE) == (two.digest, two.kind is Kind.EXECUTABLE)
+    file, two = view.file(shown), view.over(after).file(other)
+    return (file.digest, file.kind is Kind.EXECUTABLE) == (two.digest, two.kind is Kind.EXECUTABLE)
 
 
 def _conflicts(tree: Tree, view: MergedView, decision: Decision) -> tuple[Conflict, ...]:
     if not decision.absorbed:
         return ()
-    return tuple(one for one in iter_conflicts(tree, view.read) if {one.loser.project, one.winner.project} & decision.absorbed.keys())
+    return tuple(
+        conflict
+        for conflict in iter_conflicts(tree, view.read)
+        if {conflict.loser.project, conflict.winner.project} & decision.absorbed.keys()
+    )

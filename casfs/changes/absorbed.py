@@ -198,7 +198,7 @@ class _Absorption:
 
     def _refuse_size(self, shown: Mapping[str, UpperEntry | FileEntry]) -> None:
         written = [one for one in shown.values() if isinstance(one, UpperEntry)]
-        if (total := sum(one.size for one in written)) > _MAX_CONTENT:
+        if (total := sum(entry.size for entry in written)) > _MAX_CONTENT:
             self._refuse([f"has {total} bytes; the limit is {_MAX_CONTENT}"])
 
     def _read_own(self, shown: Mapping[str, UpperEntry | FileEntry]) -> list[NewFile]:
@@ -278,9 +278,9 @@ class _Absorption:
             return None, problem  # what has the wrong size need not be read
         hasher = ContentHasher(entry.algorithm if entry else "sha256")
         with closing_fd(self._view.upper_directory.open_file(one.path)) as fd:
-            facts, found = file_facts(fd), os.fstat(fd)
-            if found.st_size > _FREE_CONTENT and found.st_size > 512 * found.st_blocks * _MAX_RATIO:
-                return None, f"{quote(one.path)} has {found.st_size} bytes, but hardly any on the disk"
+            facts, status = file_facts(fd), os.fstat(fd)
+            if status.st_size > _FREE_CONTENT and status.st_size > 512 * status.st_blocks * _MAX_RATIO:
+                return None, f"{quote(one.path)} has {status.st_size} bytes, but hardly any on the disk"
             self._store_chunks(batch, _iter_chunks(fd, one.size), hasher, one.size)
             if file_facts(fd) != facts or hasher.size != one.size:
                 return None, f"{quote(one.path)} changed while it was read"
@@ -325,15 +325,15 @@ def _is_left_out(path: str, rewritten: Collection[str]) -> bool:
     return path in rewritten or is_bytecode(path)
 
 
-def _written_problem(one: UpperEntry, owner: int, may_be_linked: bool) -> str | None:
+def _written_problem(entry: UpperEntry, owner: int, may_be_linked: bool) -> str | None:
     """Why a file of an upper layer can't be a file of a distribution."""
-    if one.kind is not UpperEntryKind.FILE:
-        return f"is {one.kind.value}"
-    if one.mode & 0o7000:
+    if entry.kind is not UpperEntryKind.FILE:
+        return f"is {entry.kind.value}"
+    if entry.mode & 0o7000:
         return "has a setuid, setgid or sticky bit"
-    if one.links != 1 and not may_be_linked:
+    if entry.links != 1 and not may_be_linked:
         return "has more than one name (hard links)"
-    if one.owner != owner and not one.mode & 0o004:
+    if entry.owner != owner and not entry.mode & 0o004:
         return "belongs to another user, and the owner of the environment can't read it"
     return None
 

@@ -105,7 +105,7 @@ def _publish(
     with environment.locked():
         if environment.current_number() != (before.number if before else None):
             raise EnvironmentRefused(environment.name, "was changed by another process meanwhile")
-        refuse_touched(environment, before, [one.project for one in distributions])
+        refuse_touched(environment, before, [distribution.project for distribution in distributions])
         command = f"adopt {existing.directory}".encode("utf-8", "backslashreplace").decode()
         after = next_generation(environment, base, command, distributions)
         environment.publish(after)

@@ -33,10 +33,10 @@ _LONGEST = 200
 def require_free(directory: str) -> None:
     """Raises EnvironmentRefused if there is something at a place already, other than an empty directory; and OSError."""
     try:
-        found = os.stat(directory, follow_symlinks=False)
+        status = os.stat(directory, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise EnvironmentRefused(directory, "is there already, and is not a directory")
     if names := os.listdir(directory):
         raise EnvironmentRefused(directory, f"is not empty (it holds {min(names)!r})")
@@ -126,8 +126,8 @@ def _is_at(parent: int, name: str, fd: int) -> bool:
 
 def _is_ours(fd: int) -> bool:
     """Whether nobody else can have put anything into a directory."""
-    found = os.fstat(fd)
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    status = os.fstat(fd)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _prefix(name: str) -> str:

@@ -25,9 +25,9 @@ class Broken:
     found: Distribution | None  # None: what it requires was removed
 
     def __str__(self) -> str:
-        one, other = self.needing, self.found
+        distribution, other = self.needing, self.found
         what = f"{other.name} {other.version} is in the environment" if other else "that is not in the environment any more"
-        return f"{one.name} {one.version} requires {self.requirement}, but {what}"
+        return f"{distribution.name} {distribution.version} requires {self.requirement}, but {what}"
 
 
 def find_broken(store: Store, before: Generation | None, after: Generation, interpreter: Interpreter) -> list[Broken]:
@@ -36,7 +36,7 @@ def find_broken(store: Store, before: Generation | None, after: Generation, inte
     What can't be read is passed over.
     """
     present: dict[str, Distribution | None] = {one.project: one for one in after.distributions}
-    old = {one.project: one.version for one in before.distributions} if before else {}
+    old = {distribution.project: distribution.version for distribution in before.distributions} if before else {}
     came = {one.project for one in after.distributions if old.get(one.project) != one.version}
     gone = old.keys() - present.keys()
     if not came and not gone:
@@ -51,12 +51,12 @@ def find_broken(store: Store, before: Generation | None, after: Generation, inte
 
 
 def _iter_broken(
-    store: Store, one: Distribution, relevant: Mapping[str, Distribution | None], interpreter: Interpreter
+    store: Store, distribution: Distribution, relevant: Mapping[str, Distribution | None], interpreter: Interpreter
 ) -> Iterator[Broken]:
     markers = {**dict(interpreter.markers), "extra": ""}
-    for requirement, project in iter_requirements(read_headers(store, one), relevant):
+    for requirement, project in iter_requirements(read_headers(store, distribution), relevant):
         if requirement.marker is not None and not requirement.marker.evaluate(markers):
             continue
         other = relevant[project]
         if other is None or not requirement.specifier.contains(other.version, prereleases=True):
-            yield Broken(one, f"{requirement.name}{requirement.specifier}", other)
+            yield Broken(distribution, f"{requirement.name}{requirement.specifier}", other)

@@ -112,10 +112,10 @@ def _refuse_misfit(environment: Environment, before: Generation, interpreter: In
             reason = f"holds what was installed for {was.directory}, and {interpreter.executable} is {interpreter.python_directory}"
             raise EnvironmentRefused(environment.name, f"{reason}; add the same to another environment, with --env and --python")
     problems = []
-    for one in before.distributions:
-        about = read_manifest(environment.store, one.files.manifest).description
+    for distribution in before.distributions:
+        about = read_manifest(environment.store, distribution.files.manifest).description
         found = [about.tags and tags_problem(interpreter, about.tags), requires_python_problem(interpreter, about.requires_python)]
-        problems += [f"{one.name} {one.version} {problem}" for problem in found if problem]
+        problems += [f"{distribution.name} {distribution.version} {problem}" for problem in found if problem]
     if problems:
         raise EnvironmentRefused(environment.name, *problems)
 
@@ -131,16 +131,16 @@ def add_wheels(
 def _add_wheels(
     environment: Environment, interpreter: Interpreter, wheels: Sequence[str | WheelToAdd], check: Check, options: AddOptions
 ) -> Change:
-    wheels_to_add = [one if isinstance(one, WheelToAdd) else WheelToAdd(one, os.path.abspath(one)) for one in wheels]
+    wheels_to_add = [wheel if isinstance(wheel, WheelToAdd) else WheelToAdd(wheel, os.path.abspath(wheel)) for wheel in wheels]
     request = Request(check, options.allow_record_mismatch, options.max_wheel_size, options.progress, options.wanted)
     beside = () if environment.current() or options.base else (_skeleton(interpreter),)
-    ingested = ingest_wheels(environment.store, [one.wheel for one in wheels_to_add], request, beside)
+    ingested = ingest_wheels(environment.store, [wheel_to_add.wheel for wheel_to_add in wheels_to_add], request, beside)
     _refuse_twins(ingested)
     files = _make_files(ingested, options.make_bytecode)
     with environment.locked():
         before = environment.current()
         base = before or options.base or first_generation(environment, interpreter)
-        present = {one.project: one for one in base.distributions}
+        present = {distribution.project: distribution for distribution in base.distributions}
         gone = [project for project in present if options.only is not None and project not in options.only]
         kept = [one for one in base.distributions if options.only is None or one.project in options.only]
         coming = [*zip(ingested, wheels_to_add, files, strict=True)]
@@ -173,9 +173,9 @@ def _refuse_twins(ingested: Sequence[Ingested]) -> None:
             raise WheelRefused(one.path, f"is another wheel of the same project as {other.path}")
 
 
-def _facts(one: Distribution | None) -> object:
+def _facts(distribution: Distribution | None) -> object:
     """What makes an installed distribution the same."""
-    return one and (one.wheel, one.files.manifest, one.installation.manifest, one.requested)
+    return distribution and (distribution.wheel, distribution.files.manifest, distribution.installation.manifest, distribution.requested)
 
 
 def _refuse_touched(environment: Environment, before: Generation | None, wanted: Sequence[Distribution], changed: Collection[str]) -> None:
@@ -184,15 +184,15 @@ def _refuse_touched(environment: Environment, before: Generation | None, wanted:
     Bytecode may come and go beneath a source that somebody edited: it holds for the source that it was made from, and for no other.
     """
     if before is not None:
-        present = {one.project: one for one in before.distributions}
+        present = {distribution.project: distribution for distribution in before.distributions}
         alike = {one.project for one in wanted if one.project in changed and _sources(one) == _sources(present.get(one.project))}
         refuse_touched(environment, before, [project for project in changed if project not in alike])
         refuse_changed_by_tools(environment, before, alike)
 
 
-def _sources(one: Distribution | None) -> object:
+def _sources(distribution: Distribution | None) -> object:
     """What is the same of a distribution with and without bytecode. The RECORD that its installation has lists every file."""
-    return one and (one.version, one.wheel, one.installation.manifest, one.requested)
+    return distribution and (distribution.version, distribution.wheel, distribution.installation.manifest, distribution.requested)
 
 
 _Coming = tuple[Ingested, WheelToAdd, Layer]
@@ -215,13 +215,13 @@ def _install(
             installations = {_key_of_installation(one, wheel_to_add, base): layer}
             remember(store, Remembered(one.manifest, one.number, one.about, one.count, one.size, files, installations))
     rest = iter(made)
-    found = [
+    distributions = [
         _distribution(one, wheel_to_add, files, layer or next(rest))
         for (one, wheel_to_add, files), layer in zip(coming, known, strict=True)
     ]
     return [
-        one if wheel_to_add.form is SourceKind.WHEEL else as_before(store, present.get(one.project), one)
-        for one, (_, wheel_to_add, _) in zip(found, coming, strict=True)
+        distribution if wheel_to_add.form is SourceKind.WHEEL else as_before(store, present.get(distribution.project), distribution)
+        for distribution, (_, wheel_to_add, _) in zip(distributions, coming, strict=True)
     ]
 
 
@@ -276,19 +276,19 @@ def replace_distributions(old: Sequence[Distribution], added: Sequence[Distribut
 
     One that is there already just as it is asked for keeps its place.
     """
-    present = {one.project: one for one in old}
+    present = {distribution.project: distribution for distribution in old}
     latest = {one.project: one for one in added if _facts(present.get(one.project)) != _facts(one)}
     return (*(one for one in old if one.project not in latest), *latest.values())
 
 
 def _conflicts(store: Store, after: Generation, added: Sequence[Distribution], options: AddOptions) -> tuple[Conflict, ...]:
     """The disputes in which an added distribution takes part. Raises EnvironmentRefused for those that can't be, or, if strict, any."""
-    projects = {one.project for one in added}
+    projects = {distribution.project for distribution in added}
     every = iter_conflicts(Tree(after), LayerReader(store).fill)
-    found = [one for one in every if {one.loser.project, one.winner.project} & projects]
-    if refused := [str(one) for one in found if one.is_impossible or options.is_strict]:
+    conflicts = [one for one in every if {one.loser.project, one.winner.project} & projects]
+    if refused := [str(conflict) for conflict in conflicts if conflict.is_impossible or options.is_strict]:
         raise EnvironmentRefused("conflict", *refused)
-    return tuple(found)
+    return tuple(conflicts)
 
 
 def remove_distributions(environment: Environment, names: Sequence[str]) -> Change:
@@ -296,7 +296,7 @@ def remove_distributions(environment: Environment, names: Sequence[str]) -> Chan
     environment.require()  # an environment that does not exist gets no lock, and so no directory
     with environment.locked():
         before = environment.require()
-        present = {one.project: one for one in before.distributions}
+        present = {distribution.project: distribution for distribution in before.distributions}
         refuse_touched(environment, before, names)
         if missing := [name for name in names if name not in present]:
             raise EnvironmentRefused(
@@ -321,8 +321,8 @@ def roll_back(environment: Environment, number: int | None) -> Change:
         if number not in environment.numbers():
             raise EnvironmentRefused(environment.name, f"there is no generation {number}; `casfs generations` lists them")
         wanted = environment.read(number)
-        projects = {one.project for one in (*before.distributions, *wanted.distributions)}
-        changed = [one for one in projects if _facts(before.find(one)) != _facts(wanted.find(one))]
+        projects = {distribution.project for distribution in (*before.distributions, *wanted.distributions)}
+        changed = [project for project in projects if _facts(before.find(project)) != _facts(wanted.find(project))]
         _refuse_touched(environment, before, wanted.distributions, changed)
         after = next_generation(environment, wanted, f"rollback to {number}", wanted.distributions)
         environment.publish(after)
@@ -335,7 +335,9 @@ def compile_distributions(environment: Environment, make_bytecode: MakeBytecode)
     with environment.locked():
         before = environment.require()
         distributions = with_bytecode(environment.store, before.distributions, make_bytecode)
-        changed = [one.project for one, other in zip(distributions, before.distributions, strict=True) if one != other]
+        changed = [
+            distribution.project for distribution, other in zip(distributions, before.distributions, strict=True) if distribution != other
+        ]
         if not changed:
             return Change(before, before)
         _refuse_touched(environment, before, distributions, changed)
@@ -346,7 +348,7 @@ def compile_distributions(environment: Environment, make_bytecode: MakeBytecode)
 
 def with_bytecode(store: Store, distributions: Sequence[Distribution], make_bytecode: MakeBytecode) -> tuple[Distribution, ...]:
     """The distributions with the bytecode that is made here. Raises StoreDamaged, and what making it raises."""
-    layers = [one.files for one in distributions]
+    layers = [distribution.files for distribution in distributions]
     made = make_bytecode([(layer.manifest, read_manifest(store, layer.manifest), layer.number) for layer in layers])
     return tuple(dataclasses.replace(one, files=_layer(files)) for one, files in zip(distributions, made, strict=True))
 

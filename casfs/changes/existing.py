@@ -48,13 +48,13 @@ def require_existing(directory: str) -> None:
     """Raises EnvironmentRefused for a directory that is no virtual environment, after one look."""
     try:
         os.stat(directory)
-        found = os.lstat(f"{directory}/pyvenv.cfg")
+        status = os.lstat(f"{directory}/pyvenv.cfg")
     except FileNotFoundError as error:
         reason = "is not there" if error.filename == directory else "is not a virtual environment: it has no pyvenv.cfg"
     except OSError as error:
         reason = f"can't be read: {reason_of(error)}"
     else:
-        if stat.S_ISREG(found.st_mode):
+        if stat.S_ISREG(status.st_mode):
             return
         reason = "is not a virtual environment: its pyvenv.cfg is not a regular file"
     raise EnvironmentRefused(directory, reason)
@@ -133,16 +133,16 @@ class Left:
 def find_left(upper_directory: UpperDirectory, site: str, taken: Collection[str]) -> list[Left]:
     """What is in no distribution, in few lines: `taken` are the paths that are in one. Bytecode is left out."""
     groups: dict[str, list[UpperEntry]] = {}
-    for one in _iter_strays(upper_directory, taken):
-        groups.setdefault(_top(one.path, site), []).append(one)
+    for entry in _iter_strays(upper_directory, taken):
+        groups.setdefault(_top(entry.path, site), []).append(entry)
     return [_describe(upper_directory, path, group) for path, group in groups.items()]
 
 
 def _iter_strays(upper_directory: UpperDirectory, taken: Collection[str]) -> Iterator[UpperEntry]:
-    for one in upper_directory.entries.values():
-        is_taken = one.path in taken or is_bytecode(one.path) or _MADE_WITH_IT.fullmatch(one.path)
-        if one.kind is not UpperEntryKind.DIRECTORY and not is_taken:
-            yield one
+    for entry in upper_directory.entries.values():
+        is_taken = entry.path in taken or is_bytecode(entry.path) or _MADE_WITH_IT.fullmatch(entry.path)
+        if entry.kind is not UpperEntryKind.DIRECTORY and not is_taken:
+            yield entry
 
 
 def _top(path: str, site: str) -> str:
@@ -159,10 +159,10 @@ def _describe(upper_directory: UpperDirectory, path: str, group: Sequence[UpperE
         return Left(path, "was installed by old means, without a RECORD that its files could be compared with")
     if len(group) > 1:
         return Left(path, f"has {len(group)} files of no distribution")
-    [one] = group
-    if one.kind is UpperEntryKind.SYMLINK and _leads_out(upper_directory, one.path):
-        return Left(one.path, "is a symbolic link that leads out of the environment")
-    return Left(one.path, f"is {one.kind.value}, of no distribution")
+    [entry] = group
+    if entry.kind is UpperEntryKind.SYMLINK and _leads_out(upper_directory, entry.path):
+        return Left(entry.path, "is a symbolic link that leads out of the environment")
+    return Left(entry.path, f"is {entry.kind.value}, of no distribution")
 
 
 def _leads_out(upper_directory: UpperDirectory, path: str) -> bool:

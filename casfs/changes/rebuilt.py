@@ -22,8 +22,8 @@ def as_before(store: Store, present: Distribution | None, built: Distribution) -
     return built
 
 
-def _facts(one: Distribution) -> object:
-    return one.version, one.origin, one.requested, one.installation.manifest
+def _facts(distribution: Distribution) -> object:
+    return distribution.version, distribution.origin, distribution.requested, distribution.installation.manifest
 
 
 def _files(manifest: Manifest) -> object:

@@ -25,7 +25,9 @@ def trust_problem(executable: str) -> str | None:
     prefix = os.path.dirname(directory)
     libraries = list(_iter_libraries(prefix))
     looked_into = [directory, prefix, *libraries]
-    if not any(os.path.isfile(f"{one}/os.py") for one in libraries):  # then it looks further up, and there may be one of somebody else
+    if not any(
+        os.path.isfile(f"{library}/os.py") for library in libraries
+    ):  # then it looks further up, and there may be one of somebody else
         looked_into += _above(prefix)
     for path in map(os.path.realpath, looked_into):
         for one, is_looked_into in ((path, True), *((above, False) for above in _above(path))):
@@ -75,18 +77,18 @@ def _above(path: str) -> list[str]:
     return above
 
 
-def _directory_problem(found: os.stat_result, *, is_looked_into: bool) -> str | None:
+def _directory_problem(status: os.stat_result, *, is_looked_into: bool) -> str | None:
     """What lets others choose what is found in a directory. In one that is sticky they can't replace what is ours, but add names."""
-    if _belongs_to_another(found):
+    if _belongs_to_another(status):
         return "belongs to another user"
-    is_open = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_our_group(found.st_gid))
-    if is_open and (is_looked_into or not found.st_mode & stat.S_ISVTX):
+    is_open = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_our_group(status.st_gid))
+    if is_open and (is_looked_into or not status.st_mode & stat.S_ISVTX):
         return "others may write to"
     return None
 
 
-def _belongs_to_another(found: os.stat_result) -> bool:
-    return found.st_uid not in {0, os.geteuid()}
+def _belongs_to_another(status: os.stat_result) -> bool:
+    return status.st_uid not in {0, os.geteuid()}
 
 
 def _is_our_group(group: int) -> bool:

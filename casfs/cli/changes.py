@@ -50,7 +50,7 @@ def change_and_show(
         refresh_after_change(environment, warn)
     changed = {new.project for _, new in iter_differences(change.before, change.after) if new}
     coming = {one.about.project for one in change.ingested} - changed
-    present = [one for one in change.after.distributions if one.project in coming] if only is None else []
+    present = [distribution for distribution in change.after.distributions if distribution.project in coming] if only is None else []
     counted = _count_files(environment.store, change, is_brief=only is not None)
     if arguments.json:
         say_json(describe_change(environment, change.before, change.after) | _describe_added(change, made, [*present, *there], counted))
@@ -89,8 +89,8 @@ def add_fitting(
 
     Raises WheelRefused.
     """
-    for one in wheels:
-        refuse_unrecordable(one.origin if isinstance(one, WheelToAdd) else one)
+    for wheel in wheels:
+        refuse_unrecordable(wheel.origin if isinstance(wheel, WheelToAdd) else wheel)
 
     def check(path: str, about: Description) -> None:
         _refuse_misfit(interpreter, path, about)
@@ -126,14 +126,14 @@ def tell_present(arguments: argparse.Namespace, environment: Environment, there:
 
 
 def _say_present(there: Sequence[Distribution]) -> None:
-    for one in there:
-        say(f"= {one.name} {one.version}")
+    for distribution in there:
+        say(f"= {distribution.name} {distribution.version}")
 
 
 def _describe_added(change: Change, made: Made, present: Sequence[Distribution], counted: tuple[int, int]) -> dict[str, object]:
     """For programs: what a change of distributions brought beside them."""
     return {
-        "unchanged": [{"name": one.name, "version": one.version} for one in present],
+        "unchanged": [{"name": distribution.name, "version": distribution.version} for distribution in present],
         "file_count": counted[0],
         "bytes": counted[1],
         "new_file_count": sum(one.new_files for one in change.ingested),
@@ -224,23 +224,23 @@ Difference = tuple[Distribution | None, Distribution | None]
 def iter_differences(before: Generation | None, after: Generation) -> Iterator[Difference]:
     """Each distribution that came, went or changed, by its project: as it was and as it is."""
     olds = {one.project: one for one in before.distributions} if before else {}
-    news = {one.project: one for one in after.distributions}
+    news = {distribution.project: distribution for distribution in after.distributions}
     for project in sorted(olds.keys() | news.keys()):
         old, new = olds.get(project), news.get(project)
         if old is None or new is None or _identity(old) != _identity(new):
             yield old, new
 
 
-def _identity(one: Distribution) -> tuple[str, ...]:
-    return one.version, one.wheel, one.installation.manifest
+def _identity(distribution: Distribution) -> tuple[str, ...]:
+    return distribution.version, distribution.wheel, distribution.installation.manifest
 
 
 def format_difference(was: Distribution | None, now: Distribution | None) -> str:
     """One line for a distribution that came, went or changed."""
     if was is None or now is None:
-        one = was or now
+        distribution = was or now
         sign = "+" if now else "-"
-        return f"{sign} {one.name} {one.version}" if one else ""
+        return f"{sign} {distribution.name} {distribution.version}" if distribution else ""
     if was.version != now.version:
         return f"~ {now.name} {was.version} -> {now.version}"
     return f"~ {now.name} {now.version} (from {now.origin})"

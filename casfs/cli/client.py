@@ -69,9 +69,9 @@ def usual_store(given: str | None) -> str:
 
 def program_identity() -> bytes:
     """What is the same in a server that can stand for us: the program, its interpreter, and what was said to that when it started."""
-    found = os.stat(casfs.__file__ or "")
+    status = os.stat(casfs.__file__ or "")
     encoding = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
-    program = (casfs.__version__, casfs.__file__, found.st_dev, found.st_ino, found.st_mtime_ns)
+    program = (casfs.__version__, casfs.__file__, status.st_dev, status.st_ino, status.st_mtime_ns)
     flags = [getattr(sys.flags, name) for name in sys.flags.__match_args__ if name != "dont_write_bytecode"]
     options = sorted(one for one in os.environ.items() if one[0].startswith(("PYTHON", "LD_")) and one[0] not in _PASSED_APART)
     return os.fsencode(repr((program, sys.prefix, sys.version, flags, sorted(sys._xoptions.items()), sys.warnoptions, encoding, options)))

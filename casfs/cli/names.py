@@ -143,10 +143,10 @@ def finding(
         resolved = {one.project for one in locked if one.project in asked.projects}
         with obtaining(store, interpreter, setup, missing, scratch.directory) as wheels_to_add:
             marked = [
-                replace(one, is_requested=locked.is_direct or locked.project in asked.projects)
-                for one, locked in zip(wheels_to_add, missing, strict=True)
+                replace(wheel_to_add, is_requested=locked.is_direct or locked.project in asked.projects)
+                for wheel_to_add, locked in zip(wheels_to_add, missing, strict=True)
             ]
-            yield marked, [one for one in present if one.project in resolved - coming]
+            yield marked, [distribution for distribution in present if distribution.project in resolved - coming]
 
 
 def refuse_odd_words(words: Sequence[str]) -> None:
@@ -232,8 +232,8 @@ def obtaining(
             warn(f"{hide_logins(one.place)}: no SHA-256 is known, so its content can't be checked")
     with shared_store_lock(store), keeping_downloads(store, directory):  # what the pool knows stays known
         wheels_to_add = obtain_shown(store, interpreter, setup, wanted, directory, bytecode=bytecode)
-        files = [one for one in wheels_to_add if isinstance(one.wheel, str)]
-        origins = {name: one.origin for one in files for name in (str(one.wheel), os.path.basename(str(one.wheel)))}
+        files = [wheel_to_add for wheel_to_add in wheels_to_add if isinstance(wheel_to_add.wheel, str)]
+        origins = {name: file.origin for file in files for name in (str(file.wheel), os.path.basename(str(file.wheel)))}
         try:
             yield wheels_to_add
         except WheelRefused as error:

@@ -13,9 +13,9 @@ from casfs.wheels.source import MAX_WHEEL_SIZE
 
 def parse_size(text: str) -> int:
     """Bytes; K, M and G are powers of 1,024, as with dd(1)."""
-    if not (found := re.fullmatch(r"([0-9]{1,15})([KMGT]?)", text.upper())):
+    if not (match := re.fullmatch(r"([0-9]{1,15})([KMGT]?)", text.upper())):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: write bytes, or a number with K, M or G, such as 2G")
-    return int(found[1]) << 10 * " KMGT".index(found[2] or " ")
+    return int(match[1]) << 10 * " KMGT".index(match[2] or " ")
 
 
 def parse_whole(text: str) -> int:

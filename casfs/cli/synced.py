@@ -92,8 +92,8 @@ def _read(environment: Environment) -> dict[str, Any]:
 
 
 def _interpreter_facts(executable: str) -> list[str | int]:
-    found = os.stat(executable)
-    return [executable, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
+    status = os.stat(executable)
+    return [executable, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def _knows_all(environment: Environment, wheels: Sequence[str]) -> bool:

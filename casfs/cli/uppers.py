@@ -67,7 +67,7 @@ def note_what_is_missing(environment: Environment) -> None:
     summary = summarise_upper(environment)
     if summary is None or summary.is_empty:
         return
-    installed = sum(bool(one.tool) for one in summary.projects.values())
+    installed = sum(bool(project.tool) for project in summary.projects.values())
     found = [format_count(installed, "distribution")] if installed else []
     found += [format_count(summary.files_of_nobody, "file")] if summary.files_of_nobody else []
     what = " and ".join(found)
@@ -80,7 +80,9 @@ def say_summary(summary: Summary, most: int | None) -> None:
     for one in projects:
         if one.tool:
             say(_describe_project(one))
-    files = [(one.name, file) for one in projects if not one.tool for file in one.edited] + [("", file) for file in summary.loose]
+    files = [(project.name, file) for project in projects if not project.tool for file in project.edited] + [
+        ("", file) for file in summary.loose
+    ]
     for name, file in files[:most]:
         say(_describe_file(name, file))
     if most is not None and len(files) > most:
@@ -91,12 +93,12 @@ def say_summary(summary: Summary, most: int | None) -> None:
     note(f"{format_size(summary.size)} in the upper layer{bytecode}")
 
 
-def _describe_project(one: ProjectSummary) -> str:
-    if one.after is None:
-        return f"- {one.name} {one.before}"
-    versions = one.after if one.before in {None, one.after} else f"{one.before} -> {one.after}"
-    sign = "+" if one.before is None else "~"
-    return f"{sign} {one.name} {versions} ({one.tool}, {format_count(one.files, 'file')}, {format_size(one.size)})"
+def _describe_project(project: ProjectSummary) -> str:
+    if project.after is None:
+        return f"- {project.name} {project.before}"
+    versions = project.after if project.before in {None, project.after} else f"{project.before} -> {project.after}"
+    sign = "+" if project.before is None else "~"
+    return f"{sign} {project.name} {versions} ({project.tool}, {format_count(project.files, 'file')}, {format_size(project.size)})"
 
 
 def _describe_file(name: str, file: WrittenFile) -> str:
@@ -107,7 +109,7 @@ def describe_summary(summary: Summary | None) -> dict[str, object]:
     """For programs."""
     if summary is None:
         return {"distributions": [], "files": [], "bytecode": {"file_count": 0, "bytes": 0}, "problems": [], "bytes": 0}
-    changed = [one for one in summary.projects.values() if one.tool or one.edited]
+    changed = [project for project in summary.projects.values() if project.tool or project.edited]
     return {
         "distributions": [
             {

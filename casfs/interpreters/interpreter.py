@@ -165,7 +165,7 @@ _CLAUSE = re.compile(r"\s*(>=|<|!=)\s*(\d{1,9})(?:\.(\d{1,9}))?(\.[\d.]+|\.\*)?\
 def _is_met_plainly(interpreter: Interpreter, requires_python: str) -> bool:
     """Whether it is met, whatever the micro version is: that of nearly all wheels is, and `packaging` takes 15 ms to load."""
     ours = tuple(map(int, interpreter.version.split(".")[:2]))
-    return all((found := _CLAUSE.fullmatch(clause)) and _is_clause_met(ours, *found.groups()) for clause in requires_python.split(","))
+    return all((match := _CLAUSE.fullmatch(clause)) and _is_clause_met(ours, *match.groups()) for clause in requires_python.split(","))
 
 
 def _is_clause_met(ours: tuple[int, ...], relation: str, major: str, minor: str | None, rest: str | None) -> bool:

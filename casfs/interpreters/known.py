@@ -54,8 +54,8 @@ def _is_base(store: Store, link: str) -> bool:
 
 def _facts(executable: str) -> list[int]:
     """What changes when somebody changes the file. Raises OSError."""
-    found = os.stat(executable)
-    return [_FORMAT, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
+    status = os.stat(executable)
+    return [_FORMAT, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def _recall(store: Store, executable: str, facts: list[int]) -> Interpreter | None:

@@ -95,7 +95,7 @@ class Asked:
         """Raises FetchFailed with each requirement that has no hash and needs one, before anybody looks for it."""
         if not self.are_all_required:
             return
-        bare = [one for one in lines if one.is_of_file and one.is_for(self.markers) and not self._has_hash(one)]
+        bare = [line for line in lines if line.is_of_file and line.is_for(self.markers) and not self._has_hash(line)]
         if bare:
             raise FetchFailed(
                 "requirements with hashes", *(f"{one.project or one.place}: no hash is given for it in {one.where}" for one in bare)

@@ -90,21 +90,21 @@ def parse_requirement(text: str, hashes: Sequence[str], where: str, kind: Kind) 
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    given = frozenset(_parse_hash(one, where) for one in hashes)
+    given = frozenset(_parse_hash(hash_, where) for hash_ in hashes)
     if "--hash" in text:
         refuse_line(where, "--hash stands in a requirement; put a space before it")
     if _is_place(text):
         return _parse_record(text, given, where, kind)
     try:
-        one = Requirement(text)
+        requirement = Requirement(text)
     except InvalidRequirement as error:
         refuse_line(where, f"is not a requirement, a path or a URL: {str(error).splitlines()[0]}")
-    project, marker = canonicalize_name(one.name), str(one.marker or "")
-    if not one.url:
-        return Line(where, str(one), kind, project, str(one.specifier), "", marker, given)
-    url, place, fragments = _parse_url(one.url, where, has_hashes=bool(given))
-    extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
-    shown = f"{one.name}{extras} @ {url}" + (f" ; {marker}" if marker else "")
+    project, marker = canonicalize_name(requirement.name), str(requirement.marker or "")
+    if not requirement.url:
+        return Line(where, str(requirement), kind, project, str(requirement.specifier), "", marker, given)
+    url, place, fragments = _parse_url(requirement.url, where, has_hashes=bool(given))
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    shown = f"{requirement.name}{extras} @ {url}" + (f" ; {marker}" if marker else "")
     return Line(where, shown, kind, project, None, place, marker, given, fragments)
 
 

@@ -130,7 +130,7 @@ def read_whole_lock(
         if problem := requires_python_problem(interpreter, str(lock.requires_python or "")):
             raise LockRefused(made_of or path, f"{problem}; --python chooses the interpreter of a new one, and --env its name")
         if prefers:
-            lock = replace(lock, packages=[_with_preferred(one, prefers) for one in lock.packages])
+            lock = replace(lock, packages=[_with_preferred(package, prefers) for package in lock.packages])
         markers = [one.get("marker", "") for one in data["packages"]]
         return _select(lock, interpreter, choice or Choice(), os.path.dirname(os.path.abspath(path)), markers)
     except (PylockValidationError, PylockSelectError, InvalidValue) as error:
@@ -152,7 +152,7 @@ def _with_preferred(package: Package, prefers: Prefers) -> Package:
     def is_preferred(file: PackageWheel | PackageSdist) -> bool:
         return prefers(package.name, version, file.url or "", file.hashes.items())
 
-    wheels = [one for one in package.wheels or () if is_preferred(one)]
+    wheels = [wheel for wheel in package.wheels or () if is_preferred(wheel)]
     sdist = package.sdist if package.sdist and is_preferred(package.sdist) else None
     return replace(package, wheels=wheels or None, sdist=sdist) if wheels or sdist else package
 
@@ -280,13 +280,13 @@ def format_preferences(distributions: Iterable[Distribution]) -> str:
     """A lock of names and versions alone: what a resolver is to leave as it is if it can."""
     import tomli_w
 
-    packages = [{"name": one.project, "version": one.version} for one in distributions]
+    packages = [{"name": distribution.project, "version": distribution.version} for distribution in distributions]
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "casfs", "packages": packages})
 
 
 def pin_moved(locked: Iterable[Locked], present: Iterable[Distribution]) -> list[str]:
     """Requirements for just what is locked, but with the present version of what would get another one; empty if nothing would."""
-    versions = {one.project: one.version for one in present}
+    versions = {distribution.project: distribution.version for distribution in present}
     found = [one for one in locked if one.version and not one.is_direct]
     if all(versions.get(one.project, one.version) == one.version for one in found):
         return []
@@ -321,16 +321,16 @@ def decide_as_poetry(name: str, here: str, relation: str, value: str) -> bool | 
 def settle(lock: Mapping[str, Any], markers: Mapping[str, str], decide: Decide) -> dict[str, Any]:
     """A lock with what everybody reads alike in place of each comparison that is decided."""
     packages = lock.get("packages")
-    return {**lock, "packages": [_settle(one, markers, decide) for one in packages]} if isinstance(packages, list) else {**lock}
+    return {**lock, "packages": [_settle(package, markers, decide) for package in packages]} if isinstance(packages, list) else {**lock}
 
 
 def _settle(package: Any, markers: Mapping[str, str], decide: Decide) -> Any:
-    def settle_one(found: re.Match[str]) -> str:
-        name, relation, *values = found.groups()
+    def settle_one(match: re.Match[str]) -> str:
+        name, relation, *values = match.groups()
         if name not in markers:  # also another text, which may look like a comparison
-            return found[0]
+            return match[0]
         is_true = decide(name, markers[name], relation, next(value for value in values if value is not None))
-        return found[0] if is_true is None else f"python_version {'!=' if is_true else '=='} '0'"
+        return match[0] if is_true is None else f"python_version {'!=' if is_true else '=='} '0'"
 
     marker = package.get("marker") if isinstance(package, Mapping) else None
     return {**package, "marker": _COMPARISON.sub(settle_one, marker)} if isinstance(marker, str) else package

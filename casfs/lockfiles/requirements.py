@@ -188,7 +188,7 @@ def _decode(data: bytes, shown: str) -> str:
     """As pip does it: a BOM, else what the first two lines say (PEP 263), else UTF-8."""
     bom, coding = next(((bom, coding) for bom, coding in _BOMS if data.startswith(bom)), (b"", ""))
     if not coding:
-        said = next((found for line in data.split(b"\n")[:2] if (found := _CODING.match(line))), None)
+        said = next((match for line in data.split(b"\n")[:2] if (match := _CODING.match(line))), None)
         coding = said[1].decode("ascii", "replace") if said else "utf-8"
     try:
         return data[len(bom) :].decode(coding)

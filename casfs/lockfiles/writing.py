@@ -41,39 +41,39 @@ def format_pylock(generation: Generation, read_direct_url: Callable[[Distributio
                 for reason, which in unknown.items()
             ),
         )
-    packages = [_format_package(one, source) for one, source in sources if not isinstance(source, _Unknown)]
+    packages = [_format_package(distribution, source) for distribution, source in sources if not isinstance(source, _Unknown)]
     head = {"lock-version": "1.0", "requires-python": f">={generation.interpreter.directory.removeprefix('python').removesuffix('t')}"}
     return tomli_w.dumps({**head, "created-by": "casfs", "packages": packages})
 
 
 def _describe_installed(which: Sequence[Distribution]) -> str:
-    tools = " and ".join(sorted({one.origin for one in which}))
+    tools = " and ".join(sorted({distribution.origin for distribution in which}))
     words = " ".join(shlex.quote(f"{one.project}=={one.version}") for one in which)
     return f"installed by {tools} in the mounted environment, from an unknown source; `casfs add {words}` takes it from an index"
 
 
-def _format_package(one: Distribution, source: Source) -> dict[str, Any]:
+def _format_package(distribution: Distribution, source: Source) -> dict[str, Any]:
     """What is in a directory or repository has no version that a lock could promise, but the one that it had is told (PEP 751)."""
-    version = {} if "directory" in source else {"version": one.version}
-    tool = {} if one.requested else {"tool": {"casfs": {"requested": False}}}
-    return {"name": one.project, **version, **source, **tool}
+    version = {} if "directory" in source else {"version": distribution.version}
+    tool = {} if distribution.requested else {"tool": {"casfs": {"requested": False}}}
+    return {"name": distribution.project, **version, **source, **tool}
 
 
-def _source(one: Distribution, direct_url: bytes | None) -> Source | _Unknown:
+def _source(distribution: Distribution, direct_url: bytes | None) -> Source | _Unknown:
     """What direct_url.json says, if there is one: then it is neither of an index nor named so."""
     if direct_url is not None:
-        return _direct_source(one, direct_url)
-    if not is_place(one.origin):
+        return _direct_source(distribution, direct_url)
+    if not is_place(distribution.origin):
         return _Unknown("")
-    if is_wheel_place(one.origin):
-        return {"wheels": [_archive(one.origin, one.wheel, one.wheel_size)]}
-    source = parse_archive(one.origin)
+    if is_wheel_place(distribution.origin):
+        return {"wheels": [_archive(distribution.origin, distribution.wheel, distribution.wheel_size)]}
+    source = parse_archive(distribution.origin)
     if source.digest is None:
         return _Unknown(f"built from {source.place}, whose SHA-256 is not known; `casfs add` it again")
     return {"sdist": _archive(source.place, source.digest)}
 
 
-def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
+def _direct_source(distribution: Distribution, direct_url: bytes) -> Source | _Unknown:
     try:
         data = json.loads(direct_url)
         place = _place(data["url"])
@@ -86,8 +86,8 @@ def _direct_source(one: Distribution, direct_url: bytes) -> Source | _Unknown:
             editable = {"editable": True} if data["dir_info"].get("editable") else {}
             return {"directory": {"path": place, **editable, **subdirectory}}
         digest = _archive_digest(data["archive_info"])
-        if digest and (digest != one.wheel or is_wheel_place(place)):
-            return {"archive": {**_archive(place, digest, one.wheel_size if digest == one.wheel else 0), **subdirectory}}
+        if digest and (digest != distribution.wheel or is_wheel_place(place)):
+            return {"archive": {**_archive(place, digest, distribution.wheel_size if digest == distribution.wheel else 0), **subdirectory}}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return _Unknown("its direct_url.json does not say what it was installed from; `casfs add` it again")

@@ -263,8 +263,8 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
     token = os.urandom(6).hex()
     hidden_mount = make_hidden_mount(store, token)
     try:
-        found = os.stat(upper.files)
-        if (found.st_uid, found.st_gid) != owner:
+        status = os.stat(upper.files)
+        if (status.st_uid, status.st_gid) != owner:
             os.chown(upper.files, *owner)
         opened = open_fastest(store, require_host, OverlaySpec(environment, generation, losses.lost, upper, owner, hidden_mount))
         with closing_fd(opened.mount_fd):

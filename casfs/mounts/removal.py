@@ -85,7 +85,7 @@ def holding_seen(store: Store) -> Iterator[set[str]]:
 def _find_seen(store: Store) -> set[str]:
     seen = {name for name, _ in iter_shown(store)} | set(_iter_known(store))
     if os.geteuid() == 0:
-        seen |= {one.name for one in iter_environments(store) if one.name not in seen and _may_be_used(one)}
+        seen |= {environment.name for environment in iter_environments(store) if environment.name not in seen and _may_be_used(environment)}
     return seen
 
 

@@ -43,14 +43,14 @@ def find_held(store: Store, present: Sequence[Distribution], asked: Asked, optio
     newer = asked.projects if "--upgrade" in options else {value for one, value in pairwise(options) if one == "--upgrade-package"}
     places = asked.places
     return {
-        one.project: one.origin
-        for one in present
-        if asked.allows(one.project, one.version)
-        and one.project not in newer
-        and one.origin not in places
-        and not asked.must_be_compared(one.project, one.origin)
-        and ("://" in one.origin or os.path.exists(one.origin))
-        and read_direct_url(store, one) is not None
+        distribution.project: distribution.origin
+        for distribution in present
+        if asked.allows(distribution.project, distribution.version)
+        and distribution.project not in newer
+        and distribution.origin not in places
+        and not asked.must_be_compared(distribution.project, distribution.origin)
+        and ("://" in distribution.origin or os.path.exists(distribution.origin))
+        and read_direct_url(store, distribution) is not None
     }
 
 
@@ -156,7 +156,7 @@ def _read_references(uv: Uv, interpreter: Interpreter, request: ResolveRequest, 
     path = compile_requirements(quiet, interpreter, request.requirements, directory, *more, name="references.txt")
     reader = Reader(lambda path: Path(path).read_bytes(), {}, lambda place: "what projects refer to")
     reader.add_file(path)
-    return [replace(one, kind=Kind.CONSTRAINT) for one in reader.found.lines if one.place and one.project]
+    return [replace(line, kind=Kind.CONSTRAINT) for line in reader.found.lines if line.place and line.project]
 
 
 def _ignore(text: str) -> None:

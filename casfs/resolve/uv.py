@@ -136,9 +136,9 @@ class Uv:
 def _choice_options(choice: Choice) -> list[str]:
     """How uv is told what is wanted of a uv.lock. Who does without `dev` does not care whether there is such a group."""
     options = [
-        *(("--extra", one) for one in choice.extras),
+        *(("--extra", extra) for extra in choice.extras),
         *(("--no-extra", one) for one in choice.without_extras),
-        *(("--group", one) for one in choice.groups),
+        *(("--group", group) for group in choice.groups),
         *(("--no-dev",) if one == "dev" else ("--no-group", one) for one in choice.without_groups),
         *(("--only-group", one) for one in choice.only_groups),
         ("--all-extras",) if choice.has_all_extras else (),

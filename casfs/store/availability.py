@@ -28,7 +28,11 @@ def require_available(environment: Environment, generation: Generation) -> None:
 
 def find_absent(store: Store, generation: Generation) -> str:
     """The distributions of which no pool has the list of files, as the beginning of a sentence; empty if there are none."""
-    absent = [one for one in generation.distributions if not (_is_there(store, one.files) and _is_there(store, one.installation))]
+    absent = [
+        distribution
+        for distribution in generation.distributions
+        if not (_is_there(store, distribution.files) and _is_there(store, distribution.installation))
+    ]
     if absent:
         return f"{format_names(absent)} {'is' if len(absent) == 1 else 'are'}"
     return "" if _has_all(store, generation.skeleton) else "what makes it a virtual environment is"
@@ -48,7 +52,7 @@ def _has_all(store: Store, layer: Layer) -> bool:
 
 def format_names(distributions: list[Distribution]) -> str:
     """`Django 5.2.19, six 1.17.0 and 3 more`."""
-    names = [f"{one.name} {one.version}" for one in distributions]
+    names = [f"{distribution.name} {distribution.version}" for distribution in distributions]
     if len(names) > _MOST_NAMED:
         names[_MOST_NAMED:] = [f"{len(names) - _MOST_NAMED} more"]
     return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
@@ -62,10 +66,14 @@ def find_reliant(store: Store, pool: str) -> str:
     need = _Need(store, pool)
     for environment in iter_environments(store):
         for generation in _iter_generations(environment):
-            found = [one for one in generation.distributions if need.has(one.files) or need.has(one.installation)]
-            if found or need.has(generation.skeleton):
+            distributions = [
+                distribution
+                for distribution in generation.distributions
+                if need.has(distribution.files) or need.has(distribution.installation)
+            ]
+            if distributions or need.has(generation.skeleton):
                 which = "" if generation.number == environment.current_number() else f"generation {generation.number} of "
-                return f"{which}environment {environment.name!r} needs it for {format_names(found) or 'what every environment has'}"
+                return f"{which}environment {environment.name!r} needs it for {format_names(distributions) or 'what every environment has'}"
     return ""
 
 

@@ -88,10 +88,10 @@ def stamp_new_blobs(store: Store, manifest: Digest, content: Manifest, written: 
 def blob_facts(path: str) -> Facts | None:
     """What changes when somebody changes the file; None if it is no regular file."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def hash_blob(path: str, digest: Digest) -> Facts | None:

@@ -38,10 +38,10 @@ class LocalPool:
     def is_private(self, digest: Digest, size: int) -> bool:
         """Whether a regular file of the right size is there. Anything else under the name is damage, and a new put replaces it."""
         try:
-            found = os.lstat(self.path(digest))
+            status = os.lstat(self.path(digest))
         except FileNotFoundError:
             return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == size
+        return stat.S_ISREG(status.st_mode) and status.st_size == size
 
     def has_blob(self, digest: Digest, size: int) -> bool:
         """Whether the blob can be had."""
@@ -58,11 +58,11 @@ class LocalPool:
             if error.errno in _SYSTEM_IS_SHORT:
                 raise
             raise StoreDamaged(path, f"the blob can't be opened: {error.strerror}") from None
-        found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_size == size:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_size == size:
             return fd
         os.close(fd)
-        problem = f"has {found.st_size} bytes instead of {size}" if stat.S_ISREG(found.st_mode) else "is not a regular file"
+        problem = f"has {status.st_size} bytes instead of {size}" if stat.S_ISREG(status.st_mode) else "is not a regular file"
         raise StoreDamaged(path, f"the blob {problem}")
 
     def read_blob(self, digest: Digest, size: int) -> bytes:

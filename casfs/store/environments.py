@@ -32,8 +32,8 @@ class Environment:
 
     def owner_ids(self) -> tuple[int, int]:
         """User and group to whom the environment belongs."""
-        found = os.stat(self.directory)
-        return found.st_uid, found.st_gid
+        status = os.stat(self.directory)
+        return status.st_uid, status.st_gid
 
     def current_number(self) -> int | None:
         """Number of the current generation; None while there is none."""

@@ -86,12 +86,12 @@ class Generation:
     _by_project: Mapping[str, Distribution] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_project", {one.project: one for one in self.distributions})
+        object.__setattr__(self, "_by_project", {distribution.project: distribution for distribution in self.distributions})
 
     @property
     def layers(self) -> list[Layer]:
         """All manifests, the lowest one first."""
-        return [self.skeleton, *(layer for one in self.distributions for layer in (one.files, one.installation))]
+        return [self.skeleton, *(layer for distribution in self.distributions for layer in (distribution.files, distribution.installation))]
 
     def find(self, project: str) -> Distribution | None:
         """The distribution of a project, by canonical name."""
@@ -121,7 +121,7 @@ def format_lock(generation: Generation) -> bytes:
         "interpreter": dataclasses.asdict(generation.interpreter),
         "skeleton": _lock_layer(generation.skeleton),
     }
-    packages = [_lock_package(one) for one in generation.distributions]
+    packages = [_lock_package(distribution) for distribution in generation.distributions]
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "casfs", "packages": packages, "tool": {"casfs": casfs}}).encode()
 
 
@@ -129,30 +129,30 @@ def _lock_layer(layer: Layer) -> dict[str, Any]:
     return {"manifest": layer.manifest, "number": layer.number}
 
 
-def _lock_package(one: Distribution) -> dict[str, Any]:
+def _lock_package(distribution: Distribution) -> dict[str, Any]:
     casfs = {
-        "name": one.name,
-        "requested": one.requested,
-        "files": _lock_layer(one.files),
-        "installation": _lock_layer(one.installation),
+        "name": distribution.name,
+        "requested": distribution.requested,
+        "files": _lock_layer(distribution.files),
+        "installation": _lock_layer(distribution.installation),
     }
-    if not _is_of_wheel(one):
-        casfs |= {"wheel": one.wheel, "wheel-size": one.wheel_size, "origin": one.origin}
-    return {"name": one.project, "version": one.version, "archive": _lock_archive(one), "tool": {"casfs": casfs}}
+    if not _is_of_wheel(distribution):
+        casfs |= {"wheel": distribution.wheel, "wheel-size": distribution.wheel_size, "origin": distribution.origin}
+    return {"name": distribution.project, "version": distribution.version, "archive": _lock_archive(distribution), "tool": {"casfs": casfs}}
 
 
-def _is_of_wheel(one: Distribution) -> bool:
+def _is_of_wheel(distribution: Distribution) -> bool:
     """Whether its origin is a wheel that somebody could fetch again, and whose digest is known."""
-    return bool(one.wheel_size) and one.origin.partition("?")[0].endswith(".whl")
+    return bool(distribution.wheel_size) and distribution.origin.partition("?")[0].endswith(".whl")
 
 
-def _lock_archive(one: Distribution) -> dict[str, Any]:
+def _lock_archive(distribution: Distribution) -> dict[str, Any]:
     """Where its files come from. For what was built, or installed by a tool, that is the manifest, by a path relative to the lock file."""
-    if not _is_of_wheel(one):
-        manifest = one.files.manifest
+    if not _is_of_wheel(distribution):
+        manifest = distribution.files.manifest
         return {"path": f"../../../manifests/{shard_path(manifest)}", "hashes": {"sha256": manifest}}
-    place = "url" if "://" in one.origin else "path"
-    return {place: one.origin, "size": one.wheel_size, "hashes": {"sha256": one.wheel}}
+    place = "url" if "://" in distribution.origin else "path"
+    return {place: distribution.origin, "size": distribution.wheel_size, "hashes": {"sha256": distribution.wheel}}
 
 
 def parse_lock(content: bytes, read: ReadManifest) -> Generation:
@@ -210,7 +210,7 @@ def format_index(generation: Generation, lock: bytes) -> bytes:
     data = {name: getattr(generation, name) for name in _SCALARS}
     data["interpreter"] = dataclasses.asdict(generation.interpreter)
     data["skeleton"] = dump_layer(generation.skeleton)
-    data["distributions"] = [_dump_distribution(one) for one in generation.distributions]
+    data["distributions"] = [_dump_distribution(distribution) for distribution in generation.distributions]
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return f"{_INDEX} {checksum_bytes(lock)} {checksum_bytes(body)}\n".encode() + body
 
@@ -234,9 +234,17 @@ def parse_index(content: bytes, lock: bytes) -> Generation | None:
 _SCALARS = ("number", "created", "command")
 
 
-def _dump_distribution(one: Distribution) -> list[Any]:
-    facts = [one.project, one.name, one.version, one.wheel, one.wheel_size, one.origin, one.requested]
-    return [*facts, dump_layer(one.files), dump_layer(one.installation)]
+def _dump_distribution(distribution: Distribution) -> list[Any]:
+    facts = [
+        distribution.project,
+        distribution.name,
+        distribution.version,
+        distribution.wheel,
+        distribution.wheel_size,
+        distribution.origin,
+        distribution.requested,
+    ]
+    return [*facts, dump_layer(distribution.files), dump_layer(distribution.installation)]
 
 
 def _load_distribution(  # noqa: PLR0917 - the columns that `_dump_distribution` writes

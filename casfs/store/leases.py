@@ -208,7 +208,7 @@ def keep_log(store: Store, lease: Lease, last_log_line: str) -> None:
 
 def sweep_leases(store: Store) -> None:
     """Remove files of leases that were withdrawn, and whose holders died before they could."""
-    for lease_id in {found[1] for name in os.listdir(store.run_path()) if (found := _LEASE_FILE.fullmatch(name))}:
+    for lease_id in {match[1] for name in os.listdir(store.run_path()) if (match := _LEASE_FILE.fullmatch(name))}:
         # in the order in which a lease changes its name, so that a living one is seen
         contents = [_read(path) for path in _names(store, lease_id)]
         if not any(contents[:2]) and not (contents[2] and contents[2].is_held):

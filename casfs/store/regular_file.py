@@ -1,4 +1,4 @@
-"""Reading the store's small files. What is no regular file is damage; a FIFO planted under a name must not make the reader wait for ever."""
+"""Reading the store's small files. What is no regular file is damage; a FIFO planted under a name must not make a reader wait."""
 
 from __future__ import annotations
 

@@ -121,8 +121,8 @@ def open_new_lease(store: Store, path: str) -> int:
 
 def _forget_leases_of_original(path: str, run: str) -> None:
     """In a copy of a store run/ speaks of mounts that are the original's: they must not be taken for ours."""
-    found, known = os.stat(path), None
-    identity = [found.st_dev, found.st_ino]
+    status, known = os.stat(path), None
+    identity = [status.st_dev, status.st_ino]
     with contextlib.suppress(OSError, ValueError), open(f"{path}/identity", encoding="utf-8") as file:
         known = json.load(file)
     if known == identity:

@@ -21,8 +21,8 @@ _REST_NS = 2_000_000_000  # FAT, the coarsest clock of a file system in use, cou
 
 def file_facts(fd: int) -> list[int]:
     """What changes when somebody changes the file behind `fd`."""
-    found = os.fstat(fd)
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    status = os.fstat(fd)
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def read_stamp(store: Store, path: str, facts: list[int]) -> Digest | None:

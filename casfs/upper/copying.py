@@ -25,7 +25,7 @@ _OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
 def build_upper(upper_directory: UpperDirectory, plan: UpperPlan, target: str) -> None:
     """Fill the empty directory `target` as planned. Raises OSError; who makes it current also makes it durable."""
     inodes: dict[tuple[int, int], str] = {}
-    directories = [one.path for one in plan.kept if one.kind is UpperEntryKind.DIRECTORY]
+    directories = [entry.path for entry in plan.kept if entry.kind is UpperEntryKind.DIRECTORY]
     for one in plan.kept:
         with upper_directory.parent_of(one.path) as (parent, name):
             _copy_entry(f"/proc/self/fd/{parent}/{name}", f"{target}/{one.path}", inodes)
@@ -47,20 +47,20 @@ def replace_upper(environment: Environment, upper_directory: UpperDirectory, pla
 
 def _copy_entry(source: str, target: str, inodes: dict[tuple[int, int], str]) -> None:
     """Copy one entry. `source` ends in a name below a descriptor, which is not followed; directories come empty."""
-    found = os.lstat(source)
-    key = (found.st_dev, found.st_ino)
+    status = os.lstat(source)
+    key = (status.st_dev, status.st_ino)
     if key in inodes:
         os.link(inodes[key], target, follow_symlinks=False)
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         os.mkdir(target, 0o700)
-    elif stat.S_ISREG(found.st_mode):
+    elif stat.S_ISREG(status.st_mode):
         _copy_content(source, target)
-    elif stat.S_ISLNK(found.st_mode):
+    elif stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(source), target)
     else:
-        os.mknod(target, stat.S_IFMT(found.st_mode) | 0o600, found.st_rdev)
-    if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+        os.mknod(target, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev)
+    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
         inodes[key] = target
     _copy_attributes(source, target)
 
@@ -99,17 +99,17 @@ def _copy_range(source_fd: int, target_fd: int, start: int, end: int) -> None:
 
 def _copy_attributes(source: str, target: str) -> None:
     """Owner, mode, extended attributes and times; none of them of what a symbolic link points to."""
-    found = os.lstat(source)
+    status = os.lstat(source)
     owner = os.lstat(target)
-    if (owner.st_uid, owner.st_gid) != (found.st_uid, found.st_gid):
-        os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
+    if (owner.st_uid, owner.st_gid) != (status.st_uid, status.st_gid):
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
     for name in os.listxattr(source, follow_symlinks=False):
         if name not in _OPAQUE:
             os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
-    if not stat.S_ISLNK(found.st_mode):
-        os.chmod(target, stat.S_IMODE(found.st_mode))  # last: chown(2) clears bits
-    _copy_times(found, target)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(target, stat.S_IMODE(status.st_mode))  # last: chown(2) clears bits
+    _copy_times(status, target)
 
 
-def _copy_times(found: os.stat_result, target: str) -> None:
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
+def _copy_times(status: os.stat_result, target: str) -> None:
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)

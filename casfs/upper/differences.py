@@ -88,7 +88,7 @@ class Conflict:
     is_foreign: bool = False  # the loser only has the source of this bytecode; which one is the later does not matter
 
     def __str__(self) -> str:
-        loser, winner = (f"{one.name} {one.version}" for one in (self.loser, self.winner))
+        loser, winner = (f"{distribution.name} {distribution.version}" for distribution in (self.loser, self.winner))
         if self.is_foreign:
             return f"{self.path} of {winner} is bytecode of a source that {loser} has"
         what = "as a file and as a directory" if self.is_impossible else "with different contents"

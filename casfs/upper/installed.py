@@ -142,9 +142,7 @@ def _require(view: MergedView, path: str, limit: int, problems: Problems) -> byt
     content = view.read_small(path, limit)
     if content is None:
         name = path.rpartition("/")[2]
-        problems.refuse(
-            f"has no {name}" if view.find(path) is None else f"has a {name} that is not a regular file of at most {limit} bytes"
-        )
+        problems.refuse(f"has no {name}" if view.find(path) is None else f"has a {name} that is no regular file of at most {limit} bytes")
     return content
 
 

@@ -42,14 +42,14 @@ class MergedView:
         above, is_covered = "", False
         for name in path.split("/"):
             above = f"{above}/{name}" if above else name
-            one = self.upper_directory.entries.get(above)
-            if one is None:
+            entry = self.upper_directory.entries.get(above)
+            if entry is None:
                 return None if is_covered else self.find_lower(path)
             if above == path:
-                return None if one.kind is UpperEntryKind.WHITEOUT else one
-            if one.kind is not UpperEntryKind.DIRECTORY:
+                return None if entry.kind is UpperEntryKind.WHITEOUT else entry
+            if entry.kind is not UpperEntryKind.DIRECTORY:
                 return None
-            is_covered |= one.is_opaque
+            is_covered |= entry.is_opaque
         return self.find_lower(path)
 
     def find_lower(self, path: str) -> DirectoryNode | FileEntry | None:
@@ -90,32 +90,32 @@ class MergedView:
         node = self.file(shown)
         return node.kind is not Kind.SYMLINK and node.size <= limit
 
-    def is_same(self, one: UpperEntry) -> bool:
+    def is_same(self, entry: UpperEntry) -> bool:
         """Whether an entry was merely copied up: it shows what the tree shows. Reads it only if its size is the same."""
-        lower = self.find_lower(one.path)
-        if one.kind is UpperEntryKind.DIRECTORY:
+        lower = self.find_lower(entry.path)
+        if entry.kind is UpperEntryKind.DIRECTORY:
             return isinstance(lower, DirectoryNode)
-        if not isinstance(lower, FileEntry) or one.kind not in {UpperEntryKind.FILE, UpperEntryKind.SYMLINK}:
-            return one.kind is UpperEntryKind.WHITEOUT and lower is None
+        if not isinstance(lower, FileEntry) or entry.kind not in {UpperEntryKind.FILE, UpperEntryKind.SYMLINK}:
+            return entry.kind is UpperEntryKind.WHITEOUT and lower is None
         node = self.file(lower)
-        if one.kind is UpperEntryKind.SYMLINK:
-            return node.kind is Kind.SYMLINK and self.upper_directory.read_link(one.path) == b"".join(self.iter_content(lower))
-        if (node.size, node.kind is Kind.EXECUTABLE) != (one.size, one.is_executable) or node.kind is Kind.SYMLINK:
+        if entry.kind is UpperEntryKind.SYMLINK:
+            return node.kind is Kind.SYMLINK and self.upper_directory.read_link(entry.path) == b"".join(self.iter_content(lower))
+        if (node.size, node.kind is Kind.EXECUTABLE) != (entry.size, entry.is_executable) or node.kind is Kind.SYMLINK:
             return False
-        return self._digest(one) == node.digest
+        return self._digest(entry) == node.digest
 
-    def is_mere_copy(self, one: UpperEntry) -> bool:
+    def is_mere_copy(self, entry: UpperEntry) -> bool:
         """Whether a file is the same, and has no other name, no attributes and a mode that the tree shows: nobody would miss it."""
-        if one.kind not in {UpperEntryKind.FILE, UpperEntryKind.SYMLINK} or one.links > 1 or not self.is_same(one):
+        if entry.kind not in {UpperEntryKind.FILE, UpperEntryKind.SYMLINK} or entry.links > 1 or not self.is_same(entry):
             return False
-        return one.kind is UpperEntryKind.SYMLINK or (one.mode in _USUAL_MODES and not self.upper_directory.has_attributes(one.path))
+        return entry.kind is UpperEntryKind.SYMLINK or (entry.mode in _USUAL_MODES and not self.upper_directory.has_attributes(entry.path))
 
-    def _digest(self, one: UpperEntry) -> Digest | None:
+    def _digest(self, entry: UpperEntry) -> Digest | None:
         hasher = ContentHasher()
         try:
-            for chunk in self.iter_content(one):
+            for chunk in self.iter_content(entry):
                 hasher.update(chunk)
-                if hasher.size > one.size:
+                if hasher.size > entry.size:
                     return None
         except OSError:
             return None

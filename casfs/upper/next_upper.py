@@ -40,11 +40,11 @@ def plan_next_upper(view: MergedView, after: Tree, absorbed: Collection[str]) ->
     caches = {f"{path.rpartition('/')[0]}/__pycache__" for path in absorbed if path.endswith(".py")}
     hidden = (path for path in _iter_hidden(seen) if not _is_bytecode_in(caches, path))
     whiteouts = [path for path in hidden if path not in absorbed and seen.find_lower(path) is not None]
-    present = {one.path for one in entries if one.kind is UpperEntryKind.WHITEOUT}
+    present = {entry.path for entry in entries if entry.kind is UpperEntryKind.WHITEOUT}
     dropped |= present - {*whiteouts}
-    directories = _kept_directories(seen, dropped, [*(one.path for one in files), *whiteouts])
+    directories = _kept_directories(seen, dropped, [*(file.path for file in files), *whiteouts])
     kept = sorted([*files, *directories], key=lambda one: one.path.split("/"))
-    dropped |= {one.path for one in entries if one.kind is UpperEntryKind.DIRECTORY}.difference(one.path for one in directories)
+    dropped |= {one.path for one in entries if one.kind is UpperEntryKind.DIRECTORY}.difference(directory.path for directory in directories)
     return UpperPlan(tuple(kept), tuple(whiteouts), len(dropped))
 
 
@@ -61,16 +61,16 @@ def _is_bytecode_in(caches: Collection[str], path: str) -> bool:
 def _iter_hidden(seen: MergedView) -> Iterable[str]:
     """Paths at which nothing is shown although their directory is."""
     covered: set[str] = set()
-    for one in seen.upper_directory.entries.values():
-        parent = one.path.rpartition("/")[0]
-        if one.kind is UpperEntryKind.WHITEOUT and isinstance(seen.find_lower(parent) if parent else seen.tree.root, DirectoryNode):
-            yield one.path
-        if one.kind is UpperEntryKind.DIRECTORY and (one.is_opaque or parent in covered):
-            covered.add(one.path)
-            node = seen.find_lower(one.path)
+    for entry in seen.upper_directory.entries.values():
+        parent = entry.path.rpartition("/")[0]
+        if entry.kind is UpperEntryKind.WHITEOUT and isinstance(seen.find_lower(parent) if parent else seen.tree.root, DirectoryNode):
+            yield entry.path
+        if entry.kind is UpperEntryKind.DIRECTORY and (entry.is_opaque or parent in covered):
+            covered.add(entry.path)
+            node = seen.find_lower(entry.path)
             if isinstance(node, DirectoryNode):
-                written = {*seen.upper_directory.names.get(one.path, ())}
-                yield from (f"{one.path}/{name}" for name in seen.lower_names(node) if name not in written)
+                written = {*seen.upper_directory.names.get(entry.path, ())}
+                yield from (f"{entry.path}/{name}" for name in seen.lower_names(node) if name not in written)
 
 
 def _kept_directories(seen: MergedView, dropped: Collection[str], contents: Iterable[str]) -> list[UpperEntry]:
@@ -78,18 +78,18 @@ def _kept_directories(seen: MergedView, dropped: Collection[str], contents: Iter
     needed = {parent for path in contents for parent in _parents(path)}
     emptied = {parent for path in dropped for parent in _parents(path)}
     kept = []
-    for one in seen.upper_directory.entries.values():
-        if one.kind is not UpperEntryKind.DIRECTORY or one.path in dropped:
+    for entry in seen.upper_directory.entries.values():
+        if entry.kind is not UpperEntryKind.DIRECTORY or entry.path in dropped:
             continue
-        is_shown = isinstance(seen.find_lower(one.path), DirectoryNode) and one.mode == _USUAL_MODE
-        if one.path in needed or not (is_shown or one.path in emptied):
-            kept.append(one)
+        is_shown = isinstance(seen.find_lower(entry.path), DirectoryNode) and entry.mode == _USUAL_MODE
+        if entry.path in needed or not (is_shown or entry.path in emptied):
+            kept.append(entry)
     return [*kept, *_missing_parents(seen, kept)]
 
 
 def _missing_parents(seen: MergedView, kept: Iterable[UpperEntry]) -> list[UpperEntry]:
     """The directories above an empty one that is kept."""
-    have = {one.path for one in kept}
+    have = {entry.path for entry in kept}
     wanted = {parent for one in kept for parent in _parents(one.path)} - have
     return [seen.upper_directory.entries[path] for path in wanted]
 

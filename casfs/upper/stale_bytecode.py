@@ -42,7 +42,7 @@ def _stale_dist_infos(view: MergedView) -> list[str]:
 
 def _stale_files(view: MergedView) -> list[str]:
     entries = view.upper_directory.entries.values()
-    files = [one.path for one in entries if one.kind is UpperEntryKind.FILE and is_bytecode(one.path)]
+    files = [entry.path for entry in entries if entry.kind is UpperEntryKind.FILE and is_bytecode(entry.path)]
     return [path for path in files if _is_stale(view, path)]
 
 

@@ -62,12 +62,12 @@ class Summary:
     @property
     def is_empty(self) -> bool:
         """Whether nothing would be lost with it but bytecode."""
-        return not self.loose and not any(one.tool or one.edited for one in self.projects.values())
+        return not self.loose and not any(project.tool or project.edited for project in self.projects.values())
 
     @property
     def files_of_nobody(self) -> int:
         """Files that no tool installed: of no distribution, or somebody's edits of one."""
-        return len(self.loose) + sum(len(one.edited) for one in self.projects.values() if not one.tool)
+        return len(self.loose) + sum(len(project.edited) for project in self.projects.values() if not project.tool)
 
 
 def summarise(view: MergedView) -> Summary:
@@ -88,7 +88,7 @@ def gone_distributions(view: MergedView) -> list[Distribution]:
             continue  # nobody wrote into it
         record = view.find(f"{node.path}/RECORD")
         if record is None or (isinstance(record, UpperEntry) and not view.is_same(record)):
-            gone += [one for one in _owners(view, node) if one]
+            gone += [distribution for distribution in _owners(view, node) if distribution]
     return gone
 
 
@@ -98,7 +98,7 @@ def _owners(view: MergedView, lower: DirectoryNode | FileEntry | None) -> list[D
         return [view.tree.distribution(lower)]
     if isinstance(lower, DirectoryNode):
         layers = (view.tree.layers[part.layer].distribution for part in lower.parts)
-        return [*{one.project: one for one in layers if one}.values()] or [None]
+        return [*{layer.project: layer for layer in layers if layer}.values()] or [None]
     return []
 
 
@@ -124,11 +124,13 @@ class _Summariser:
         bytecode = [one for one in entries if one.kind is UpperEntryKind.FILE and is_bytecode(one.path)]
         for one in entries:
             self._add_entry(one)
-        size = sum(one.size for one in entries if one.kind is UpperEntryKind.FILE)
+        size = sum(entry.size for entry in entries if entry.kind is UpperEntryKind.FILE)
         return Summary(self._projects, self._loose, self._unreadable, len(bytecode), sum(one.size for one in bytecode), size)
 
-    def _project(self, one: Distribution) -> ProjectSummary:
-        return self._projects.setdefault(one.project, ProjectSummary(one.project, one.name, one.version))
+    def _project(self, distribution: Distribution) -> ProjectSummary:
+        return self._projects.setdefault(
+            distribution.project, ProjectSummary(distribution.project, distribution.name, distribution.version)
+        )
 
     def _add_installed(self, installed: Installed) -> None:
         before = self._view.tree.generation.find(installed.project)
@@ -140,22 +142,22 @@ class _Summariser:
         names = self._view.upper_directory.names.get(information, ())
         self._owner_of |= dict.fromkeys([*installed.rows, *(f"{information}/{name}" for name in names)], summary)
 
-    def _add_entry(self, one: UpperEntry) -> None:
-        if one.kind is UpperEntryKind.FILE and is_bytecode(one.path):
+    def _add_entry(self, entry: UpperEntry) -> None:
+        if entry.kind is UpperEntryKind.FILE and is_bytecode(entry.path):
             return
-        if one.kind is UpperEntryKind.DIRECTORY:
-            for path, hidden in self._iter_hidden(one):
+        if entry.kind is UpperEntryKind.DIRECTORY:
+            for path, hidden in self._iter_hidden(entry):
                 self._add_deleted(path, hidden)
             return
-        lower = self._view.find_lower(one.path)
-        if one.kind is UpperEntryKind.WHITEOUT:
-            self._add_deleted(one.path, lower)
-        elif (summary := self._owner_of.get(one.path)) is not None:
+        lower = self._view.find_lower(entry.path)
+        if entry.kind is UpperEntryKind.WHITEOUT:
+            self._add_deleted(entry.path, lower)
+        elif (summary := self._owner_of.get(entry.path)) is not None:
             summary.files += 1
-            summary.size += one.size
-            summary.paths.append(one.path)
+            summary.size += entry.size
+            summary.paths.append(entry.path)
         else:
-            self._add_file(one, lower)
+            self._add_file(entry, lower)
 
     def _iter_hidden(self, directory: UpperEntry) -> Iterator[tuple[str, DirectoryNode | FileEntry]]:
         """What a directory of the upper layer hides without a whiteout for each name."""
@@ -180,16 +182,16 @@ class _Summariser:
             if summary.is_edited_only:
                 summary.edited.append(WrittenFile(path, "deleted"))
 
-    def _add_file(self, one: UpperEntry, lower: DirectoryNode | FileEntry | None) -> None:
+    def _add_file(self, entry: UpperEntry, lower: DirectoryNode | FileEntry | None) -> None:
         owners = [owner for owner in _owners(self._view, lower) if owner]
-        is_copy = self._view.is_mere_copy(one)
-        action = "added" if lower is None else "changed" if self._view.is_same(one) else "edited"
+        is_copy = self._view.is_mere_copy(entry)
+        action = "added" if lower is None else "changed" if self._view.is_same(entry) else "edited"
         for owner in owners:
             summary = self._project(owner)
-            summary.paths.append(one.path)
+            summary.paths.append(entry.path)
             if is_copy:
-                summary.copied.append(one.path)
+                summary.copied.append(entry.path)
             elif summary.is_edited_only:
-                summary.edited.append(WrittenFile(one.path, action, one.size))
+                summary.edited.append(WrittenFile(entry.path, action, entry.size))
         if not is_copy and not any(self._project(owner).is_edited_only for owner in owners):
-            self._loose.append(WrittenFile(one.path, action, one.size))
+            self._loose.append(WrittenFile(entry.path, action, entry.size))

@@ -35,20 +35,20 @@ def _refuse(environment: Environment, generation: Generation | None, projects: C
 def _describe_all(touched: Sequence[ProjectSummary]) -> list[str]:
     """A line for each cause: what one tool did to many projects is one."""
     by_cause: dict[str, list[ProjectSummary]] = {}
-    for one in touched:
-        by_cause.setdefault(_cause(one) or one.name, []).append(one)
-    return [_describe_alike(found) if len(found) > 1 else describe_touch(found[0]) for found in by_cause.values()]
+    for project in touched:
+        by_cause.setdefault(_cause(project) or project.name, []).append(project)
+    return [_describe_alike(projects) if len(projects) > 1 else describe_touch(projects[0]) for projects in by_cause.values()]
 
 
-def _cause(one: ProjectSummary) -> str:
+def _cause(project: ProjectSummary) -> str:
     """What a tool did to the project; empty if no tool did anything."""
-    if not one.tool:
+    if not project.tool:
         return ""
-    return f"installed by {one.tool}" if one.after else "uninstalled"
+    return f"installed by {project.tool}" if project.after else "uninstalled"
 
 
 def _describe_alike(touched: Sequence[ProjectSummary]) -> str:
-    names = [one.name for one in touched[:_MOST_NAMED]]
+    names = [project.name for project in touched[:_MOST_NAMED]]
     if more := len(touched) - len(names):
         names.append(f"{more} more")
     named = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -75,20 +75,25 @@ def count_changes_by_tools(environment: Environment, generation: Generation) -> 
 
     with merged_view(environment, generation, upper) as view:
         installed = {canonical_name(name.partition("-")[0]) for name in written_dist_infos(view)}
-        gone = {one.project for one in gone_distributions(view)}
+        gone = {distribution.project for distribution in gone_distributions(view)}
     return len(installed), len(gone - installed)
 
 
-def describe_touch(one: ProjectSummary) -> str:
+def describe_touch(project: ProjectSummary) -> str:
     """What was done to a project in a mount, and what can be done about it."""
-    if cause := _cause(one):
-        return f"{one.name} was {cause} in the mounted environment; `casfs absorb` keeps that, `casfs reset {one.project}` throws it away"
-    if one.edited:
-        files = one.edited
-        what = f"a file of {one.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {one.name} were changed"
+    if cause := _cause(project):
+        ways = f"`casfs absorb` keeps that, `casfs reset {project.project}` throws it away"
+        return f"{project.name} was {cause} in the mounted environment; {ways}"
+    if project.edited:
+        files = project.edited
+        what = (
+            f"a file of {project.name} was {files[0].action}" if len(files) == 1 else f"{len(files)} files of {project.name} were changed"
+        )
         more = ": its mode, names or attributes" if files[0].action == "changed" else ""
-        return f"{what} in the mounted environment ({files[0].path}{more}); `casfs reset {one.project}` throws that away"
-    return f"{one.name} was written to in the mounted environment ({one.copied[0]}), without a change; `casfs absorb` tidies that up"
+        return f"{what} in the mounted environment ({files[0].path}{more}); `casfs reset {project.project}` throws that away"
+    return (
+        f"{project.name} was written to in the mounted environment ({project.copied[0]}), without a change; `casfs absorb` tidies that up"
+    )
 
 
 _EITHER_OF_MANY = "`casfs absorb` keeps them, `casfs reset` throws them away"

@@ -87,11 +87,11 @@ class UpperDirectory:
         os.close(self._fd)
 
     def _iter_entries(self) -> Iterator[tuple[str, UpperEntry]]:
-        for count, one in enumerate(self._walk(self._fd, "", 1)):
+        for count, entry in enumerate(self._walk(self._fd, "", 1)):
             if count >= MAX_ENTRIES:
                 raise EnvironmentRefused(self.directory, f"holds more than {MAX_ENTRIES} files")
-            if one.path != _LOCK or one.size or one.kind is not UpperEntryKind.FILE:
-                yield one.path, one
+            if entry.path != _LOCK or entry.size or entry.kind is not UpperEntryKind.FILE:
+                yield entry.path, entry
 
     def _walk(self, fd: int, prefix: str, depth: int) -> Iterator[UpperEntry]:
         """Everything below a directory, parents before children."""
@@ -99,12 +99,12 @@ class UpperDirectory:
             raise EnvironmentRefused(self.directory, f"has more than {MAX_DEPTH} directories in each other")
         for name in sorted(os.listdir(fd)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # a tool is at work, and this is gone already
-                found = os.lstat(name, dir_fd=fd)
-                if not stat.S_ISDIR(found.st_mode):
-                    yield _build_entry(prefix + name, found)
+                status = os.lstat(name, dir_fd=fd)
+                if not stat.S_ISDIR(status.st_mode):
+                    yield _build_entry(prefix + name, status)
                     continue
                 with closing_fd(self._open_child(name, fd, prefix)) as child:
-                    yield _build_entry(prefix + name, found, is_opaque=_is_opaque(child))
+                    yield _build_entry(prefix + name, status, is_opaque=_is_opaque(child))
                     yield from self._walk(child, f"{prefix}{name}/", depth + 1)
 
     def _open_child(self, name: str, fd: int, prefix: str) -> int:
@@ -156,18 +156,18 @@ def parent_below(root: int, path: str) -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
-def _build_entry(path: str, found: os.stat_result, *, is_opaque: bool = False) -> UpperEntry:
-    return UpperEntry(path, _kind(found), stat.S_IMODE(found.st_mode), found.st_uid, found.st_size, found.st_nlink, is_opaque)
+def _build_entry(path: str, status: os.stat_result, *, is_opaque: bool = False) -> UpperEntry:
+    return UpperEntry(path, _kind(status), stat.S_IMODE(status.st_mode), status.st_uid, status.st_size, status.st_nlink, is_opaque)
 
 
-def _kind(found: os.stat_result) -> UpperEntryKind:
-    if stat.S_ISREG(found.st_mode):
+def _kind(status: os.stat_result) -> UpperEntryKind:
+    if stat.S_ISREG(status.st_mode):
         return UpperEntryKind.FILE
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         return UpperEntryKind.DIRECTORY
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return UpperEntryKind.SYMLINK
-    if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return UpperEntryKind.WHITEOUT
     return UpperEntryKind.OTHER
 

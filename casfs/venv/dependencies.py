@@ -30,7 +30,7 @@ class DependencyGraph:
     """
 
     def __init__(self, store: Store, generation: Generation) -> None:
-        self.distributions: Mapping[str, Distribution] = {one.project: one for one in generation.distributions}
+        self.distributions: Mapping[str, Distribution] = {distribution.project: distribution for distribution in generation.distributions}
         self._store = store
         self._markers = markers_of(generation.interpreter)
         self._headers = functools.cache(self._read)
@@ -42,12 +42,12 @@ class DependencyGraph:
 
     def required_by(self, project: str) -> list[Dependency]:
         """Who requires a project, sorted by who it is."""
-        found = [one for by in self.distributions for one in self.requires(by) if one.project == project]
-        return sorted(found, key=lambda one: one.by)
+        dependencies = [dependency for by in self.distributions for dependency in self.requires(by) if dependency.project == project]
+        return sorted(dependencies, key=lambda one: one.by)
 
     def roots(self) -> list[str]:
         """Projects that no other requires. Of a circle that hangs on nothing, the first by name."""
-        required = {one.project for by in self.distributions for one in self.requires(by) if one.project != by}
+        required = {dependency.project for by in self.distributions for dependency in self.requires(by) if dependency.project != by}
         found = [project for project in sorted(self.distributions) if project not in required]
         seen = set(found)
         for project in found:
@@ -62,10 +62,10 @@ class DependencyGraph:
         seen: set[str] = set()
         todo = [project]
         while todo:
-            for one in self.requires(todo.pop()):
-                if one.project not in seen and one.project in self.distributions:
-                    seen.add(one.project)
-                    todo.append(one.project)
+            for dependency in self.requires(todo.pop()):
+                if dependency.project not in seen and dependency.project in self.distributions:
+                    seen.add(dependency.project)
+                    todo.append(dependency.project)
         return seen
 
     def _read(self, project: str) -> Headers:
@@ -86,9 +86,9 @@ class DependencyGraph:
         wanted: dict[str, frozenset[str]] = {}
         todo = sorted(self.distributions)
         while todo:
-            for one in self._iter_required(project := todo.pop(), wanted.get(project, frozenset())):
-                before = wanted.get(one.project, frozenset())
-                if (after := before | set(one.extras)) != before:
-                    wanted[one.project] = after
-                    todo.append(one.project)
+            for dependency in self._iter_required(project := todo.pop(), wanted.get(project, frozenset())):
+                before = wanted.get(dependency.project, frozenset())
+                if (after := before | set(dependency.extras)) != before:
+                    wanted[dependency.project] = after
+                    todo.append(dependency.project)
         return wanted

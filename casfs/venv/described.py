@@ -25,9 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 Headers = Mapping[str, Sequence[str]]
 
 
-def read_headers(store: Store, one: Distribution) -> Headers:
+def read_headers(store: Store, distribution: Distribution) -> Headers:
     """The headers of a distribution's METADATA, by their names in lower case. Raises StoreDamaged."""
-    manifest = read_manifest(store, one.files.manifest)
+    manifest = read_manifest(store, distribution.files.manifest)
     return parse_headers(read_member(store, manifest, f"{SITE_PACKAGES}/{manifest.description.dist_info}/METADATA") or b"")
 
 

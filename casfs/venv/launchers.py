@@ -91,18 +91,18 @@ def parse_script(content: bytes) -> ForeignScript | None:
     distlib and installer write. Where the kernel can't read that, they have `/bin/sh` execute it: distlib with double quotes or none,
     installer and uv with single ones, uv in octal if the script declares an encoding, and beside itself in an environment that moves.
     """
-    if found := _EXEC.match(content):
-        encoding, word = found[1] or b"", found[2]
+    if match := _EXEC.match(content):
+        encoding, word = match[1] or b"", match[2]
         if _BESIDE.match(word):
-            return ForeignScript(None, "", encoding, content[found.end() :])
+            return ForeignScript(None, "", encoding, content[match.end() :])
         if octal := _OCTAL.fullmatch(word):
             word = bytes(int(one, 8) for one in re.findall(rb"0[0-7]{3}", octal[1]))
-    elif found := _FIRST_LINE.match(content):
-        encoding, word = b"", found[1]
+    elif match := _FIRST_LINE.match(content):
+        encoding, word = b"", match[1]
     else:
         return None
     named = _PYTHON.fullmatch(_unquote(word))
-    return ForeignScript(named["prefix"], named["options"], encoding, content[found.end() :]) if named else None
+    return ForeignScript(named["prefix"], named["options"], encoding, content[match.end() :]) if named else None
 
 
 def _unquote(word: bytes) -> str:

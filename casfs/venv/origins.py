@@ -62,9 +62,9 @@ def format_archive(place: str, digest: Digest | None, subdirectory: str = "") ->
 
 def parse_archive(origin: str) -> Archive:
     """The parts of `PLACE[#[sha256=DIGEST][&][subdirectory=PATH]]`."""
-    if not (found := _ARCHIVE.fullmatch(origin)):
+    if not (match := _ARCHIVE.fullmatch(origin)):
         return Archive(origin, None, "")
-    return Archive(found[1], Digest(found[2]) if found[2] else None, found[3] or found[4] or "")
+    return Archive(match[1], Digest(match[2]) if match[2] else None, match[3] or match[4] or "")
 
 
 def parse_repository(origin: str) -> Repository:
@@ -95,10 +95,10 @@ def format_direct_url(origin: str, wheel: Digest, form: SourceKind = SourceKind.
 
 def _describe(origin: str, wheel: Digest, form: SourceKind, revision: str) -> dict[str, Any]:
     if form is SourceKind.REPOSITORY:
-        one = parse_repository(origin)
-        more = {"subdirectory": one.subdirectory} if one.subdirectory else {}
+        repository = parse_repository(origin)
+        more = {"subdirectory": repository.subdirectory} if repository.subdirectory else {}
         asked = {"requested_revision": revision} if revision else {}
-        return {"vcs_info": {"vcs": one.kind, "commit_id": one.commit, **asked}, "url": as_url(one.url), **more}
+        return {"vcs_info": {"vcs": repository.kind, "commit_id": repository.commit, **asked}, "url": as_url(repository.url), **more}
     if form in {SourceKind.DIRECTORY, SourceKind.EDITABLE}:
         return {"dir_info": {"editable": True} if form is SourceKind.EDITABLE else {}, "url": as_url(origin)}
     archive = Archive(origin, wheel, "") if form is SourceKind.WHEEL else parse_archive(origin)

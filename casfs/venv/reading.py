@@ -45,9 +45,9 @@ def read_member(store: Store, manifest: Manifest, path: str) -> bytes | None:
     return None
 
 
-def read_direct_url(store: Store, one: Distribution) -> bytes | None:
+def read_direct_url(store: Store, distribution: Distribution) -> bytes | None:
     """direct_url.json of a distribution (PEP 610); None for what was found in an index by its name. Raises StoreDamaged."""
-    manifest = read_manifest(store, one.installation.manifest)
+    manifest = read_manifest(store, distribution.installation.manifest)
     for directory in manifest.directories:
         if directory.endswith(".dist-info") and posixpath.dirname(directory) == SITE_PACKAGES:
             return read_member(store, manifest, f"{directory}/direct_url.json")

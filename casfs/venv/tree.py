@@ -105,8 +105,8 @@ class Tree:
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
         self.layers = [_new_layer(generation.skeleton, None)]
-        for one in generation.distributions:
-            self.layers += [_new_layer(one.files, one), _new_layer(one.installation, one)]
+        for distribution in generation.distributions:
+            self.layers += [_new_layer(distribution.files, distribution), _new_layer(distribution.installation, distribution)]
         self.by_number = {layer.layer.number: index for index, layer in enumerate(self.layers)}
         self.root = self._directory("", [Part(index, 0) for index in range(len(self.layers))])
 

@@ -62,5 +62,5 @@ def _tell(done: Adoption) -> None:
     for left in done.left:
         warn(f"{left}; it was left alone")
     distributions = done.after.distributions
-    size = sum(size_of(one) for one in distributions)
+    size = sum(size_of(distribution) for distribution in distributions)
     note(f"{format_count(len(distributions), 'distribution')}, {format_count(done.files, 'file')}, {format_size(size)}")

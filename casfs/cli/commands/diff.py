@@ -62,7 +62,7 @@ def _compare_generations(arguments: argparse.Namespace) -> None:
 
 
 def _count(store: Store, generation: Generation) -> dict[str, int]:
-    layers = [layer for one in generation.distributions for layer in (one.files, one.installation)]
+    layers = [layer for distribution in generation.distributions for layer in (distribution.files, distribution.installation)]
     return {
         "file_count": sum(len(read_manifest(store, layer.manifest).names) for layer in layers),
         "bytes": sum(one.size for one in layers),

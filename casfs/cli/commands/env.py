@@ -76,7 +76,7 @@ def run_list(arguments: argparse.Namespace) -> None:
 def _iter_named(store: Store) -> list[Environment]:
     """The environments that have names of their own: those that `casfs run` makes for some wheels end with it."""
     private = {own_environment(lease.id) for lease in iter_private_leases(store)}
-    return [one for one in iter_environments(store) if one.name not in private]
+    return [environment for environment in iter_environments(store) if environment.name not in private]
 
 
 def _describe(environment: Environment, shown: Sequence[tuple[str, str]]) -> _Listed | None:
@@ -96,7 +96,7 @@ def _written_size(environment: Environment) -> int | None:
         if (upper := current_upper(environment)) is None:
             return 0
         with UpperDirectory(upper.files) as upper_directory:
-            return sum(one.size for one in upper_directory.entries.values() if one.kind is UpperEntryKind.FILE)
+            return sum(entry.size for entry in upper_directory.entries.values() if entry.kind is UpperEntryKind.FILE)
     except (CasfsError, OSError):
         return None
 

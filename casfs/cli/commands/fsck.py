@@ -136,8 +136,8 @@ def _json(report: Report, repaired: Sequence[Repaired], *, is_fast: bool) -> dic
     return {
         "is_fast": is_fast,
         "damages": [
-            {"kind": one.kind.value.replace(" ", "_"), "path": one.path, "reason": one.reason, "environments": one.environments}
-            for one in report.damages
+            {"kind": damage.kind.value.replace(" ", "_"), "path": damage.path, "reason": damage.reason, "environments": damage.environments}
+            for damage in report.damages
         ],
         "repairs": [dataclasses.asdict(one) for one in repaired],
         "blob_count": totals.blobs,

@@ -19,7 +19,7 @@ def run_generations(arguments: argparse.Namespace) -> None:
     """casfs generations"""
     environment = open_to_read(arguments)
     current = environment.require().number
-    found = environment.read_all()
+    generations = environment.read_all()
     if arguments.json:
         say_json(
             [
@@ -30,12 +30,18 @@ def run_generations(arguments: argparse.Namespace) -> None:
                     "command": one.command,
                     "distributions": [{"name": each.name, "version": each.version} for each in one.distributions],
                 }
-                for one in found
+                for one in generations
             ]
         )
         return
     rows = [
-        ("*" if one.number == current else "", str(one.number), local_time(one.created), str(len(one.distributions)), one.command)
-        for one in found
+        (
+            "*" if generation.number == current else "",
+            str(generation.number),
+            local_time(generation.created),
+            str(len(generation.distributions)),
+            generation.command,
+        )
+        for generation in generations
     ]
     say_table(("", "Generation", "Created", "Distributions", "Command"), rows)

@@ -23,17 +23,20 @@ def run_list(arguments: argparse.Namespace) -> None:
     """casfs list"""
     environment = open_to_read(arguments)
     generation = environment.require()
-    found = sorted(generation.distributions, key=lambda one: one.project)
+    distributions = sorted(generation.distributions, key=lambda one: one.project)
     if arguments.json:
         say_json(
             [
                 {"name": one.name, "version": one.version, "bytes": size_of(one), "wheel": one.wheel or None, "origin": one.origin}
-                for one in found
+                for one in distributions
             ]
         )
         return
-    if found:
-        say_table(("Distribution", "Version", "Size"), [(one.name, one.version, format_size(size_of(one))) for one in found])
+    if distributions:
+        say_table(
+            ("Distribution", "Version", "Size"),
+            [(distribution.name, distribution.version, format_size(size_of(distribution))) for distribution in distributions],
+        )
     else:
         note(f"environment {environment.name!r} is empty; `casfs add NAME` adds a project to it")
     with contextlib.suppress(CasfsError, OSError):  # `casfs diff` says what is wrong with what was written
@@ -48,6 +51,6 @@ def _note_changes_by_tools(installed: int, removed: int) -> None:
         note(f"{', '.join(what)} by other tools in its mounts; `casfs diff` shows them, `casfs absorb` takes them in")
 
 
-def size_of(one: Distribution) -> int:
+def size_of(distribution: Distribution) -> int:
     """Bytes of its files."""
-    return one.files.size + one.installation.size
+    return distribution.files.size + distribution.installation.size

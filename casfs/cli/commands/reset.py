@@ -57,7 +57,7 @@ def _only(summary: Summary, projects: Sequence[str]) -> Summary:
     """What a summary says of these projects; all of it if none are named."""
     if not projects:
         return summary
-    found = {name: one for name, one in summary.projects.items() if name in projects}
+    found = {name: project for name, project in summary.projects.items() if name in projects}
     size = sum(one.size + sum(file.size for file in one.edited) for one in found.values())
     return Summary(found, [], [], 0, 0, size)
 

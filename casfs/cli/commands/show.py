@@ -59,7 +59,7 @@ def run_show(arguments: argparse.Namespace) -> None:
 def _show_distribution(environment: Environment, arguments: argparse.Namespace) -> None:
     generation = environment.require()
     if (one := generation.find(project := parse_project(arguments.what))) is None:
-        meant = did_you_mean(project, (one.project for one in generation.distributions))
+        meant = did_you_mean(project, (distribution.project for distribution in generation.distributions))
         raise EnvironmentRefused(environment.name, f"{arguments.what} is not in the environment{meant}")
     facts = _describe_distribution(environment, generation, one)
     tree = Tree(generation)
@@ -75,29 +75,29 @@ def _show_distribution(environment: Environment, arguments: argparse.Namespace) 
         say_table(("SHA-256", "Bytes", "Path"), [(file.digest, str(file.size), path) for path, file in files])
 
 
-def _describe_distribution(environment: Environment, generation: Generation, one: Distribution) -> dict[str, Any]:
-    about = read_manifest(environment.store, one.files.manifest).description
-    headers = read_headers(environment.store, one)
-    added = _find_beginning(environment, generation, one)
+def _describe_distribution(environment: Environment, generation: Generation, distribution: Distribution) -> dict[str, Any]:
+    about = read_manifest(environment.store, distribution.files.manifest).description
+    headers = read_headers(environment.store, distribution)
+    added = _find_beginning(environment, generation, distribution)
     return {
-        "name": one.name,
-        "version": one.version,
+        "name": distribution.name,
+        "version": distribution.version,
         "summary": next((line for line in headers.get("summary", ()) if line not in {"", "UNKNOWN"}), None),
         "requires": [
             {"requirement": each.requirement, "project": each.project, "version": each.found.version if each.found else None}
             for each in find_required(generation, headers)
         ],
         "required_by": [
-            {"name": each.name, "version": each.version} for each in find_requiring(environment.store, generation, one.project)
+            {"name": each.name, "version": each.version} for each in find_requiring(environment.store, generation, distribution.project)
         ],
         "requires_python": about.requires_python,
         "entry_points": [f"{name} = {module}:{attribute}" for name, module, attribute in about.entry_points],
-        "bytes": size_of(one),
-        "origin": one.origin,
-        "wheel": one.wheel or None,
+        "bytes": size_of(distribution),
+        "origin": distribution.origin,
+        "wheel": distribution.wheel or None,
         "tags": list(about.tags),
-        "entered_store": format_utc(one.files.time) if one.files.time else None,
-        "is_requested": one.requested,
+        "entered_store": format_utc(distribution.files.time) if distribution.files.time else None,
+        "is_requested": distribution.requested,
         "added": added.created if added else None,
         "generation": added.number if added else None,
         "command": added.command if added else None,
@@ -105,13 +105,13 @@ def _describe_distribution(environment: Environment, generation: Generation, one
     }
 
 
-def _find_beginning(environment: Environment, generation: Generation, one: Distribution) -> Generation | None:
+def _find_beginning(environment: Environment, generation: Generation, distribution: Distribution) -> Generation | None:
     """The generation since which the environment has had this distribution without a break; None if that was collected."""
     found = generation
     for number in sorted((number for number in environment.numbers() if number < generation.number), reverse=True):
         earlier = environment.read(number)
-        there = earlier.find(one.project)
-        if there is None or (there.version, there.wheel, there.origin) != (one.version, one.wheel, one.origin):
+        there = earlier.find(distribution.project)
+        if there is None or (there.version, there.wheel, there.origin) != (distribution.version, distribution.wheel, distribution.origin):
             return found
         found = earlier
     return found if found.number == 1 else None
@@ -138,10 +138,10 @@ def _format_required(one: dict[str, Any]) -> str:
     return str(one["requirement"]) + ("" if one["version"] else " (not in this environment)")
 
 
-def _iter_files(environment: Environment, one: Distribution) -> Iterator[ManifestFile]:
+def _iter_files(environment: Environment, distribution: Distribution) -> Iterator[ManifestFile]:
     """Its files as the environment shows them, by path."""
     files: dict[str, ManifestFile] = {}
-    for layer in (one.files, one.installation):
+    for layer in (distribution.files, distribution.installation):
         files |= {file.path: file for file in read_manifest(environment.store, layer.manifest).iter_files()}
     yield from (files[path] for path in sorted(files))
 
@@ -169,8 +169,10 @@ def _describe_file(store: Store, path: str) -> dict[str, object]:
         if not is_written:
             raise EnvironmentRefused(environment.name, f"{path} is not a file of it")
         return facts | _describe_written(path)
-    node, one = read_file(tree, entry, reader.fill), tree.distribution(entry)
-    facts |= {"distribution": one.name, "version": one.version} if one else {"distribution": None, "version": None}
+    node, distribution = read_file(tree, entry, reader.fill), tree.distribution(entry)
+    facts |= (
+        {"distribution": distribution.name, "version": distribution.version} if distribution else {"distribution": None, "version": None}
+    )
     original = {"bytes": node.size, "sha256": node.digest, "kind": node.kind.name.lower(), "blob": store.pool.path(node.digest)}
     if is_written:
         return facts | _describe_written(path) | {f"original_{name}": value for name, value in original.items()}
@@ -179,14 +181,14 @@ def _describe_file(store: Store, path: str) -> dict[str, object]:
 
 def _describe_written(path: str) -> dict[str, object]:
     """What the mount shows in place of the original."""
-    found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
         return {"kind": "symlink", "target": os.readlink(path)}
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return {"kind": "other"}
     with os.fdopen(os.open(path, OPEN_FLAGS), "rb") as file:
         digest = digest_file(file)
-    return {"bytes": found.st_size, "sha256": digest, "kind": "executable" if found.st_mode & 0o111 else "file"}
+    return {"bytes": status.st_size, "sha256": digest, "kind": "executable" if status.st_mode & 0o111 else "file"}
 
 
 def _locate(store: Store, path: str) -> tuple[Environment, str, bool]:

@@ -101,7 +101,7 @@ def _say_status(store: Store, *, is_json: bool) -> None:
     if is_json:
         listed = [_daemon_json(lease, reply) for lease, reply in daemons]
         runs = [_with_nulls(dataclasses.asdict(lease)) for lease in iter_private_leases(store)]
-        facts = {"daemons": listed, "mounts": [_mount_json(one) for one in mounts], "runs": runs, "scrub": _scrub_json(store)}
+        facts = {"daemons": listed, "mounts": [_mount_json(mount) for mount in mounts], "runs": runs, "scrub": _scrub_json(store)}
         say_json({"store": store.root, **facts})
         return
     say(f"store {store.root}")

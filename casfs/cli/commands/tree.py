@@ -81,6 +81,6 @@ def _iter_lines(
 
 
 def _describe(graph: DependencyGraph, project: str) -> dict[str, object]:
-    one = graph.distributions[project]
+    distribution = graph.distributions[project]
     requires = [{"project": each.project, "specifier": each.specifier, "extras": list(each.extras)} for each in graph.requires(project)]
-    return {"name": one.name, "version": one.version, "is_requested": one.requested, "requires": requires}
+    return {"name": distribution.name, "version": distribution.version, "is_requested": distribution.requested, "requires": requires}

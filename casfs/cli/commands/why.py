@@ -24,13 +24,13 @@ def run_why(arguments: argparse.Namespace) -> None:
     environment = open_to_read(arguments)
     graph = DependencyGraph(environment.store, environment.require())
     project = find_project(environment, graph, arguments.name)
-    one, requiring = graph.distributions[project], graph.required_by(project)
+    distribution, requiring = graph.distributions[project], graph.required_by(project)
     if arguments.json:
         by = [{"name": graph.distributions[each.by].name, "specifier": each.specifier, "extras": list(each.extras)} for each in requiring]
-        say_json({"name": one.name, "version": one.version, "is_requested": one.requested, "required_by": by})
+        say_json({"name": distribution.name, "version": distribution.version, "is_requested": distribution.requested, "required_by": by})
         return
     say_forest(graph, [project], is_inverted=True)
-    if one.requested:
-        note(f"{one.name} was asked for" + (", and others require it" if requiring else ""))
+    if distribution.requested:
+        note(f"{distribution.name} was asked for" + (", and others require it" if requiring else ""))
     elif not requiring:
-        note(f"nothing requires {one.name}; `casfs remove {one.name}` removes it")
+        note(f"nothing requires {distribution.name}; `casfs remove {distribution.name}` removes it")

@@ -106,26 +106,26 @@ class PoolCheck:
         large = []
         for entry in entries:
             try:
-                found = entry.stat(follow_symlinks=False)
+                status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # whether anybody misses it shows later
-            if stat.S_ISREG(found.st_mode) and found.st_size >= _ALONE_SIZE:
-                large.append(threads.submit(self._look, entry, found))
+            if stat.S_ISREG(status.st_mode) and status.st_size >= _ALONE_SIZE:
+                large.append(threads.submit(self._look, entry, status))
             else:
-                yield self._look(entry, found)
+                yield self._look(entry, status)
         for future in large:
             yield future.result()
 
-    def _look(self, entry: os.DirEntry[str], found: os.stat_result) -> _Look:
+    def _look(self, entry: os.DirEntry[str], status: os.stat_result) -> _Look:
         digest = Digest(entry.path[-65:-63] + entry.name)
-        if not stat.S_ISREG(found.st_mode):
-            return _Look(digest, entry.path, 0, f"the blob is {describe_kind(found.st_mode)} instead of a regular file")
-        mode = stat.S_IMODE(found.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            return _Look(digest, entry.path, 0, f"the blob is {describe_kind(status.st_mode)} instead of a regular file")
+        mode = stat.S_IMODE(status.st_mode)
         try:
-            problem, actual = self._compare(entry.path, digest, found.st_size)
+            problem, actual = self._compare(entry.path, digest, status.st_size)
         except OSError as error:
-            return _Look(digest, entry.path, found.st_size, f"the blob can't be read: {error.strerror}", mode)
-        return _Look(digest, entry.path, found.st_size, problem, mode, actual)
+            return _Look(digest, entry.path, status.st_size, f"the blob can't be read: {error.strerror}", mode)
+        return _Look(digest, entry.path, status.st_size, problem, mode, actual)
 
     def _compare(self, path: str, digest: Digest, size: int) -> tuple[str | None, bytes | None]:
         """(what is wrong with the bytes, what is true of them if the SHA-256 was computed and is right)."""

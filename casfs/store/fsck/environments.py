@@ -91,10 +91,10 @@ class EnvironmentsCheck:
         for layer in generation.layers:
             if self._table.meet(layer.manifest) and self._numbers.has(layer.manifest, layer.number) is False:
                 yield f"says that manifest {layer.manifest} has the number {layer.number:06x}, which it has not"
-        for one in generation.distributions:
-            facts = self._table.meet(one.files.manifest)
-            if facts and (facts.project, facts.version, facts.wheel) != (one.project, one.version, one.wheel):
-                yield f"has the manifest of {facts.project} {facts.version} for {one.project} {one.version}"
+        for distribution in generation.distributions:
+            facts = self._table.meet(distribution.files.manifest)
+            if facts and (facts.project, facts.version, facts.wheel) != (distribution.project, distribution.version, distribution.wheel):
+                yield f"has the manifest of {facts.project} {facts.version} for {distribution.project} {distribution.version}"
 
     def _check_index(self, environment: Environment, number: int, generation: Generation, lock: bytes) -> None:
         """An index may be missing, or belong to nothing; but one that readers would believe must be right."""
@@ -122,7 +122,8 @@ class EnvironmentsCheck:
             return dataclasses.replace(layer, outline=found.outline, size=found.size, time=found.time)
 
         distributions = tuple(
-            dataclasses.replace(one, files=fill(one.files), installation=fill(one.installation)) for one in generation.distributions
+            dataclasses.replace(distribution, files=fill(distribution.files), installation=fill(distribution.installation))
+            for distribution in generation.distributions
         )
         return dataclasses.replace(generation, skeleton=fill(generation.skeleton), distributions=distributions)
 

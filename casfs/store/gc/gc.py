@@ -107,7 +107,9 @@ class _Collection:
             self._needed.look()  # a damaged store keeps them all
             for environment, numbers in chosen:
                 directory = f"{environment.directory}/generations"
-                self._remover.remove_files(directory, [f"{one}.index" for one in numbers])  # derived: without it a generation is whole
+                self._remover.remove_files(
+                    directory, [f"{number}.index" for number in numbers]
+                )  # derived: without it a generation is whole
                 self._collected.generations += self._remover.remove_files(directory, [f"{one}.toml" for one in numbers])
             if not self._wish.is_dry:
                 self._dropped.clear()  # what has such a name from now on is another one
@@ -118,7 +120,7 @@ class _Collection:
         chosen = [(one, numbers) for one, numbers in older.values() if numbers and one.name not in seen]
         self._collected.kept = [one.name for one, numbers in older.values() if numbers and one.name in seen]
         self._dropped.clear()
-        self._dropped.update(one.path(number) for one, numbers in chosen for number in numbers)
+        self._dropped.update(environment.path(number) for environment, numbers in chosen for number in numbers)
         return chosen
 
     def run(self, holding_seen: HoldingSeen) -> Collected:

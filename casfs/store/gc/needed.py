@@ -84,11 +84,11 @@ class Needed:
     def _new(self, path: str) -> Iterator[bool]:
         """Whether the file at `path` is there, and is another one than when it was looked at last. It is looked at in the block."""
         try:
-            found = os.lstat(path)
+            status = os.lstat(path)
         except FileNotFoundError:
             yield False
             return
-        facts = found.st_ino, found.st_ctime_ns
+        facts = status.st_ino, status.st_ctime_ns
         yield (is_new := self._seen.get(path) != facts)
         if is_new and facts[1] % _SECOND_NS:  # where times are whole seconds, another file may have the same
             self._seen[path] = facts
@@ -116,7 +116,7 @@ class Needed:
             raise StoreDamaged(path, str(error)) from None
         for layer in generation.layers:
             self._need(layer.manifest)
-        self.wheels |= {one.wheel for one in generation.distributions}
+        self.wheels |= {distribution.wheel for distribution in generation.distributions}
 
     def _look_at_wheels(self) -> None:
         for path, wheel in iter_wheels(self._store):

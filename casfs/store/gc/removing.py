@@ -34,12 +34,12 @@ class Remover:
         with self._opened(directory) as fd:
             for name in names if fd is not None else ():
                 with _about(f"{directory}/{name}"):
-                    found = _look(name, fd)
-                    if found is None or stat.S_ISDIR(found.st_mode):
+                    status = _look(name, fd)
+                    if status is None or stat.S_ISDIR(status.st_mode):
                         continue
                     if not self._is_dry:
                         os.unlink(name, dir_fd=fd)
-                self.size += found.st_blocks * _BLOCK
+                self.size += status.st_blocks * _BLOCK
                 count += 1
         return count
 
@@ -55,8 +55,8 @@ class Remover:
             for name in names if fd is not None and tmp is not None else ():
                 doomed = secrets.token_hex(8)
                 with _about(f"{directory}/{name}"):
-                    found = _look(name, fd)
-                    if found is None or not stat.S_ISDIR(found.st_mode):
+                    status = _look(name, fd)
+                    if status is None or not stat.S_ISDIR(status.st_mode):
                         continue
                     size = _tree_size(f"{directory}/{name}")
                     if not self._is_dry:

@@ -90,7 +90,7 @@ def format_header(target: Target, source: ManifestFile) -> bytes:
 def is_bytecode_of(target: Target, source: Digest, content: bytes) -> bool:
     """Whether bytecode was made of a source for a target; for which time does not matter."""
     is_for = content[:_TIME_AT] == struct.pack("<4sL", bytes.fromhex(target.magic), _BY_TIME)
-    return is_for and (found := _SOURCE_NAME.search(content)) is not None and found[1].decode() == source
+    return is_for and (match := _SOURCE_NAME.search(content)) is not None and match[1].decode() == source
 
 
 def is_valid_beside(target: Target, source: ManifestFile, content: bytes) -> bool:

@@ -65,7 +65,7 @@ def build_image(store: Store, spec: ImageSpec) -> list[memoryview]:
     Raises StoreDamaged, and InvalidValue for what no directory can show: a shared pool may hold manifests that nobody here has checked.
     """
     generation = spec.generation
-    groups = [[generation.skeleton], *([one.files, one.installation] for one in generation.distributions)]
+    groups = [[generation.skeleton], *([distribution.files, distribution.installation] for distribution in generation.distributions)]
     fragments = [
         read_fragment(store, [layer.manifest for layer in group], spec.namespace, has_distribution=index > 0)
         for index, group in enumerate(groups)
