@@ -26,7 +26,7 @@ SUFFIX = ".commands"
 """In run/: what the name of a server's socket ends with."""
 
 READY, GO = b"+", b"!"  # of the server, which has taken on all that we are, and of us
-EXITED, SIGNALED = b"E", b"S"  # how the command ended; the number follows
+EXITED, SIGNALED, DECLINED = b"E", b"S", b"D"  # how the command ended; the number follows. It has not begun if it was declined
 
 SERVED = {"add", "diff", "env", "generations", "list", "lock", "metrics", "mount", "remove", "rollback", "show", "status", "sync"}
 """What is over so soon that starting counts. None needs to be a child of whoever called it, or starts or ends daemons as a rule."""
@@ -144,22 +144,25 @@ def peer_of(connection: _socket.socket) -> tuple[int, int]:
 def _ask_server(path: str, message: bytes) -> int | None:
     try:
         peer = connect(path)
-        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
-        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, here))
-        peer.sendmsg([len(message).to_bytes(4, "little")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-        os.close(here)
-        peer.sendall(message)
+        peer.sendall(len(message).to_bytes(4, "little") + message)
         answer, ancillary, _, _ = peer.recvmsg(1, _socket.CMSG_SPACE(4))
         if answer != READY:
             return None
         process = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, here))
         _pass_signals_on(process)
-        peer.sendall(GO)
+        peer.sendmsg([GO], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        os.close(here)
     except (OSError, IndexError):
         _keep_signals()
         return None
     peer.settimeout(None)
-    return _end_alike(peer.recv(2))
+    ending = peer.recv(2)
+    if ending[:1] == DECLINED:
+        _keep_signals()
+        return None
+    return _end_alike(ending)
 
 
 def _pass_signals_on(process: int) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from casfs.cli.client import has_server
 from casfs.cli.hints import environment_name, hint_as_typed
-from casfs.cli.output import OUTPUT, be_quiet, complain, format_count, note, say_why, warn
+from casfs.cli.output import OUTPUT, be_quiet, complain, format_count, leave_stream, note, say_why, warn
 from casfs.cli.parser import build_parser
 from casfs.errors import CasfsError, StoreDamaged, describe_failure
 from casfs.store.publish import naming
@@ -150,10 +150,10 @@ def exit_code(run: Callable[[], int | None]) -> int:
         say_why(error)
         complain(f"casfs: {error}")
     except BrokenPipeError:  # the reader of our output left, as `head` does
-        _leave_output()
+        leave_stream(sys.stdout)
     except OSError as error:
         if error.filename == OUTPUT:
-            _leave_output()
+            leave_stream(sys.stdout)
         complain(f"casfs: {describe_failure(error)}")
     except KeyboardInterrupt:
         complain("casfs: interrupted")
@@ -166,8 +166,3 @@ def _answer(run: Callable[[], int | None]) -> int:
         return run() or 0
     except SystemExit as leaving:  # argparse's way
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-
-
-def _leave_output() -> None:
-    """What nobody takes goes nowhere; else Python would try once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from casfs.cli.hints import complete_hints
 from casfs.errors import CasfsError, FetchFailed
@@ -59,8 +60,15 @@ def complain(text: str) -> None:
     """A line on standard error for what has to be known even if few words are wanted."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    with contextlib.suppress(OSError):  # where nobody can read it, the exit code has to do
+    try:
         print("\n  ".join(map(escape, complete_hints(text).split("\n  "))), file=sys.stderr)
+    except OSError:  # where nobody can read it, the exit code has to do
+        leave_stream(sys.stderr)
+
+
+def leave_stream(stream: TextIO) -> None:
+    """What nobody takes goes nowhere; else Python would try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def escape(text: str) -> str:

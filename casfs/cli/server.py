@@ -5,12 +5,13 @@ standard streams, umask, limits, signals), and runs the command; so one command 
 can't be taken on must be equal, or the caller does it alone: user, groups and capabilities, namespaces, the root directory, the program.
 
     client                              fork                                 server
-    its uid must be the server's                                             accepts; the client's uid must be its own; forks
-    message, streams, directory ------> compares, and takes on
+    its uid must be the server's                                             accepts; compares who the client is; forks
+    message --------------------------> compares the program, and takes on
     passes its signals on       <------ READY, and a descriptor of itself
-    GO ------------------------------>  runs the command
+    GO, streams, directory ---------->  runs the command
     ends alike                  <------ EXITED, the code                     SIGNALED, if a signal ended the fork
 
+What the client has open is sent to whom is known to be alive: for as long as a message waits, who reads our output waits as well.
 A client that ends before GO has not begun anything, and one that is killed afterwards takes the command with it: the server sees that. A
 server that is killed leaves its commands alone, which tell their clients themselves how they ended. It is killed with its daemon.
 """
@@ -27,13 +28,13 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from casfs.cli.client import EXITED, GO, READY, SERVED, SIGNALED, find_command, peer_of, program_identity
+from casfs.cli.client import DECLINED, EXITED, GO, READY, SERVED, SIGNALED, find_command, peer_of, program_identity
 from casfs.cli.main import main as run_here
 from casfs.overlay import kernel
 
@@ -55,7 +56,6 @@ a start takes us, so these are declined where it differs; what others use is too
 _CALLERS = 64  # that wait
 _PATIENCE_S = 1.0
 _MAX_MESSAGE = 8 << 20  # what execve(2) takes is less
-_DECLINED, _STALE = 74, 75  # no command ends so (sysexits.h: EX_IOERR, EX_TEMPFAIL)
 
 _EQUAL = (b"Uid:", b"Gid:", b"Groups:", b"Cap", b"NoNewPrivs:", b"Seccomp:", b"Cpus_allowed:", b"Mems_allowed:")
 """Lines of /proc/PID/status (proc(5)) that a fork can't or may not change."""
@@ -65,10 +65,6 @@ _LIMITS = [value for name, value in vars(resource).items() if name.startswith("R
 
 class Declined(Exception):
     """The caller has to run the command itself."""
-
-
-class Stale(Declined):
-    """And so will every other: the program was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +84,14 @@ def serve(listener: socket.socket) -> None:
     gc.freeze()
     listener.listen(_CALLERS)
     if (peer := server.run()) is not None:
-        last.become(peer, server.files)
+        last.become(peer)
 
 
 class _Server:
     """The server's own process."""
 
-    def __init__(self, listener: socket.socket, files: dict[str, tuple[int, int]]) -> None:
-        self.files = files  # of all that is loaded, as they were
+    def __init__(self, listener: socket.socket, files: _Files) -> None:
+        self._files = files  # of all that is loaded, as they were
         self._listener = listener
         self._running: dict[int, _Running] = {}  # by each of its descriptors
         self._is_ending = False
@@ -106,7 +102,7 @@ class _Server:
         """Fork for each caller. Answers in the fork: the caller."""
         while not self._is_ending or self._running:
             for fd, _ in self._waiting.poll():
-                if fd == self._listener.fileno():
+                if not self._is_ending and fd == self._listener.fileno():
                     if (peer := self._accept()) is not None:
                         return peer
                 elif (command := self._running.get(fd)) is None:
@@ -119,17 +115,20 @@ class _Server:
         return None
 
     def _accept(self) -> socket.socket | None:
-        """Fork, unless the caller is somebody else."""
+        """Fork, unless a fork could not stand for the caller. That is looked at here: a fork, whose pages are copied first, is slower."""
         try:
             peer, _ = self._listener.accept()
         except OSError:
             return None
-        if peer_of(peer)[1] != os.geteuid():
-            peer.close()
-            return None
         try:
+            if not self._files.are_same():
+                self._end()
+                raise Declined
+            caller, user = peer_of(peer)
+            if user != os.geteuid() or _surroundings(caller) != _surroundings(os.getpid()):
+                raise Declined
             pid = os.fork()
-        except OSError:
+        except (Declined, OSError, ValueError):
             peer.close()
             return None
         if not pid:
@@ -152,18 +151,34 @@ class _Server:
                 self._waiting.unregister(fd)
         os.close(command.process_fd)
         command.peer.close()
-        if code == _STALE and not self._is_ending:
-            self._is_ending = True
-            self._waiting.unregister(self._listener)
-            self._listener.close()  # whoever calls now hears at once that nobody answers
+
+    def _end(self) -> None:
+        """Our program was changed. Whoever calls now hears at once that nobody answers."""
+        self._is_ending = True
+        self._waiting.unregister(self._listener)
+        self._listener.close()
 
 
-def _load() -> dict[str, tuple[int, int]]:
+def _load() -> _Files:
     """Import what commands import. Answers the files of all that is loaded, as they are now."""
     for name in _LOADED:
         importlib.import_module(name)
-    paths = {path for module in list(sys.modules.values()) if (path := getattr(module, "__file__", None))}
-    return {path: _stamp(path) for path in paths}
+    return _Files({path for module in list(sys.modules.values()) if (path := getattr(module, "__file__", None))})
+
+
+class _Files:
+    """Files as they were. It is two objects in all: after a fork the kernel copies each page that holds one which is looked at."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = "\0".join(paths)
+        self._stamps = self._read()
+
+    def _read(self) -> array[int]:
+        return array("Q", (number for path in self._paths.split("\0") for number in _stamp(path)))
+
+    def are_same(self) -> bool:
+        """Whether nobody has changed one since."""
+        return self._read() == self._stamps
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -191,14 +206,14 @@ class _Last:
                 self._peer.send(EXITED + bytes([self._code]))
             os._exit(self._code)
 
-    def become(self, peer: socket.socket, files: dict[str, tuple[int, int]]) -> None:
+    def become(self, peer: socket.socket) -> None:
         """The whole life of a fork, up to its end."""
         try:
-            words = _get_ready(peer, files)
-        except Stale:
-            os._exit(_STALE)
+            words = _get_ready(peer)
         except Exception:  # noqa: BLE001  # whatever it is, the caller can do without us
-            os._exit(_DECLINED)
+            with contextlib.suppress(OSError):
+                peer.send(DECLINED + bytes(1))
+            os._exit(1)
         self._peer = peer
         try:
             run_here(words)
@@ -208,44 +223,41 @@ class _Last:
             sys.excepthook(*sys.exc_info())
 
 
-def _get_ready(peer: socket.socket, files: dict[str, tuple[int, int]]) -> list[str]:
+def _get_ready(peer: socket.socket) -> list[str]:
     """Take on what the caller is, and wait for its word. Answers the words that were typed."""
     os.closerange(3, peer.fileno())
     os.closerange(peer.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     os.setpgid(0, 0)
     peer.settimeout(_PATIENCE_S)
-    words = _take_on(peer, files)
+    words, manners = _take_on(peer)
     process = os.pidfd_open(os.getpid())
     socket.send_fds(peer, [READY], [process])
     os.close(process)
-    if peer.recv(1) != GO:
+    go, fds, _, _ = socket.recv_fds(peer, 1, 4)
+    if go != GO or len(fds) != 4:
         raise Declined
     peer.settimeout(None)
+    os.fchdir(fds[3])
+    for number, fd in enumerate(fds[:3]):
+        os.dup2(fd, number)
+    for fd in fds:
+        os.close(fd)
+    _open_streams(manners)
     return words
 
 
-def _take_on(peer: socket.socket, files: dict[str, tuple[int, int]]) -> list[str]:
-    """Become what the caller is. Answers the words that were typed. Raises Declined, OSError or ValueError."""
-    message, fds = _receive(peer)
-    identity, streams, count, *rest = message.split(b"\0")
+def _take_on(peer: socket.socket) -> tuple[list[str], list[str]]:
+    """Become what the caller is. Answers the words that were typed, and how its streams are. Raises Declined, OSError or ValueError."""
+    identity, streams, count, *rest = _receive(peer).split(b"\0")
     caller, _ = peer_of(peer)
     words = [os.fsdecode(word) for word in rest[: int(count)]]
-    if any(_stamp(path) != stamp for path, stamp in files.items()):
-        raise Stale
     if identity != program_identity():
-        raise Declined
-    if _surroundings(caller) != _surroundings(os.getpid()):
         raise Declined
     if (command := find_command(words)) in _STARTS_PROGRAMS and _read_of(caller, "cgroup") != _read_of(os.getpid(), "cgroup"):
         raise Declined
     _refuse_terminal(caller, command)
     _take_limits(caller)
     _take_signals(caller)
-    os.fchdir(fds[3])
-    for number, fd in enumerate(fds[:3]):
-        os.dup2(fd, number)
-    for fd in fds:
-        os.close(fd)
     os.environ.clear()
     os.environ.update(os.fsdecode(variable).partition("=")[::2] for variable in rest[int(count) :])
     time.tzset()
@@ -253,23 +265,17 @@ def _take_on(peer: socket.socket, files: dict[str, tuple[int, int]]) -> list[str
         locale.setlocale(locale.LC_CTYPE, "")
     *manners, has_no_bytecode = streams.decode().split()
     sys.dont_write_bytecode = has_no_bytecode == "1"
-    _open_streams(manners)
     sys.argv[1:] = words
-    return words
+    return words, manners
 
 
-def _receive(peer: socket.socket) -> tuple[bytes, list[int]]:
-    """The message of a caller, and descriptors of its standard streams and its directory."""
-    head, fds, _, _ = socket.recv_fds(peer, 4, 4)
-    (size,) = struct.unpack("<I", head)
-    if len(fds) != 4 or size > _MAX_MESSAGE:
-        raise Declined
-    message = bytearray()
-    while len(message) < size:
-        if not (part := peer.recv(size - len(message))):
+def _receive(peer: socket.socket) -> bytes:
+    """The message of a caller."""
+    with peer.makefile("rb") as file:
+        size = int.from_bytes(file.read(4), "little")
+        if size > _MAX_MESSAGE or len(message := file.read(size)) != size:
             raise Declined
-        message += part
-    return bytes(message), fds
+    return message
 
 
 def _surroundings(pid: int) -> object:

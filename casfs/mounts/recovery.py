@@ -61,13 +61,13 @@ def _look_after(store: Store, warn: Warn) -> int:
     has_mounts = os.geteuid() == 0 and has_mount_records(store)
     if not dead and not has_mounts:
         return 0
-    from casfs.mounts.hosts import start_beside
     from casfs.mounts.mountpoints import find_host, follow_mounts, forget_gone_mounts, locked_mounts
 
     count = 0
     if has_mounts:
         follow_mounts(store)
     if dead or find_host(store) is None:
+        from casfs.mounts.hosts import start_beside
         from casfs.mounts.mounting import end_unused_overlays
 
         use_what_is_there(store, warn)

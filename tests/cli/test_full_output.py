@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def test_messages_that_nobody_can_read_change_no_exit_code(casfs: Casfs) -> None
         with FULL.open("w") as full:
             done = subprocess.run(casfs.command(*words), env=casfs.environ, stdout=subprocess.PIPE, stderr=full, check=False)
         assert done.returncode == code
+
+
+def test_messages_that_nobody_waits_for_change_no_exit_code(casfs: Casfs) -> None:
+    casfs.add(casfs.wheel("demo"))
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    with open(write_fd, "wb") as left:
+        done = subprocess.run(casfs.command("show", "nowhere"), env=casfs.environ, stdout=subprocess.DEVNULL, stderr=left, check=False)
+    assert done.returncode == 1
 
 
 def test_a_lock_is_written_behind_a_link(casfs: Casfs, tmp_path: Path) -> None:

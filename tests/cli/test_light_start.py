@@ -101,6 +101,12 @@ def test_a_mount_on_a_host_that_runs_loads_little(casfs: Casfs, wheel: Path):
     assert (seen.loaded(LESS), seen.started) == (set(), [])
 
 
+def test_a_list_beside_a_host_that_runs_loads_nothing_that_mounts(casfs: Casfs, wheel: Path):
+    casfs.mount(data_path="")
+    seen = watch(casfs, "list")
+    assert (seen.loaded(LEAST - {"threading"}), seen.modules & {"casfs.mounts.mounting", "casfs.mounts.hosts"}) == (set(), set())
+
+
 @pytest.mark.parametrize("words", [["list"], ["--store", "x", "list"], ["--env=x", "list"], ["--env", "add", "list", "--json"]])
 def test_a_parser_knows_the_command_that_was_typed(words: list[str]):
     parser = build_parser(words)

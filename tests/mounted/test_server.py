@@ -263,9 +263,11 @@ def test_a_program_that_was_changed_is_not_served_by_the_old_one(casfs: Casfs, t
 def test_who_sees_other_mounts_or_wants_no_server_has_none(served: Served):
     assert served.run("list", prefix=["unshare", "--mount"])[0] == HERE
     assert served.run("list", prefix=["setpriv", "--bounding-set=-sys_admin"])[0] == HERE
+    assert served.run("list", prefix=["ionice", "-c", "3"])[0] == HERE
     assert served.run("list", environ={"CASFS_SERVER": "0"})[0] == HERE
     assert served.run("--no-server", "list")[0] == HERE
     assert served.run("collect")[0] == HERE
+    assert served.run("lock", "-o", "/dev/fd/1")[0] == HERE
     assert served.run("list")[0] == 0
 
 
@@ -310,6 +312,81 @@ def _run_as_stranger(call: Callable[[], object]) -> int:
         finally:
             os._exit(code)
     return os.waitpid(pid, 0)[1]
+
+
+def test_a_server_that_hangs_keeps_nothing_that_the_caller_has_open(served: Served):
+    server = served.server
+    os.kill(server, signal.SIGSTOP)
+    try:
+        assert served.run("list") == (HERE, "", "")  # whoever reads these is told of their end
+        code, _, _ = served.run_alone("--env", "new", "add", served.casfs.wheel("other"), environ={"CASFS_SERVER": "1"})
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert code == 0
+    wait_for(lambda: served.run("list")[0] == 0)
+    assert served.casfs.generation("new") == 1
+
+
+def test_a_socket_that_another_user_made_is_not_even_knocked_at(tmp_path: Path):
+    path = tmp_path / "x.commands"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        os.chown(path, STRANGER, STRANGER)
+        with pytest.raises(PermissionError):
+            connect(str(path))
+        assert not is_readable(listener.fileno(), 0)
+
+
+def test_a_command_has_its_callers_oom_score(served: Served):
+    with hold(served, prefix=["choom", "-n", "321", "--"]):
+        assert Path(f"/proc/{served.command()}/oom_score_adj").read_text() == "321\n"
+
+
+def test_an_unbuffered_caller_is_served(served: Served):
+    assert served.run("list", environ={"PYTHONUNBUFFERED": "1"}) == served.run_alone("list")
+
+
+def test_a_change_in_another_control_group_is_the_callers_own(served: Served):
+    with other_control_group() as enter:
+        assert served.run("list", preexec_fn=enter)[0] == 0
+        assert served.run("add", served.casfs.wheel("other"), preexec_fn=enter)[0] == HERE
+
+
+@contextlib.contextmanager
+def other_control_group() -> Iterator[Callable[[], None]]:
+    """What moves the process that calls it into a control group of its own."""
+    found = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[2] in {"cgroup", "cgroup2"}]
+    group = next((path for one in found if (path := _make_group(one))), None)
+    if group is None:
+        pytest.skip("no control group can be made here")
+
+    def enter() -> None:
+        (group / "cgroup.procs").write_text("0")
+
+    try:
+        yield enter
+    finally:
+        wait_for(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def _make_group(hierarchy: str) -> Path | None:
+    group = Path(hierarchy) / f"casfs-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        return None
+    if pid := os.fork():
+        if os.waitpid(pid, 0)[1] == 0:
+            return group
+        group.rmdir()
+        return None
+    try:  # not each takes processes: cpusets need CPUs first
+        (group / "cgroup.procs").write_text("0")
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 def test_an_upgraded_daemon_has_a_server_of_the_new_program(served: Served):
