@@ -108,10 +108,6 @@ def _recover_mounts(arguments: argparse.Namespace) -> None:
         note(f"casfs: the daemon had died; {format_count(count, 'mount')} came back")
 
 
-if __name__ == "__main__":
-    main()
-
-
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
