@@ -33,6 +33,9 @@ _PREFIX = "overlay-"
 OLD_METADATA = "twins"
 """What an earlier casfs says that an overlay stands on: directories of files without bytes, on disk."""
 
+_HIDDEN_MOUNT = "anchor"
+"""What a record calls it: as the version before did, whose overlays and commands there may still be."""
+
 _MOST_OLDER = 8
 """So many replaced overlays on one upper layer can be written to still; each costs the kernel some memory."""
 
@@ -94,7 +97,10 @@ def _find_attached(overlay: Overlay) -> Overlay | None:
 
 def _read(path: str) -> Overlay | None:
     with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
-        overlay = read_fields(Overlay, json.load(file))
+        said = json.load(file)
+        if isinstance(said, dict) and _HIDDEN_MOUNT in said:
+            said["hidden_mount"] = said.pop(_HIDDEN_MOUNT)
+        overlay = read_fields(Overlay, said)
         if overlay.environment:
             return replace(overlay, older=tuple((token, hidden_mount) for token, hidden_mount in overlay.older))
     return None
@@ -293,7 +299,9 @@ def _make(store: Store, require_host: RequireHost, environment: Environment, own
 
 
 def _remember(store: Store, overlay: Overlay) -> None:
-    write_record(_record_path(store, overlay.environment), asdict(overlay))
+    said = asdict(overlay)
+    said[_HIDDEN_MOUNT] = said.pop("hidden_mount")
+    write_record(_record_path(store, overlay.environment), said)
 
 
 def _record_path(store: Store, environment: str) -> str:
