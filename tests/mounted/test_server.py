@@ -62,7 +62,7 @@ class Served:
             self.casfs.command(*words),
             env=environ,
             check=False,
-            **{"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options},
+            **{"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": REPOSITORY, **options},
         )
         return done.returncode, done.stdout, done.stderr
 
